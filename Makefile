@@ -1,0 +1,35 @@
+# make run    set up, then play personalized shopping episodes in the built-in world
+# make test   set up, then lint, check types and run the whole suite
+# make lint   set up, then lint and check types
+# make venv   set up only: .venv with trimtab (editable) and the versions of constraints.txt
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: run test lint venv
+
+run: venv
+	$(BIN)/trimtab models pull
+	$(BIN)/trimtab run $(ARGS)
+
+test: lint
+	$(BIN)/trimtab models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct
+	$(BIN)/pytest $(ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "trimtab needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	mkdir -p .venv/src
+	ln -sfn "$(CURDIR)" .venv/src/trimtab
+	touch $@

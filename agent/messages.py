@@ -1,0 +1,180 @@
+"""One model call: LangChain messages in, a request for the model; its completion, a message out.
+
+The graph and the chat model both go through here, so a message has one form in front of the model
+and a tool call one form behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+
+from ..errors import TrimtabError
+from ..tools.toolkit import ToolError
+from .calls import parse_call
+
+if TYPE_CHECKING:
+    from ..steering.dictionary import SteeringDictionary
+    from ..steering.generation import Completion, Request
+    from ..steering.injection import Steering
+    from ..steering.settings import SteeringSettings
+
+Answer = Literal["call", "text", "either"]
+"""What an answer is read as: one tool call, plain text, or whichever of the two it is."""
+
+_CALL_MARK = "<tool_call>"
+
+
+def to_request(
+    messages: Sequence[BaseMessage],
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    steering: Steering | None = None,
+    grammar: str | None = None,
+) -> Request:
+    """The model's request for the next message of a conversation.
+
+    Args:
+        messages: The conversation so far.
+        tools: OpenAI tool dicts that the model is shown.
+        steering: What is added inside the forward pass.
+        grammar: What the answer must fit, from ``call_grammar``; None is free-form.
+
+    Raises:
+        TrimtabError: A message holds something else than text and tool calls.
+    """
+    from ..steering.generation import Request
+
+    dicts = [_to_dict(message) for message in messages]
+    return Request(messages=dicts, tools=tuple(tools), steering=steering, grammar=grammar)
+
+
+def to_message(completion: Completion, answer: Answer) -> AIMessage:
+    """What the model answered, as a message with proper tool calls and token counts.
+
+    A call that cannot be parsed is kept as the text it was, with an ``invalid_tool_calls`` entry
+    that says what is wrong.
+
+    Args:
+        completion: The model's answer.
+        answer: What it is to be read as.
+    """
+    text = completion.text
+    made: dict[str, Any] = {}
+    if answer == "call" or (answer == "either" and _CALL_MARK in text):
+        parsed = parse_call(text)
+        if isinstance(parsed, ToolError):
+            made["invalid_tool_calls"] = [
+                invalid_tool_call(name=None, args=text, id="call_0", error=parsed.message)
+            ]
+        else:
+            made["tool_calls"] = [
+                tool_call(name=parsed.name, args=dict(parsed.arguments), id=parsed.id)
+            ]
+            text = text.partition(_CALL_MARK)[0].strip() if _CALL_MARK in text else ""
+    return AIMessage(
+        content=text,
+        usage_metadata={
+            "input_tokens": completion.prompt_tokens,
+            "output_tokens": len(completion.tokens),
+            "total_tokens": completion.prompt_tokens + len(completion.tokens),
+        },
+        response_metadata={
+            "finish_reason": completion.finish,
+            "forced_tokens": completion.forced_tokens,
+        },
+        **made,
+    )
+
+
+def steering_for(
+    model: Any,
+    dictionaries: Mapping[str, SteeringDictionary] | None,
+    user_id: str | None,
+    request: str,
+    *,
+    before: int | None = None,
+    settings: SteeringSettings | None = None,
+) -> Steering | None:
+    """What the user's own dictionary says for this request; None without a dictionary.
+
+    Args:
+        model: For its sentence encoder.
+        dictionaries: By user; a user who has none is not steered.
+        user_id: Whose request it is.
+        request: The current request.
+        before: Only what precedes this time is picked.
+        settings: What is picked and how it is added; None is the default.
+
+    Raises:
+        TrimtabError: There are dictionaries but no user, or the keys are of another encoder.
+    """
+    from ..steering.settings import SteeringSettings
+
+    if dictionaries is None:
+        return None
+    if user_id is None:
+        raise TrimtabError(
+            "steering needs to know the user; pass config={'configurable': {'user_id': ...}}"
+        )
+    dictionary = dictionaries.get(user_id)
+    if dictionary is None:
+        return None
+    if dictionary.encoder_name != model.encoder.name:
+        raise TrimtabError(
+            f"the dictionary of {user_id!r} has keys by the encoder {dictionary.encoder_name!r}, "
+            f"the model has {model.encoder.name!r}; load the model with the dictionary's encoder"
+        )
+    query = model.encoder.encode([request])[0]
+    return (settings or SteeringSettings()).select(dictionary, query, before=before)
+
+
+def picked_entries(steering: Steering | None) -> list[dict[str, Any]]:
+    """Which dictionary entries a steering was made of, as plain data."""
+    return [
+        {
+            "sample_id": picked.entry.sample_id,
+            "key": picked.entry.key,
+            "similarity": picked.similarity,
+            "weight": picked.weight,
+        }
+        for picked in (steering.picked if steering else ())
+    ]
+
+
+def last_request(messages: Sequence[BaseMessage]) -> HumanMessage:
+    """The user's latest message.
+
+    Raises:
+        TrimtabError: The user has said nothing.
+    """
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            return message
+    raise TrimtabError(f"expected a message of the user among {len(messages)} messages, got none")
+
+
+def _to_dict(message: BaseMessage) -> dict[str, Any]:
+    from langchain_core.messages import convert_to_openai_messages
+
+    # Chat templates want the arguments as a mapping, where OpenAI's format has a JSON string.
+    made = convert_to_openai_messages(message, text_format="string")
+    assert isinstance(made, dict)
+    if not isinstance(made["content"], str):
+        kinds = sorted({str(block.get("type")) for block in made["content"]})
+        raise TrimtabError(f"expected messages of text alone, got content of type {kinds}")
+    if isinstance(message, AIMessage) and message.tool_calls:
+        made["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": call["args"]},
+            }
+            for call in message.tool_calls
+        ]
+    if isinstance(message, ToolMessage) and message.name:
+        made["name"] = message.name
+    return made

@@ -1,0 +1,49 @@
+"""What the model reads: one system prompt for all, and the user's own things before the request.
+
+The system prompt and the tool descriptions are the same text for every user, so that their cache
+is made once. What is personal comes in the user's message, the request last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SYSTEM_PROMPT = (
+    "You are a shopping assistant. Answer each request of the user with exactly one function "
+    "call: choose the function that does what this user means, and fill in its arguments from "
+    "the user's message."
+)
+
+
+def user_message(request: str, *, purchases: Sequence[str] = (), memory: Sequence[str] = ()) -> str:
+    """The user's message: recent purchases, what is remembered, and last the request.
+
+    Args:
+        request: The user's own words.
+        purchases: One line a recent purchase, oldest first.
+        memory: One line a remembered request, from ``memory.remembered_lines``.
+
+    Example:
+        >>> print(user_message("a lamp please", purchases=["B01: Desk, oak"]))
+        My recent purchases, oldest first:
+        B01: Desk, oak
+        <BLANKLINE>
+        Request: a lamp please
+    """
+    parts = []
+    if purchases:
+        parts.append("\n".join(["My recent purchases, oldest first:", *purchases]))
+    if memory:
+        parts.append("\n".join(["My earlier requests, each with the call I wanted:", *memory]))
+    parts.append(f"Request: {request}")
+    return "\n\n".join(parts)
+
+
+def opening(
+    request: str, *, purchases: Sequence[str] = (), memory: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """The messages that an episode starts with, as ``role`` and ``content`` dicts."""
+    return [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": user_message(request, purchases=purchases, memory=memory)},
+    ]

@@ -1,0 +1,5 @@
+"""Environments: where users, histories and tasks come from, and how a task is scored."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

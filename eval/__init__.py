@@ -1,0 +1,5 @@
+"""Evaluation: methods compared on the same tasks, with intervals over users."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

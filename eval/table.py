@@ -1,0 +1,202 @@
+"""Tables of a run: accuracies by task type and arm, paired differences, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from ..envs.records import TASK_TYPES
+from .intervals import Difference, Estimate, mean_interval, paired_difference
+
+if TYPE_CHECKING:
+    from .shop import ScoredEpisode
+
+MEASURES = {"function": "function accuracy", "result": "result accuracy"}
+ALL = "all"
+
+# Wide enough for every table: a file or a pipe has no width of its own.
+_PLAIN_WIDTH = 120
+
+
+class Accuracy(NamedTuple):
+    """One arm's mean of one measure over the tasks of one type, or over all of them."""
+
+    arm: str
+    measure: str
+    type: str
+    estimate: Estimate
+
+
+class ArmDifference(NamedTuple):
+    """How much ``arm`` is over ``other`` on the tasks that both have played."""
+
+    arm: str
+    other: str
+    measure: str
+    difference: Difference
+
+
+def accuracies(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> list[Accuracy]:
+    """Function and result accuracy of each arm, by task type and over all.
+
+    Episodes that the machinery broke off have no score and are left out, not counted as wrong.
+    """
+    found = []
+    for measure in MEASURES:
+        for arm in arms:
+            for kind in (*TASK_TYPES, ALL):
+                own = [e for e in episodes if e.arm == arm and kind in (e.type, ALL)]
+                estimate = mean_interval(
+                    [getattr(e, measure) for e in own], [e.user_id for e in own]
+                )
+                found.append(Accuracy(arm, measure, kind, estimate))
+    return found
+
+
+def differences(
+    episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str
+) -> list[ArmDifference]:
+    """Paired differences of the arm ``of`` over each other arm, on the same tasks."""
+    by_arm = {arm: {e.task_id: e for e in episodes if e.arm == arm} for arm in arms}
+    own = by_arm.get(of, {})
+    found = []
+    for other in arms:
+        if other == of or of not in arms:
+            continue
+        both = [task_id for task_id in own if task_id in by_arm[other]]
+        for measure in MEASURES:
+            difference = paired_difference(
+                [getattr(own[task_id], measure) for task_id in both],
+                [getattr(by_arm[other][task_id], measure) for task_id in both],
+                [own[task_id].user_id for task_id in both],
+            )
+            found.append(ArmDifference(of, other, measure, difference))
+    return found
+
+
+def summary(episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str) -> dict[str, Any]:
+    """All numbers of the tables as plain data; what is not known is None."""
+    return {
+        "accuracies": [
+            {
+                "arm": found.arm,
+                "measure": found.measure,
+                "type": found.type,
+                **_plain(found.estimate),
+            }
+            for found in accuracies(episodes, arms)
+        ],
+        "differences": [
+            {
+                "arm": found.arm,
+                "other": found.other,
+                "measure": found.measure,
+                **_plain(found.difference),
+            }
+            for found in differences(episodes, arms, of)
+        ],
+    }
+
+
+def print_tables(
+    console: Console, episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str
+) -> None:
+    """Print the tables, in colour on a terminal, as plain aligned text anywhere else."""
+    if not console.is_terminal:
+        console.width = max(console.width, _PLAIN_WIDTH)
+    found = accuracies(episodes, arms)
+    for measure in MEASURES:
+        console.print(_accuracy_table(found, measure, arms, of))
+        console.print()
+    compared = differences(episodes, arms, of)
+    if compared:
+        console.print(_difference_table(compared, of))
+        console.print()
+    console.print(_cost_table(episodes, arms))
+    users = len({e.user_id for e in episodes})
+    tasks = len({e.task_id for e in episodes})
+    console.print(
+        f"\n{tasks} tasks of {users} users; in brackets 95 % intervals over users "
+        "(bootstrap); p by flipping the signs of whole users."
+    )
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(columns[0], no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _accuracy_table(found: Sequence[Accuracy], measure: str, arms: Sequence[str], of: str) -> Table:
+    kinds = [
+        kind
+        for kind in (*TASK_TYPES, ALL)
+        if any(a.type == kind and a.estimate.values for a in found)
+    ]
+    table = _table(MEASURES[measure], ["", *kinds])
+    for arm in arms:
+        row = {a.type: a.estimate for a in found if a.arm == arm and a.measure == measure}
+        cells = [_with_interval(*row[kind][:3]) for kind in kinds]
+        table.add_row(arm, *cells, style="bold" if arm == of else None)
+    return table
+
+
+def _difference_table(compared: Sequence[ArmDifference], of: str) -> Table:
+    columns = [column for name in MEASURES.values() for column in (name, "p")]
+    table = _table(f"{of} minus", ["", *columns])
+    for other in dict.fromkeys(c.other for c in compared):
+        cells: list[str] = []
+        for measure in MEASURES:
+            [difference] = [
+                c.difference for c in compared if c.other == other and c.measure == measure
+            ]
+            cells.append(_with_interval(*difference[:3], sign="+"))
+            cells.append(_number(difference.p_value, ".3f"))
+        table.add_row(other, *cells)
+    return table
+
+
+def _cost_table(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> Table:
+    table = _table(
+        "per episode",
+        ["", "steps", "invalid calls", "prompt tokens", "answer tokens", "broken off"],
+    )
+    for arm in arms:
+        played = [e.episode for e in episodes if e.arm == arm and e.episode is not None]
+
+        def mean(of: Callable[[Any], float], played: Sequence[Any] = played) -> float:
+            return sum(map(of, played)) / len(played) if played else math.nan
+
+        broken = sum(e.arm == arm and bool(e.error) for e in episodes)
+        table.add_row(
+            arm,
+            _number(mean(lambda e: len(e.steps)), ".2f"),
+            _number(mean(lambda e: sum(s.error is not None for s in e.steps)), ".2f"),
+            _number(mean(lambda e: e.prompt_tokens), ".0f"),
+            _number(mean(lambda e: e.completion_tokens), ".0f"),
+            str(broken),
+        )
+    return table
+
+
+def _with_interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    if math.isnan(mean):
+        return "–"
+    form = f"{sign}.2f"
+    if math.isnan(low):
+        return format(mean, form)
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _plain(numbers: Estimate | Difference) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in numbers._asdict().items()}

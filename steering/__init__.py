@@ -1,0 +1,5 @@
+"""Steering: contrast pairs read as vectors, kept in dictionaries, added inside the forward pass."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,382 @@
+"""A user's steering dictionary: entries to pick from, and how the picked become one vector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import TrimtabError
+from ..files import replacing
+from .contrast import Contrast, ContrastPair, Keys
+from .encoder import load_encoder
+from .injection import Steering
+from .vectors import Point, Site, SteeringVectors, points_of
+
+if TYPE_CHECKING:
+    from .model import SteeredModel
+
+Aggregation = Literal["naive", "mean", "attentive"]
+
+_FORMAT = "trimtab-dictionary-1"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a dictionary knows of one entry besides its vectors.
+
+    Attributes:
+        sample_id: The history sample that it was made from.
+        key: The text whose embedding queries are compared with.
+        answer: The user's own answer, the chosen side.
+        contrast: Which kind of contrast made it.
+        timestamp: When the sample happened.
+    """
+
+    sample_id: str
+    key: str
+    answer: str
+    contrast: Contrast
+    timestamp: int
+
+
+@dataclass(frozen=True)
+class Picked:
+    """An entry that was picked for a query.
+
+    Attributes:
+        entry: What is known of it.
+        similarity: The cosine of its key and the query.
+        weight: Its share in the combined vector.
+        norms: The Euclidean norm of its own vector at each of the dictionary's points.
+    """
+
+    entry: Entry
+    similarity: float
+    weight: float
+    norms: tuple[float, ...] = ()
+
+
+class SteeringDictionary:
+    """All entries of one user.
+
+    Attributes:
+        user_id: Whose dictionary this is.
+        fingerprint: The model that the vectors were read from; no other may be steered by them.
+        points: The layers and sites that every entry has a vector for.
+        keys_from: What the key texts are made of.
+        encoder_name: The sentence encoder of the keys.
+        entries: What is known of each entry.
+        keys: Key embeddings, shape ``(entries, dimensions)``, rows of norm 1.
+        vectors: Shape ``(entries, points, hidden_size)``, float32.
+
+    Example:
+        >>> dictionary = SteeringDictionary.build(
+        ...     model, pairs, user_id="u1", sites=("mid", "mlp"), layers=[17]
+        ... )  # doctest: +SKIP
+        >>> steering = dictionary.select("a light rain jacket", k=5)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        user_id: str,
+        fingerprint: str,
+        points: Sequence[Point],
+        encoder_name: str,
+        keys_from: Keys = "input",
+        entries: Iterable[Entry] = (),
+        keys: Tensor | None = None,
+        vectors: Tensor | None = None,
+    ) -> None:
+        self.user_id = user_id
+        self.fingerprint = fingerprint
+        self.points = tuple(points)
+        self.encoder_name = encoder_name
+        self.keys_from = keys_from
+        self.entries = list(entries)
+        self.keys = keys if keys is not None else torch.empty(0, 0)
+        self.vectors = vectors if vectors is not None else torch.empty(0, len(self.points), 0)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @classmethod
+    def build(
+        cls,
+        model: SteeredModel,
+        pairs: Sequence[ContrastPair],
+        *,
+        user_id: str,
+        layers: Iterable[int],
+        sites: Iterable[Site] = ("mid", "mlp"),
+        keys: Keys = "input",
+        progress: Callable[[int], None] | None = None,
+    ) -> SteeringDictionary:
+        """Read one vector a point from each sample's pairs: positive minus negative.
+
+        Args:
+            model: The model to read, and later to steer.
+            pairs: The user's contrast pairs; those of one sample become one entry.
+            user_id: Whose they are.
+            layers: Layers, counted from 0.
+            sites: Sites in each layer.
+            keys: What the key texts are made of.
+            progress: Told after each batch how many answers it held.
+
+        Raises:
+            TrimtabError: No pairs, a layer out of range, or activations that are not finite.
+        """
+        return build_dictionaries(
+            model, {user_id: pairs}, layers=layers, sites=sites, keys=keys, progress=progress
+        )[user_id]
+
+    def add(self, model: SteeredModel, pairs: Sequence[ContrastPair]) -> None:
+        """Take in new samples, or new versions of samples that are there.
+
+        Raises:
+            TrimtabError: The dictionary belongs to another model, or as for ``build``.
+        """
+        model.check_fingerprint(self.fingerprint, f"the dictionary of {self.user_id!r}")
+        fresh = read_entries(model, {self.user_id: pairs}, self.points, self.keys_from)
+        self._extend(*fresh[self.user_id])
+
+    def _extend(self, entries: Sequence[Entry], keys: Tensor, vectors: Tensor) -> None:
+        self.drop(entry.sample_id for entry in entries)
+        self.keys = torch.cat([self.keys, keys]) if self.entries else keys
+        self.vectors = torch.cat([self.vectors, vectors]) if self.entries else vectors
+        self.entries.extend(entries)
+
+    def drop(self, sample_ids: Iterable[str]) -> int:
+        """Remove the entries made from these samples; how many there were."""
+        gone = set(sample_ids)
+        kept = [n for n, entry in enumerate(self.entries) if entry.sample_id not in gone]
+        dropped = len(self.entries) - len(kept)
+        if dropped:
+            self.keys, self.vectors = self.keys[kept], self.vectors[kept]
+            self.entries = [self.entries[n] for n in kept]
+        return dropped
+
+    def restricted(self, points: Iterable[Point]) -> SteeringDictionary:
+        """The same entries with the vectors of some points only.
+
+        Raises:
+            TrimtabError: A point that the entries have no vector for.
+        """
+        wanted = tuple(points)
+        missing = [tuple(point) for point in wanted if point not in self.points]
+        if missing:
+            raise TrimtabError(
+                f"the dictionary of {self.user_id!r} holds no vectors at {missing}; it has "
+                f"{[tuple(point) for point in self.points]}"
+            )
+        return SteeringDictionary(
+            user_id=self.user_id,
+            fingerprint=self.fingerprint,
+            points=wanted,
+            encoder_name=self.encoder_name,
+            keys_from=self.keys_from,
+            entries=self.entries,
+            keys=self.keys,
+            vectors=self.vectors[:, [self.points.index(point) for point in wanted]],
+        )
+
+    def select(
+        self,
+        query: str | Tensor,
+        *,
+        k: int = 5,
+        aggregate: Aggregation = "attentive",
+        temperature: float = 0.1,
+        before: int | None = None,
+        **how: Any,
+    ) -> Steering | None:
+        """Pick the entries that resemble a request and make one steering of them.
+
+        Fints' input-aware aggregation: the ``k`` entries with the highest cosine to the query,
+        averaged (``mean``) or weighted by ``softmax(cosine / temperature)`` (``attentive``).
+        ``naive`` averages the whole dictionary.
+
+        Args:
+            query: The request, or its embedding of shape ``(dimensions,)``.
+            k: How many entries.
+            aggregate: How they become one vector.
+            temperature: Of the softmax.
+            before: Only entries of samples strictly earlier than this.
+            **how: Passed to ``Steering``: strength, positions, relative, cap, decay.
+
+        Returns:
+            None where there is no entry to pick.
+
+        Raises:
+            TrimtabError: An unknown aggregation, or ``k`` or temperature not positive.
+        """
+        if aggregate not in get_args(Aggregation):
+            raise TrimtabError(
+                f"expected aggregation {', '.join(get_args(Aggregation))}, got {aggregate!r}"
+            )
+        if k < 1 or temperature <= 0:
+            raise TrimtabError(
+                f"expected k of at least 1 and a temperature above 0, got {k} and {temperature}"
+            )
+        visible = [
+            n for n, entry in enumerate(self.entries) if before is None or entry.timestamp < before
+        ]
+        if not visible:
+            return None
+        if isinstance(query, str):
+            query = load_encoder(self.encoder_name).encode([query])[0]
+        similarity = self.keys[visible] @ query
+        top = similarity.topk(len(visible) if aggregate == "naive" else min(k, len(visible)))
+        if aggregate == "attentive":
+            weights = torch.softmax(top.values / temperature, dim=0)
+        else:
+            weights = torch.full_like(top.values, 1 / len(top.values))
+        rows = [visible[n] for n in top.indices.tolist()]
+        chosen = self.vectors[rows]
+        combined = torch.einsum("n,nph->ph", weights, chosen)
+        picked = tuple(
+            Picked(self.entries[row], cosine, weight, tuple(norms))
+            for row, cosine, weight, norms in zip(
+                rows,
+                top.values.tolist(),
+                weights.tolist(),
+                chosen.norm(dim=-1).tolist(),
+                strict=True,
+            )
+        )
+        return Steering(
+            SteeringVectors(dict(zip(self.points, combined, strict=True))),
+            picked=picked,
+            fingerprint=self.fingerprint,
+            **how,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write the dictionary as one safetensors file, whole or not at all."""
+        about = {
+            "format": _FORMAT,
+            "user_id": self.user_id,
+            "fingerprint": self.fingerprint,
+            "encoder": self.encoder_name,
+            "keys_from": self.keys_from,
+            "points": [list(point) for point in self.points],
+            "entries": [asdict(entry) for entry in self.entries],
+        }
+        tensors = {"keys": self.keys.contiguous(), "vectors": self.vectors.contiguous()}
+        with replacing(Path(path)) as temporary:
+            save_file(tensors, temporary, metadata={"trimtab": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> SteeringDictionary:
+        """Read a dictionary that ``save`` wrote.
+
+        Raises:
+            TrimtabError: No such file, or not a steering dictionary.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {})["trimtab"])
+                keys, vectors = file.get_tensor("keys"), file.get_tensor("vectors")
+            if about["format"] != _FORMAT:
+                raise ValueError(f"its format is {about['format']!r}")
+        except FileNotFoundError:
+            raise TrimtabError(f"there is no steering dictionary at {path}") from None
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise TrimtabError(
+                f"{path} is not a steering dictionary of this version ({_FORMAT}): {error}; "
+                "build it again"
+            ) from error
+        return cls(
+            user_id=about["user_id"],
+            fingerprint=about["fingerprint"],
+            points=[Point(layer, site) for layer, site in about["points"]],
+            encoder_name=about["encoder"],
+            keys_from=about["keys_from"],
+            entries=[Entry(**entry) for entry in about["entries"]],
+            keys=keys,
+            vectors=vectors,
+        )
+
+
+def build_dictionaries(
+    model: SteeredModel,
+    pairs: dict[str, Sequence[ContrastPair]],
+    *,
+    layers: Iterable[int],
+    sites: Iterable[Site] = ("mid", "mlp"),
+    keys: Keys = "input",
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, SteeringDictionary]:
+    """Build many users' dictionaries in the same batches; see ``SteeringDictionary.build``.
+
+    Raises:
+        TrimtabError: A user without pairs, or as for ``build``.
+    """
+    for user_id, own in pairs.items():
+        if not own:
+            raise TrimtabError(
+                f"user {user_id!r} has no contrast pairs; a dictionary needs at least one"
+            )
+    points = points_of(layers, sites)
+    dictionaries = {}
+    for user_id, (entries, embedded, vectors) in read_entries(
+        model, pairs, points, keys, progress
+    ).items():
+        dictionaries[user_id] = SteeringDictionary(
+            user_id=user_id,
+            fingerprint=model.fingerprint,
+            points=points,
+            encoder_name=model.encoder.name,
+            keys_from=keys,
+            entries=entries,
+            keys=embedded,
+            vectors=vectors,
+        )
+    return dictionaries
+
+
+def read_entries(
+    model: SteeredModel,
+    pairs: dict[str, Sequence[ContrastPair]],
+    points: Sequence[Point],
+    keys: Keys,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, tuple[list[Entry], Tensor, Tensor]]:
+    """Each user's entries with key embeddings and vectors, read in shared batches."""
+    every = [pair for own in pairs.values() for pair in own]
+    read = model.mean_activations(
+        [side for pair in every for side in (pair.positive, pair.negative)],
+        points,
+        progress=progress,
+    )
+    difference = read[0::2] - read[1::2]
+    embedded = model.encoder.encode([pair.key(keys) for pair in every])
+    result = {}
+    start = 0
+    for user_id, own in pairs.items():
+        of_sample: dict[str, list[int]] = {}
+        for row, pair in enumerate(own, start):
+            of_sample.setdefault(pair.sample_id, []).append(row)
+        start += len(own)
+        first = [every[rows[0]] for rows in of_sample.values()]
+        entries = [
+            Entry(p.sample_id, p.key(keys), p.positive.answer, p.contrast, p.timestamp)
+            for p in first
+        ]
+        vectors = torch.stack([difference[rows].mean(dim=0) for rows in of_sample.values()])
+        for entry, vector in zip(entries, vectors, strict=True):
+            if not torch.isfinite(vector).all():
+                raise TrimtabError(
+                    f"sample {entry.sample_id!r} of user {user_id!r} gave NaN or infinite "
+                    "activations; leave it out, or read in float32"
+                )
+        result[user_id] = (entries, embedded[[rows[0] for rows in of_sample.values()]], vectors)
+    return result

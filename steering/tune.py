@@ -1,0 +1,268 @@
+"""Choosing how to steer on held-back samples, by likelihood alone: nothing is generated.
+
+A setting is good when steering from a user's earlier samples raises the likelihood of that
+user's own held-back answer against the rejected one. Activations are read once, at every point
+that any setting wants; the held-back prompts run once, and only the answers run again for each
+setting.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import TrimtabError
+from .contrast import ContrastPair, Keys
+from .dictionary import Aggregation, SteeringDictionary, build_dictionaries
+from .forcing import Forced, ForcedBatch, forced_batches
+from .injection import Positions, Steering
+from .likelihood import answer_log_likelihoods, batch_log_likelihoods
+from .model import SteeredModel
+from .settings import SteeringSettings
+from .vectors import Site, points_of
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried. The first value of each selection choice is where the search starts."""
+
+    sites: tuple[tuple[Site, ...], ...] = (("attn", "mlp"), ("mid", "mlp"), ("mid",), ("block",))
+    depths: tuple[float, ...] = (0.3, 0.45, 0.6, 0.72, 0.85)
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    keys: tuple[Keys, ...] = ("input", "input+answer")
+    aggregates: tuple[Aggregation, ...] = ("attentive", "mean", "naive")
+    ks: tuple[int, ...] = (5, 1, 3, 8)
+    temperatures: tuple[float, ...] = (0.1, 0.05, 0.2)
+    positions: tuple[Positions, ...] = ("answer", "all")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting, tried.
+
+    Attributes:
+        settings: What was tried; None is no steering.
+        score: Mean over users of the mean log-sigmoid of the margin, in nats: the margin is the
+            log-likelihood of the user's own answer minus that of the rejected one. Higher is
+            better; ln 0.5 is a coin toss.
+        accuracy: Mean over users of the share of samples whose own answer beats every rejected.
+        seconds: How long it took.
+    """
+
+    settings: SteeringSettings | None
+    score: float
+    accuracy: float
+    seconds: float
+
+
+class Tuner:
+    """Held-back samples that are ready to have settings tried on them.
+
+    Args:
+        model: The model.
+        build: Each user's earlier pairs, which the dictionaries are built from.
+        held_back: Each user's later pairs of response contrast: the positive side's prompt, the
+            user's own answer and a rejected one. A sample may have several pairs.
+        sites: Sites that any setting may name.
+        depths: Depths that any setting may name.
+        progress: Told a phase and how many of its items are done.
+
+    Raises:
+        TrimtabError: No held-back pair, or one of a user without earlier pairs.
+    """
+
+    def __init__(
+        self,
+        model: SteeredModel,
+        build: Mapping[str, Sequence[ContrastPair]],
+        held_back: Mapping[str, Sequence[ContrastPair]],
+        *,
+        sites: Iterable[Site],
+        depths: Iterable[float],
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._users = [user for user, pairs in held_back.items() for _ in pairs]
+        self._pairs = [pair for pairs in held_back.values() for pair in pairs]
+        lacking = sorted({user for user in self._users if not build.get(user)})
+        if not self._pairs or lacking:
+            raise TrimtabError(
+                "tuning needs held-back pairs of users who also have earlier ones; got "
+                + (f"none earlier for user {lacking[0]!r}" if lacking else "no held-back pairs")
+            )
+        self._model = model
+        own = {user: list(build[user]) for user in dict.fromkeys(self._users)}
+        layers = {model.layer_at(depth) for depth in depths}
+        by_input = build_dictionaries(
+            model, own, layers=layers, sites=list(sites), keys="input", progress=progress
+        )
+        self._dictionaries: dict[Keys, dict[str, SteeringDictionary]] = {
+            "input": by_input,
+            "input+answer": {
+                user: _with_other_keys(model, dictionary, own[user])
+                for user, dictionary in by_input.items()
+            },
+        }
+        self._queries = model.encoder.encode([pair.request for pair in self._pairs])
+        sides = [side for pair in self._pairs for side in (pair.positive, pair.negative)]
+        self._forced: list[Forced] = [model.forced(side) for side in sides]
+        with torch.inference_mode():
+            self._batches: list[ForcedBatch] = list(forced_batches(model.parts, self._forced))
+
+    def steerings(self, settings: SteeringSettings) -> list[Steering | None]:
+        """What each held-back pair's request picks from its user's dictionary."""
+        points = points_of(settings.layers(self._model), settings.sites)
+        restricted = {
+            user: dictionary.restricted(points)
+            for user, dictionary in self._dictionaries[settings.keys].items()
+        }
+        return [
+            settings.select(restricted[user], query, before=pair.timestamp or None)
+            for user, pair, query in zip(self._users, self._pairs, self._queries, strict=True)
+        ]
+
+    def try_settings(self, settings: SteeringSettings | None) -> Trial:
+        """Score one setting on the held-back pairs."""
+        started = time.monotonic()
+        steerings = self.steerings(settings) if settings else [None] * len(self._pairs)
+        both = [steering for steering in steerings for _ in range(2)]
+        if settings is None or settings.positions == "answer":
+            found = torch.zeros(len(self._forced))
+            with torch.inference_mode():
+                for batch in self._batches:
+                    rows = [both[row] for row in batch.rows]
+                    found[list(batch.rows)] = batch_log_likelihoods(
+                        self._model, batch, self._forced, rows
+                    )
+        else:
+            found = answer_log_likelihoods(self._model, self._forced, both)
+        score, accuracy = self._summary(found[0::2] - found[1::2])
+        return Trial(settings, score, accuracy, time.monotonic() - started)
+
+    def _summary(self, margins: Tensor) -> tuple[float, float]:
+        """Mean over users of the mean over samples of the worst pair's score and success."""
+        worst: dict[str, dict[str, float]] = {}
+        for user, pair, margin in zip(self._users, self._pairs, margins.tolist(), strict=True):
+            samples = worst.setdefault(user, {})
+            samples[pair.sample_id] = min(margin, samples.get(pair.sample_id, margin))
+        scores, shares = [], []
+        for samples in worst.values():
+            own = torch.tensor(list(samples.values()))
+            scores.append(torch.nn.functional.logsigmoid(own).mean())
+            shares.append((own > 0).float().mean())
+        return float(torch.stack(scores).mean()), float(torch.stack(shares).mean())
+
+
+def _with_other_keys(
+    model: SteeredModel, dictionary: SteeringDictionary, pairs: Sequence[ContrastPair]
+) -> SteeringDictionary:
+    """The same entries under keys made of input and answer."""
+    of_sample = {pair.sample_id: pair for pair in reversed(pairs)}
+    texts = [of_sample[entry.sample_id].key("input+answer") for entry in dictionary.entries]
+    other = dictionary.restricted(dictionary.points)
+    other.keys, other.keys_from = model.encoder.encode(texts), "input+answer"
+    other.entries = [
+        replace(entry, key=text) for entry, text in zip(dictionary.entries, texts, strict=True)
+    ]
+    return other
+
+
+def search(
+    tuner: Tuner,
+    grid: Grid,
+    *,
+    start: SteeringSettings | None = None,
+    budget_seconds: float = float("inf"),
+    log: Path | None = None,
+) -> Iterator[Trial]:
+    """Try settings coarse to fine and yield each trial as it is done.
+
+    Unsteered first; then all sites, depths and strengths; then, from the best of these, what is
+    picked and how it is combined; last the positions. A trial that ``log`` already holds is
+    yielded from there, so an interrupted search goes on where it stopped.
+
+    Args:
+        tuner: The held-back samples.
+        grid: What is tried.
+        start: What the first round takes for everything else.
+        budget_seconds: No new trial is begun after this.
+        log: A file of JSON lines that every trial is appended to.
+    """
+    started = time.monotonic()
+    done = _read_log(log)
+    best: Trial | None = None
+
+    def tried(settings: SteeringSettings | None) -> Trial | None:
+        nonlocal best
+        trial = done.get(settings)
+        if trial is None:
+            if time.monotonic() - started > budget_seconds:
+                return None
+            trial = done[settings] = tuner.try_settings(settings)
+            if log:
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(trial)) + "\n")
+        if settings and (best is None or trial.score > best.score):
+            best = trial
+        return trial
+
+    start = start or SteeringSettings()
+    rounds: list[Callable[[SteeringSettings], list[SteeringSettings]]] = [
+        lambda base: [
+            replace(base, sites=sites, depths=(depth,), strength=strength)
+            for sites in grid.sites
+            for depth in grid.depths
+            for strength in grid.strengths
+        ],
+        lambda base: [replace(base, keys=keys) for keys in grid.keys],
+        lambda base: [
+            replace(base, aggregate=aggregate, k=k)
+            for aggregate in grid.aggregates
+            for k in (grid.ks if aggregate != "naive" else grid.ks[:1])
+        ],
+        lambda base: [replace(base, temperature=t) for t in grid.temperatures],
+        lambda base: [
+            replace(base, strength=round(base.strength * factor, 3)) for factor in (0.7, 1.0, 1.4)
+        ],
+        lambda base: [replace(base, positions=positions) for positions in grid.positions],
+    ]
+    if (unsteered := tried(None)) is not None:
+        yield unsteered
+    base = start
+    for candidates in rounds:
+        for settings in candidates(base):
+            if settings in done and best is not None and settings == best.settings:
+                continue
+            trial = tried(settings)
+            if trial is None:
+                return
+            yield trial
+        if best is not None and best.settings is not None:
+            base = best.settings
+
+
+def _read_log(log: Path | None) -> dict[SteeringSettings | None, Trial]:
+    if log is None or not log.exists():
+        return {}
+    trials = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line that a killed process left half-written
+        settings = record["settings"]
+        if settings is not None:
+            settings = SteeringSettings(
+                **{
+                    field.name: tuple(value) if isinstance(value, list) else value
+                    for field in fields(SteeringSettings)
+                    if (value := settings.get(field.name)) is not None
+                }
+            )
+        trials[settings] = Trial(settings, record["score"], record["accuracy"], record["seconds"])
+    return trials

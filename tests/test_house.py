@@ -1,0 +1,169 @@
+"""What holds for the package as a whole: what is in the wheel, who imports whom, what is lazy."""
+
+import ast
+import importlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import trimtab
+
+ROOT = Path(trimtab.__file__).parent
+PACKAGES = ("steering", "tools", "envs", "agent", "eval")
+BESIDE = ("errors", "files")
+"""Modules of the root that every package may import."""
+MAY_IMPORT = {
+    "steering": (),
+    "tools": (),
+    "envs": ("tools",),
+    "agent": ("steering", "tools", "envs"),
+    "eval": ("steering", "tools", "envs", "agent"),
+}
+
+
+def package_files() -> list[Path]:
+    """The package's own files: those of the root, and all below its five packages."""
+    folders = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py*")]
+    return [p for p in (*ROOT.glob("*.py*"), *folders) if p.suffix in (".py", ".pyi")]
+
+
+def module_of(path: Path) -> str:
+    """The dotted name inside the package; the root itself is the empty name."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in package_files() if path.suffix == ".py"}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    name: str
+    line: int
+
+
+def imports_of(module: str, path: Path) -> Iterator[Import]:
+    """Every relative import of a file, wherever it stands, with names seen through the stubs."""
+    is_package = path.stem == "__init__"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        up = node.level - is_package
+        parts = module.split(".") if module else []
+        base = parts[: len(parts) - up]
+        target = ".".join([*base, *(node.module.split(".") if node.module else [])])
+        for alias in node.names:
+            yield Import(*defined_in(target, alias.name), node.lineno)
+
+
+def defined_in(module: str, name: str) -> tuple[str, str]:
+    """The module that an imported name comes from."""
+    if f"{module}.{name}".lstrip(".") in MODULES:
+        return f"{module}.{name}".lstrip("."), ""
+    stub = (ROOT / module.replace(".", "/") / "__init__.pyi") if module else ROOT / "__init__.pyi"
+    if stub.exists():
+        for found in imports_of(module, stub):
+            if found.name == name:
+                return found.module, name
+    return module, name
+
+
+def is_type_only(path: Path) -> set[int]:
+    """The lines of a file that only a type checker runs."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
+
+
+def test_packages_import_only_what_they_may() -> None:
+    faults = []
+    for module, path in MODULES.items():
+        package = module.partition(".")[0]
+        if package not in PACKAGES:
+            continue
+        allowed = {package, *MAY_IMPORT[package], *BESIDE}
+        for found in imports_of(module, path):
+            if found.module.partition(".")[0] not in allowed:
+                faults.append(f"{path}:{found.line} imports {found.module or 'trimtab'}")
+    assert not faults
+
+
+def test_nothing_imports_the_command_line_or_itself_by_name() -> None:
+    faults = []
+    for module, path in MODULES.items():
+        faults += [f"{path}:{i.line}" for i in imports_of(module, path) if i.module == "cli"]
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            faults += [f"{path}:{node.lineno}" for n in names if n.partition(".")[0] == "trimtab"]
+    assert not faults
+
+
+def test_modules_import_in_one_direction() -> None:
+    graph = {
+        module: {
+            found.module
+            for found in imports_of(module, path)
+            if found.module != module and found.line not in is_type_only(path)
+        }
+        for module, path in MODULES.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
+
+
+def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(tree)], check=True)
+    (wheel,) = tmp_path.glob("trimtab-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {n for n in archive.namelist() if ".dist-info/" not in n}
+        (licence,) = [n for n in archive.namelist() if n.endswith("licenses/LICENSE")]
+        assert b"Apache License" in archive.read(licence)
+    expected = {f"trimtab/{path.relative_to(ROOT).as_posix()}" for path in package_files()}
+    assert held == expected | {"trimtab/py.typed"}
+
+
+def newly_imported(*modules: str) -> set[str]:
+    """The top-level packages that a fresh interpreter holds after importing some modules."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_trimtab_imports_little() -> None:
+    heavy = {"torch", "transformers", "langgraph", "langchain_core", "numpy", "pydantic", "lancedb"}
+    assert not heavy & newly_imported("trimtab", *(f"trimtab.{name}" for name in PACKAGES))
+    assert not heavy & newly_imported("trimtab.cli", "trimtab.steering.weights")
+
+
+def test_tools_and_worlds_do_without_torch() -> None:
+    modules = [
+        f"trimtab.{name}"
+        for name in MODULES
+        if name.partition(".")[0] in ("tools", "envs") and name != "tools.recommender"
+    ]
+    assert not {"torch", "transformers"} & newly_imported(*modules)
+
+
+@pytest.mark.parametrize("package", ["trimtab", *(f"trimtab.{name}" for name in PACKAGES)])
+def test_public_names_resolve(package: str) -> None:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None

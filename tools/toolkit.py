@@ -1,0 +1,281 @@
+"""A set of tools, and the calling of them: whatever a model asks for, the answer is a result."""
+
+import asyncio
+import contextvars
+import difflib
+import inspect
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import pydantic
+import pydantic_core
+
+from ..errors import TrimtabError
+from .quoting import quoted, without_control_tokens
+from .schema import location, misfit, shown, validator
+from .spec import ToolSpec
+
+ErrorKind = Literal["unknown_tool", "invalid_arguments", "failed", "timeout", "unparsable"]
+
+
+@dataclass(frozen=True)
+class ToolError:
+    """What went wrong with a call: the kind is counted, the message is shown to the model.
+
+    Attributes:
+        kind: ``unknown_tool``, ``invalid_arguments``, ``failed`` (the function raised),
+            ``timeout``, or ``unparsable`` (the model's text holds no call).
+        message: One line: what was expected, what came.
+        path: For invalid arguments, where, as ``filters.brands[2]``.
+    """
+
+    kind: ErrorKind
+    message: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a call gave.
+
+    Attributes:
+        content: What the model is shown.
+        value: What scoring uses; None for an error.
+        error: None if the call succeeded.
+    """
+
+    content: str
+    value: Any = None
+    error: ToolError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call succeeded."""
+        return self.error is None
+
+    @classmethod
+    def of_error(cls, error: ToolError) -> "ToolResult":
+        """The result that shows an error to the model."""
+        return cls(content=f"Error: {error.message}", error=error)
+
+
+class Toolkit:
+    """Tools by name. It is a value: ``with_tools`` and ``without`` return another one.
+
+    Args:
+        specs: The tools, in the order in which they are shown to the model.
+        limit: Characters of a result's content that the model is shown; the rest is cut and the
+            content says how much.
+
+    Raises:
+        TrimtabError: Two tools have the same name, or ``limit`` is too small to say anything.
+
+    Example:
+        >>> def double(number: int) -> int:
+        ...     '''Double a number.'''
+        ...     return 2 * number
+        >>> toolkit = Toolkit([ToolSpec.from_function(double)])
+        >>> toolkit.call("double", {"number": 21}).content
+        '42'
+        >>> toolkit.call("double", {"number": "21"}).content
+        'Error: number: expected an integer, got "21"'
+    """
+
+    def __init__(self, specs: Iterable[ToolSpec] = (), *, limit: int = 8_000) -> None:
+        """Take the tools in order."""
+        self._specs: dict[str, ToolSpec] = {}
+        for spec in specs:
+            if not isinstance(spec, ToolSpec):
+                raise TrimtabError(
+                    f"expected ToolSpecs, got {spec!r}; make one with ToolSpec.from_function(...)"
+                )
+            if spec.name in self._specs:
+                raise TrimtabError(
+                    f"two tools are called {spec.name!r}; rename one with ToolSpec(name=...), "
+                    "or replace it by Toolkit.with_tools"
+                )
+            self._specs[spec.name] = spec
+        if limit < 200:
+            raise TrimtabError(f"expected a limit of at least 200 characters, got {limit}")
+        self.limit = limit
+        self._validators = {name: validator(spec.parameters) for name, spec in self._specs.items()}
+
+    @property
+    def names(self) -> list[str]:
+        """The tools' names, in order."""
+        return list(self._specs)
+
+    def __iter__(self) -> Iterator[ToolSpec]:
+        """The tools, in order."""
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        """How many tools there are."""
+        return len(self._specs)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a tool of that name."""
+        return isinstance(name, str) and name in self._specs
+
+    def spec(self, name: str) -> ToolSpec:
+        """The tool of that name.
+
+        Raises:
+            TrimtabError: There is none.
+        """
+        if name not in self:
+            raise TrimtabError(self._unknown(name).message)
+        return self._specs[name]
+
+    def schemas(self) -> list[dict[str, Any]]:
+        """The tools as OpenAI tool dicts, as chat templates take them."""
+        return [spec.to_openai() for spec in self]
+
+    def with_tools(self, *specs: ToolSpec) -> "Toolkit":
+        """A toolkit with these tools too, each in the place of one that has its name."""
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names):
+            raise TrimtabError(f"two of the tools to add have the same name: {', '.join(names)}")
+        merged = {**self._specs, **{spec.name: spec for spec in specs}}
+        return Toolkit(merged.values(), limit=self.limit)
+
+    def without(self, *names: str) -> "Toolkit":
+        """A toolkit that lacks these tools.
+
+        Raises:
+            TrimtabError: There is no tool of one of the names.
+        """
+        for name in names:
+            self.spec(name)
+        return Toolkit([spec for spec in self if spec.name not in names], limit=self.limit)
+
+    def validate(self, name: Any, arguments: Any) -> ToolError | None:
+        """Say what is wrong with a call before making it; None if nothing is."""
+        if name not in self:
+            return self._unknown(name)
+        found = misfit(self._validators[name], arguments)
+        if found is None:
+            return None
+        where = f"{found.path}: " if found.path else ""
+        message = f"{where}expected {found.expected}, got {found.got}"
+        return ToolError("invalid_arguments", quoted(message, limit=500), found.path)
+
+    def call(self, name: Any, arguments: Any) -> ToolResult:
+        """Call a tool. Whatever the name and the arguments are, the answer is a result.
+
+        A function that raises gives a result with the error ``failed``, one that takes longer
+        than its timeout ``timeout``. A function may return a ``ToolResult`` to show the model
+        something else than what scoring uses; any other value is shown as it is if it is text,
+        else as JSON.
+        """
+        error = self.validate(name, arguments)
+        if error is not None:
+            return ToolResult.of_error(error)
+        spec = self._specs[name]
+        if spec.function is None:
+            return _failed(f"tool {name} has no function to call here")
+        run = partial(_run, spec, arguments)
+        threaded = spec.timeout is not None or _in_event_loop()
+        result = _run_in_thread(run, spec) if threaded else run()
+        return replace(result, content=_fitted(result.content, self.limit))
+
+    def _unknown(self, name: Any) -> ToolError:
+        asked = quoted(str(name), limit=64) if isinstance(name, str) else shown(name)
+        near = difflib.get_close_matches(asked, self.names, n=2, cutoff=0.6)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        known = ", ".join(self.names) or "none"
+        return ToolError(
+            "unknown_tool", f'there is no tool "{asked}".{hint} The tools are: {known}'
+        )
+
+
+def _run(spec: ToolSpec, arguments: dict[str, Any]) -> ToolResult:
+    """Convert the arguments, call the function, and write its value down for the model."""
+    assert spec.function is not None
+    try:
+        keywords = spec.convert(arguments) if spec.convert else dict(arguments)
+    except pydantic.ValidationError as error:
+        return ToolResult.of_error(_unfit(error))
+    except Exception as error:
+        return _failed(_first_line(error))
+    try:
+        value = spec.function(**keywords)
+        if inspect.isawaitable(value):
+            value = asyncio.run(_awaited(value))
+        if isinstance(value, ToolResult):
+            return value
+        return ToolResult(content=_written(value), value=value)
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        return _failed(_first_line(error))
+
+
+def _run_in_thread(run: Callable[[], ToolResult], spec: ToolSpec) -> ToolResult:
+    """Run in a daemon thread, in the caller's context; give up when the time is over."""
+    finished: list[ToolResult] = []
+    context = contextvars.copy_context()
+    thread = threading.Thread(
+        target=lambda: finished.append(context.run(run)), name=f"tool-{spec.name}", daemon=True
+    )
+    thread.start()
+    thread.join(spec.timeout)
+    if finished:
+        return finished[0]
+    if not thread.is_alive():
+        return _failed(f"tool {spec.name} ended without a result")
+    message = f"tool {spec.name} did not answer within {spec.timeout} seconds"
+    return ToolResult.of_error(ToolError("timeout", message))
+
+
+def _in_event_loop() -> bool:
+    """Whether this thread runs an event loop, in which no other one can be run."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _written(value: Any) -> str:
+    """Text as it is, anything else as JSON, and what JSON has no form for as its ``str``."""
+    if isinstance(value, str):
+        return value
+    plain = pydantic_core.to_jsonable_python(value, fallback=str, bytes_mode="base64")
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _fitted(content: str, limit: int) -> str:
+    """Make content fit for the model: no chat markup, and no longer than ``limit``."""
+    content = without_control_tokens(content)
+    if len(content) <= limit:
+        return content
+    kept = limit - 50
+    return f"{content[:kept]}\n[{len(content) - kept:,} more characters were cut]"
+
+
+def _unfit(error: pydantic.ValidationError) -> ToolError:
+    """Tell a pydantic error in the words of the other argument errors."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = location(first["loc"])
+    message = f"{path or 'arguments'}: {first['msg']}, got {shown(first['input'])}"
+    return ToolError("invalid_arguments", quoted(message, limit=500), path)
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _failed(reason: str) -> ToolResult:
+    return ToolResult.of_error(ToolError("failed", quoted(reason, limit=500)))
