@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -180,7 +180,7 @@ class BatchedEncoder:
 
 def run_together(
     model: BatchedModel, jobs: Iterable[Callable[[], T]], *, max_live: int = 48
-) -> Iterator[Finished[T]]:
+) -> Generator[Finished[T]]:
     """Run ``jobs`` in threads of their own, their calls of ``model.generate`` in common batches.
 
     A batch is run when every live job waits for the model, in the order of the jobs. A job that

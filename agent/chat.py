@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -21,7 +21,7 @@ from ..errors import TrimtabError
 from ..tools.spec import ToolSpec
 from .batching import BatchedModel, run_together
 from .calls import call_grammar
-from .messages import last_request, picked_entries, steering_for, to_message, to_request
+from .messages import Answer, last_request, picked_entries, steering_for, to_message, to_request
 
 if TYPE_CHECKING:
     from ..steering.settings import SteeringSettings
@@ -68,7 +68,8 @@ class SteeredChatModel(BaseChatModel):
         settings: SteeringSettings | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(model=model, dictionaries=dictionaries, settings=settings, **options)
+        fields = {"model": model, "dictionaries": dictionaries, "settings": settings}
+        super().__init__(**fields, **options)
 
     @property
     def _llm_type(self) -> str:
@@ -173,7 +174,7 @@ class SteeredChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] = (),
-        tool_choice: str | None = None,
+        tool_choice: str | bool | dict[str, Any] | None = None,
         user_id: str | None = None,
         before: int | None = None,
         **kwargs: Any,
@@ -188,25 +189,21 @@ class SteeredChatModel(BaseChatModel):
             before=before,
             settings=self.settings,
         )
-        must_call = tool_choice not in (None, "auto", "none")
-        only = None if tool_choice == "any" else [tool_choice]
-        request = to_request(
-            messages,
-            tools,
-            steering=steering,
-            grammar=call_grammar(tools, only=only) if must_call else None,
-        )
+        choice = _choice(tool_choice, [tool["function"]["name"] for tool in tools])
+        answer: Answer = "either" if tools and choice is None else "text"
+        grammar = None
+        if choice is not None and choice != "none":
+            answer = "call"
+            grammar = call_grammar(tools, only=None if choice == "any" else [choice])
+        request = to_request(messages, tools, steering=steering, grammar=grammar)
         [completion] = self.model.generate(
             [request],
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             seed=self.seed,
         )
-        readable: Literal["either", "text"] = (
-            "either" if tools and tool_choice != "none" else "text"
-        )
-        message = to_message(completion, "call" if must_call else readable)
-        if not must_call and isinstance(message.content, str):
+        message = to_message(completion, answer, messages=messages, tools=tools)
+        if answer != "call" and isinstance(message.content, str):
             message.content = _before_any(message.content, stop or ())
         message.response_metadata["model_name"] = self.model.name
         message.response_metadata["picked"] = picked_entries(steering)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -170,7 +170,7 @@ def play(episode: Play) -> Episode:
 
 def play_episodes(
     model: BatchedModel, plays: Iterable[Play], *, max_live: int = 48
-) -> Iterator[Finished[Episode]]:
+) -> Generator[Finished[Episode]]:
     """Play many episodes at once, their model calls in common batches.
 
     Args:

@@ -15,15 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import UntrackedValue
-from langgraph.graph import END, START, StateGraph, add_messages
+from langgraph.graph import START, StateGraph, add_messages
 from langgraph.types import Command
 from pydantic_core import to_jsonable_python
-from typing_extensions import NotRequired, TypedDict
 
 from ..errors import TrimtabError
 from ..tools.toolkit import ToolError, ToolResult
@@ -182,7 +181,7 @@ def build_agent(
         )
         started = time.perf_counter()
         [completion] = model.generate([request], max_new_tokens=max_new_tokens)
-        message = to_message(completion, "call")
+        message = to_message(completion, "call", messages=state["messages"], most_calls=1)
         message.response_metadata["seconds"] = time.perf_counter() - started
         return {"messages": [message]}
 
@@ -218,10 +217,9 @@ def build_agent(
             outcome = "gave up"
         elif len(steps) >= step_limit:
             outcome = "step limit"
-        return Command(
-            update={"messages": [shown], "steps": steps, "outcome": outcome},
-            goto=END if outcome else "steer",
-        )
+        goto: Literal["steer", "__end__"] = "__end__" if outcome else "steer"
+        update = {"messages": [shown], "steps": steps, "outcome": outcome}
+        return Command(update=update, goto=goto)
 
     graph = StateGraph(AgentState, input_schema=AgentInput)
     graph.add_node("recall", recall)

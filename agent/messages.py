@@ -14,7 +14,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from ..errors import TrimtabError
 from ..tools.toolkit import ToolError
-from .calls import parse_call
+from .calls import parse_call, parse_calls
 
 if TYPE_CHECKING:
     from ..steering.dictionary import SteeringDictionary
@@ -52,29 +52,49 @@ def to_request(
     return Request(messages=dicts, tools=tuple(tools), steering=steering, grammar=grammar)
 
 
-def to_message(completion: Completion, answer: Answer) -> AIMessage:
+def to_message(
+    completion: Completion,
+    answer: Answer,
+    *,
+    messages: Sequence[BaseMessage] = (),
+    tools: Sequence[Mapping[str, Any]] = (),
+    most_calls: int | None = None,
+) -> AIMessage:
     """What the model answered, as a message with proper tool calls and token counts.
 
-    A call that cannot be parsed is kept as the text it was, with an ``invalid_tool_calls`` entry
-    that says what is wrong.
+    Where a call was expected and none can be read, the text is kept as it was, with an
+    ``invalid_tool_calls`` entry that says what is wrong.
 
     Args:
         completion: The model's answer.
         answer: What it is to be read as.
+        messages: The conversation that it answers; its calls are counted on from there.
+        tools: What could be called. Without call marks, ``either`` reads only these as calls.
+        most_calls: Calls after this many are dropped; None keeps all.
     """
     text = completion.text
+    before = sum(
+        len(message.tool_calls) + len(message.invalid_tool_calls)
+        for message in messages
+        if isinstance(message, AIMessage)
+    )
+    calls = parse_calls(text)[:most_calls] if answer != "text" else []
+    if answer == "either" and _CALL_MARK not in text:
+        known = {tool["function"]["name"] for tool in tools}
+        calls = calls if all(call.name in known for call in calls) else []
     made: dict[str, Any] = {}
-    if answer == "call" or (answer == "either" and _CALL_MARK in text):
-        parsed = parse_call(text)
-        if isinstance(parsed, ToolError):
-            made["invalid_tool_calls"] = [
-                invalid_tool_call(name=None, args=text, id="call_0", error=parsed.message)
-            ]
-        else:
-            made["tool_calls"] = [
-                tool_call(name=parsed.name, args=dict(parsed.arguments), id=parsed.id)
-            ]
-            text = text.partition(_CALL_MARK)[0].strip() if _CALL_MARK in text else ""
+    if calls:
+        made["tool_calls"] = [
+            tool_call(name=call.name, args=call.arguments, id=f"call_{before + number}")
+            for number, call in enumerate(calls)
+        ]
+        text = text.partition(_CALL_MARK)[0].strip() if _CALL_MARK in text else ""
+    elif answer == "call" or (answer == "either" and _CALL_MARK in text):
+        problem = parse_call(text)
+        assert isinstance(problem, ToolError)
+        made["invalid_tool_calls"] = [
+            invalid_tool_call(name=None, args=text, id=f"call_{before}", error=problem.message)
+        ]
     return AIMessage(
         content=text,
         usage_metadata={

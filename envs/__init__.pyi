@@ -1,0 +1,15 @@
+from .bazaar import generate_bazaar as generate_bazaar
+from .personalwab import load_world as load_world
+from .personalwab import save_world as save_world
+from .records import Product as Product
+from .records import Purchase as Purchase
+from .records import Review as Review
+from .records import ShoppingTask as ShoppingTask
+from .report import WorldReport as WorldReport
+from .report import check_world as check_world
+from .scoring import rank_score as rank_score
+from .scoring import result_score as result_score
+from .scoring import right_tool as right_tool
+from .shop import ShopEnvironment as ShopEnvironment
+from .shop import product_text as product_text
+from .world import World as World

@@ -66,18 +66,12 @@ class _FileKind:
         return re.sub(r"\s+", " ", line)
 
 
-PRODUCTS = _FileKind(
-    "all_products", True, TypeAdapter(dict[str, Product]), 1, "product {0!r}"
-)
+PRODUCTS = _FileKind("all_products", True, TypeAdapter(dict[str, Product]), 1, "product {0!r}")
 HISTORIES = _FileKind(
     "user_history", True, TypeAdapter(dict[str, list[Purchase]]), 2, "user {0!r}, purchase [{1}]"
 )
-PROFILES = _FileKind(
-    "user_profiles", False, TypeAdapter(dict[str, _ProfileEntry]), 1, "user {0!r}"
-)
-INSTRUCTIONS = _FileKind(
-    "user_instructions", False, TypeAdapter(_Instructions), 2, "task {0}[{1}]"
-)
+PROFILES = _FileKind("user_profiles", False, TypeAdapter(dict[str, _ProfileEntry]), 1, "user {0!r}")
+INSTRUCTIONS = _FileKind("user_instructions", False, TypeAdapter(_Instructions), 2, "task {0}[{1}]")
 FILE_KINDS = (PRODUCTS, HISTORIES, PROFILES, INSTRUCTIONS)
 
 
@@ -139,11 +133,18 @@ def read_file(path: Path, kind: _FileKind, problems: list[str] | None = None) ->
 
 def _without(content: Any, broken: set[tuple[int | str, ...]]) -> Any:
     """The parsed JSON without the records at the given places, all of the same depth."""
-    for place in sorted(broken, key=lambda place: [str(part).rjust(12) for part in place])[::-1]:
+    by_holder: dict[tuple[int | str, ...], set[int | str]] = {}
+    for place in broken:
+        by_holder.setdefault(place[:-1], set()).add(place[-1])
+    for holder_place, bad in by_holder.items():
         holder = content
-        for part in place[:-1]:
+        for part in holder_place:
             holder = holder[part]
-        del holder[place[-1]]
+        if isinstance(holder, list):
+            holder[:] = [record for index, record in enumerate(holder) if index not in bad]
+        else:
+            for key in bad:
+                del holder[key]
     return content
 
 

@@ -1,26 +1,35 @@
 """The call that answers a task well, as a user's past requests are remembered with it."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .records import ShoppingTask
+from .scoring import right_tool
 
-QUERY_CHARACTERS = 60
-REVIEW_CHARACTERS = 600
+if TYPE_CHECKING:
+    from .shop import ShopEnvironment
+
+_QUERY_CHARACTERS = 60
+_REVIEW_CHARACTERS = 600
 
 
-def reference_arguments(task: ShoppingTask, recent: Sequence[str]) -> dict[str, Any]:
-    """Arguments of the right tool that find the target, or say what the user said.
+def reference_call(shop: ShopEnvironment, task: ShoppingTask) -> tuple[str, dict[str, Any]]:
+    """The right tool, and arguments that find the target or say what the user said.
 
     Args:
+        shop: Where the task comes from.
         task: A training task, whose target is known.
-        recent: ASINs of what the user bought last before it, oldest first.
     """
+    arguments: dict[str, Any]
     if task.type == "search":
-        return {"query": _cut(task.target.product_info.title, QUERY_CHARACTERS)}
-    if task.type == "recommend":
-        return {"product_sequence": list(recent)}
-    return {"review": _cut(task.target.review.text, REVIEW_CHARACTERS)}
+        arguments = {"query": _cut(task.target.product_info.title, _QUERY_CHARACTERS)}
+    elif task.type == "recommend":
+        recent = shop.recent_purchases(task.user_id, task.timestamp)
+        arguments = {"product_sequence": [purchase.asin for purchase in recent]}
+    else:
+        arguments = {"review": _cut(task.target.review.text, _REVIEW_CHARACTERS)}
+    return right_tool(task.type), arguments
 
 
 def _cut(text: str, limit: int) -> str:

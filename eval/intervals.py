@@ -133,7 +133,7 @@ def _by_user(values: Sequence[float] | _Floats, users: Sequence[str]) -> tuple[_
     names, owner = np.unique(
         np.asarray(users, dtype=object)[there].astype(str), return_inverse=True
     )
-    sums = np.bincount(owner, weights=scores[there], minlength=len(names))
+    sums = np.bincount(owner, weights=scores[there], minlength=len(names)).astype(np.float64)
     counts = np.bincount(owner, minlength=len(names)).astype(np.float64)
     return sums, counts
 

@@ -33,7 +33,7 @@ def episode_view(scored: ScoredEpisode) -> Group:
         lines.append(_labelled("memory", episode.remembered))
     for step in episode.steps:
         lines.extend(_step_view(step))
-    score = "  ".join(
+    score = ", ".join(
         f"{name} {'–' if math.isnan(value) else format(value, '.2f')}"
         for name, value in [("function", scored.function), ("result", scored.result)]
     )
@@ -48,7 +48,7 @@ def _step_view(step: Step) -> list[Text]:
     views = []
     if step.picked:
         picked = [
-            f"weight {entry.weight:.2f}  similarity {entry.similarity:.2f}  {_one_line(entry.key)}"
+            f"weight {entry.weight:.2f}, similarity {entry.similarity:.2f}: {entry.key}"
             for entry in step.picked
         ]
         views.append(_labelled("picked", picked, style="cyan"))

@@ -20,6 +20,7 @@ ALL = "all"
 
 # Wide enough for every table: a file or a pipe has no width of its own.
 _PLAIN_WIDTH = 120
+_WIDE = 100
 
 
 class Accuracy(NamedTuple):
@@ -108,20 +109,23 @@ def print_tables(
     """Print the tables, in colour on a terminal, as plain aligned text anywhere else."""
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
+    # On a narrow terminal an interval stands below its mean.
+    gap = " " if console.width >= _WIDE else "\n"
     found = accuracies(episodes, arms)
     for measure in MEASURES:
-        console.print(_accuracy_table(found, measure, arms, of))
+        console.print(_accuracy_table(found, measure, arms, of, gap))
         console.print()
     compared = differences(episodes, arms, of)
     if compared:
-        console.print(_difference_table(compared, of))
+        console.print(_difference_table(compared, of, gap))
         console.print()
     console.print(_cost_table(episodes, arms))
     users = len({e.user_id for e in episodes})
     tasks = len({e.task_id for e in episodes})
     console.print(
         f"\n{tasks} tasks of {users} users; in brackets 95 % intervals over users "
-        "(bootstrap); p by flipping the signs of whole users."
+        "(bootstrap); p by flipping the signs of whole users.",
+        highlight=False,
     )
 
 
@@ -133,7 +137,9 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _accuracy_table(found: Sequence[Accuracy], measure: str, arms: Sequence[str], of: str) -> Table:
+def _accuracy_table(
+    found: Sequence[Accuracy], measure: str, arms: Sequence[str], of: str, gap: str
+) -> Table:
     kinds = [
         kind
         for kind in (*TASK_TYPES, ALL)
@@ -142,12 +148,12 @@ def _accuracy_table(found: Sequence[Accuracy], measure: str, arms: Sequence[str]
     table = _table(MEASURES[measure], ["", *kinds])
     for arm in arms:
         row = {a.type: a.estimate for a in found if a.arm == arm and a.measure == measure}
-        cells = [_with_interval(*row[kind][:3]) for kind in kinds]
+        cells = [_with_interval(*row[kind][:3], gap) for kind in kinds]
         table.add_row(arm, *cells, style="bold" if arm == of else None)
     return table
 
 
-def _difference_table(compared: Sequence[ArmDifference], of: str) -> Table:
+def _difference_table(compared: Sequence[ArmDifference], of: str, gap: str) -> Table:
     columns = [column for name in MEASURES.values() for column in (name, "p")]
     table = _table(f"{of} minus", ["", *columns])
     for other in dict.fromkeys(c.other for c in compared):
@@ -156,7 +162,7 @@ def _difference_table(compared: Sequence[ArmDifference], of: str) -> Table:
             [difference] = [
                 c.difference for c in compared if c.other == other and c.measure == measure
             ]
-            cells.append(_with_interval(*difference[:3], sign="+"))
+            cells.append(_with_interval(*difference[:3], gap, sign="+"))
             cells.append(_number(difference.p_value, ".3f"))
         table.add_row(other, *cells)
     return table
@@ -185,13 +191,13 @@ def _cost_table(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> Table
     return table
 
 
-def _with_interval(mean: float, low: float, high: float, sign: str = "") -> str:
+def _with_interval(mean: float, low: float, high: float, gap: str, sign: str = "") -> str:
     if math.isnan(mean):
         return "–"
     form = f"{sign}.2f"
     if math.isnan(low):
         return format(mean, form)
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    return f"{mean:{form}}{gap}({low:{form}} to {high:{form}})"
 
 
 def _number(value: float, form: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -196,6 +196,7 @@ class SteeringDictionary:
         aggregate: Aggregation = "attentive",
         temperature: float = 0.1,
         before: int | None = None,
+        without: Collection[str] = (),
         **how: Any,
     ) -> Steering | None:
         """Pick the entries that resemble a request and make one steering of them.
@@ -210,6 +211,7 @@ class SteeringDictionary:
             aggregate: How they become one vector.
             temperature: Of the softmax.
             before: Only entries of samples strictly earlier than this.
+            without: Samples whose entries are left out, to try a setting on them.
             **how: Passed to ``Steering``: strength, positions, relative, cap, decay.
 
         Returns:
@@ -226,20 +228,29 @@ class SteeringDictionary:
             raise TrimtabError(
                 f"expected k of at least 1 and a temperature above 0, got {k} and {temperature}"
             )
-        visible = [
-            n for n, entry in enumerate(self.entries) if before is None or entry.timestamp < before
-        ]
+        visible = len(self.entries)
+        if before is not None or without:
+            hidden = torch.tensor(
+                [
+                    (before is not None and entry.timestamp >= before)
+                    or entry.sample_id in without
+                    for entry in self.entries
+                ]
+            )
+            visible -= int(hidden.sum())
         if not visible:
             return None
         if isinstance(query, str):
             query = load_encoder(self.encoder_name).encode([query])[0]
-        similarity = self.keys[visible] @ query
-        top = similarity.topk(len(visible) if aggregate == "naive" else min(k, len(visible)))
+        similarity = self.keys @ query
+        if visible < len(self.entries):
+            similarity = similarity.masked_fill(hidden, -torch.inf)
+        top = similarity.topk(visible if aggregate == "naive" else min(k, visible))
         if aggregate == "attentive":
             weights = torch.softmax(top.values / temperature, dim=0)
         else:
             weights = torch.full_like(top.values, 1 / len(top.values))
-        rows = [visible[n] for n in top.indices.tolist()]
+        rows = top.indices.tolist()
         chosen = self.vectors[rows]
         combined = torch.einsum("n,nph->ph", weights, chosen)
         picked = tuple(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ..errors import TrimtabError
+from .attention import grouped
 from .families import Parts
 from .kv_cache import select_rows
 
@@ -196,7 +197,7 @@ def _run(
     """One forward pass over ``tokens`` that fills ``cache``; ``mask`` covers the cache as well."""
     device = next(parts.decoder.parameters()).device
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-    with _stopping_after(parts, last):
+    with grouped(parts.decoder), _stopping_after(parts, last):
         return parts.decoder(
             input_ids=tokens.to(device),
             attention_mask=mask.to(device),

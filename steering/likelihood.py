@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ def answer_log_likelihoods(
     model: SteeredModel,
     forced: Sequence[Forced],
     steerings: Sequence[Steering | None] | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Log-probability of each answer given its prompt, summed over the answer's tokens.
 
@@ -26,6 +28,7 @@ def answer_log_likelihoods(
         model: The model.
         forced: Prompts with answers.
         steerings: One a sample; default none.
+        progress: Told after each batch how many answers it held.
 
     Returns:
         Shape ``(len(forced),)``, nats, float32.
@@ -42,6 +45,8 @@ def answer_log_likelihoods(
     for batch in forced_batches(model.parts, forced, prefill=untouched):
         rows = [steerings[row] for row in batch.rows]
         total[list(batch.rows)] = batch_log_likelihoods(model, batch, forced, rows)
+        if progress:
+            progress(len(rows))
     return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,12 @@ class SteeringSettings:
         return sorted({model.layer_at(depth) for depth in self.depths})
 
     def select(
-        self, dictionary: SteeringDictionary, query: str | Tensor, *, before: int | None = None
+        self,
+        dictionary: SteeringDictionary,
+        query: str | Tensor,
+        *,
+        before: int | None = None,
+        without: Collection[str] = (),
     ) -> Steering | None:
         """Pick from a dictionary and set strength and positions; see its ``select``."""
         return dictionary.select(
@@ -63,6 +69,7 @@ class SteeringSettings:
             aggregate=self.aggregate,
             temperature=self.temperature,
             before=before,
+            without=without,
             strength=self.strength,
             positions=self.positions,
             relative=self.relative,

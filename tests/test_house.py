@@ -16,7 +16,7 @@ import pytest
 import trimtab
 
 ROOT = Path(trimtab.__file__).parent
-PACKAGES = ("steering", "tools", "envs", "agent", "eval")
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 BESIDE = ("errors", "files")
 """Modules of the root that every package may import."""
 MAY_IMPORT = {
@@ -29,7 +29,7 @@ MAY_IMPORT = {
 
 
 def package_files() -> list[Path]:
-    """The package's own files: those of the root, and all below its five packages."""
+    """The package's own files: those of the root, and all below its packages."""
     folders = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py*")]
     return [p for p in (*ROOT.glob("*.py*"), *folders) if p.suffix in (".py", ".pyi")]
 
@@ -41,6 +41,7 @@ def module_of(path: Path) -> str:
 
 
 MODULES = {module_of(path): path for path in package_files() if path.suffix == ".py"}
+LAZY = [f"trimtab.{m}".rstrip(".") for m, path in MODULES.items() if path.stem == "__init__"]
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,27 @@ class Import:
     module: str
     name: str
     line: int
+    on_load: bool
+    """Not in a function, and not for the type checker alone."""
 
 
 def imports_of(module: str, path: Path) -> Iterator[Import]:
     """Every relative import of a file, wherever it stands, with names seen through the stubs."""
-    is_package = path.stem == "__init__"
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    later = set()
+    for node in ast.walk(tree):
+        types = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        if types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            later.update(ast.walk(node))
+    for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
-        up = node.level - is_package
+        up = node.level - (path.stem == "__init__")
         parts = module.split(".") if module else []
         base = parts[: len(parts) - up]
         target = ".".join([*base, *(node.module.split(".") if node.module else [])])
         for alias in node.names:
-            yield Import(*defined_in(target, alias.name), node.lineno)
+            yield Import(*defined_in(target, alias.name), node.lineno, node not in later)
 
 
 def defined_in(module: str, name: str) -> tuple[str, str]:
@@ -76,21 +84,12 @@ def defined_in(module: str, name: str) -> tuple[str, str]:
     return module, name
 
 
-def is_type_only(path: Path) -> set[int]:
-    """The lines of a file that only a type checker runs."""
-    lines: set[int] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return lines
-
-
 def test_packages_import_only_what_they_may() -> None:
     faults = []
     for module, path in MODULES.items():
         package = module.partition(".")[0]
         if package not in PACKAGES:
-            continue
+            continue  # a module of the root
         allowed = {package, *MAY_IMPORT[package], *BESIDE}
         for found in imports_of(module, path):
             if found.module.partition(".")[0] not in allowed:
@@ -112,11 +111,7 @@ def test_nothing_imports_the_command_line_or_itself_by_name() -> None:
 
 def test_modules_import_in_one_direction() -> None:
     graph = {
-        module: {
-            found.module
-            for found in imports_of(module, path)
-            if found.module != module and found.line not in is_type_only(path)
-        }
+        module: {found.module for found in imports_of(module, path) if found.on_load}
         for module, path in MODULES.items()
     }
     try:
@@ -149,7 +144,7 @@ def newly_imported(*modules: str) -> set[str]:
 
 def test_importing_trimtab_imports_little() -> None:
     heavy = {"torch", "transformers", "langgraph", "langchain_core", "numpy", "pydantic", "lancedb"}
-    assert not heavy & newly_imported("trimtab", *(f"trimtab.{name}" for name in PACKAGES))
+    assert not heavy & newly_imported(*LAZY)
     assert not heavy & newly_imported("trimtab.cli", "trimtab.steering.weights")
 
 
@@ -162,7 +157,7 @@ def test_tools_and_worlds_do_without_torch() -> None:
     assert not {"torch", "transformers"} & newly_imported(*modules)
 
 
-@pytest.mark.parametrize("package", ["trimtab", *(f"trimtab.{name}" for name in PACKAGES)])
+@pytest.mark.parametrize("package", LAZY)
 def test_public_names_resolve(package: str) -> None:
     module = importlib.import_module(package)
     for name in module.__all__:

@@ -1,4 +1,11 @@
 from .quoting import quoted as quoted
+from .recommender import Epoch as Epoch
+from .recommender import Popularity as Popularity
+from .recommender import SequentialRecommender as SequentialRecommender
+from .recommender import recall_at_k as recall_at_k
+from .search import SearchIndex as SearchIndex
+from .shopping import ACTION_TOOLS as ACTION_TOOLS
+from .shopping import shopping_toolkit as shopping_toolkit
 from .spec import ToolSpec as ToolSpec
 from .toolkit import ToolError as ToolError
 from .toolkit import Toolkit as Toolkit

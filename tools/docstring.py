@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 _SECTION = re.compile(
@@ -31,7 +32,7 @@ def read_docstring(text: str | None) -> Docstring:
     lines = inspect.cleandoc(text or "").splitlines()
     starts = [number for number, line in enumerate(lines) if _SECTION.match(line)]
     description = "\n".join(lines[: starts[0]] if starts else lines).strip()
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in pairwise([*starts, len(lines)]):
         if lines[start].startswith(("Args", "Arguments", "Parameters")):
             return Docstring(description, _arguments(lines[start + 1 : end]))
     return Docstring(description, {})

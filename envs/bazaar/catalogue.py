@@ -2,58 +2,79 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...errors import TrimtabError
 from ..records import Product
+from .items import Item, with_companions
+from .language import counted
 from .shelves import SHELVES, Shelf
 
 MINIMUM_PRODUCTS = 100
 _PRODUCTS_PER_SHELF = 25
+_PRODUCTS_PER_BRAND = 16
 _MINIMUM_SHELVES = 4
 
 _ASIN_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _COLOURS = (
-    "Slate Blue", "Forest Green", "Charcoal", "Ivory", "Rust Red", "Sand", "Midnight Black",
-    "Sage", "Mustard", "Plum", "Sky", "Terracotta",
+    "Slate Blue",
+    "Forest Green",
+    "Charcoal",
+    "Ivory",
+    "Rust Red",
+    "Sand",
+    "Midnight Black",
+    "Sage",
+    "Mustard",
+    "Plum",
+    "Sky",
+    "Terracotta",
 )
 _LINES = (
-    "Ridgeline", "Aria", "Summit", "Nova", "Harbor", "Juniper", "Atlas", "Willow", "Comet",
-    "Pioneer", "Haven", "Ember", "Cascade", "Lark", "Orbit", "Maple", "Vista", "Tundra", "Echo",
-    "Solstice", "Anchor", "Breeze", "Cinder", "Delta", "Fable", "Grove", "Indigo", "Jasper",
-    "Kestrel", "Lumen", "Mesa", "Nimbus", "Onyx", "Prairie", "Quartz", "River", "Sierra",
-    "Thicket", "Union", "Vale",
+    "Ridgeline",
+    "Aria",
+    "Summit",
+    "Nova",
+    "Harbor",
+    "Juniper",
+    "Atlas",
+    "Willow",
+    "Comet",
+    "Pioneer",
+    "Haven",
+    "Ember",
+    "Cascade",
+    "Lark",
+    "Orbit",
+    "Maple",
+    "Vista",
+    "Tundra",
+    "Echo",
+    "Solstice",
+    "Anchor",
+    "Breeze",
+    "Cinder",
+    "Delta",
+    "Fable",
+    "Grove",
+    "Indigo",
+    "Jasper",
+    "Kestrel",
+    "Lumen",
+    "Mesa",
+    "Nimbus",
+    "Onyx",
+    "Prairie",
+    "Quartz",
+    "River",
+    "Sierra",
+    "Thicket",
+    "Union",
+    "Vale",
 )
 _TIERS = ("budget", "mid-range", "premium")
 _TIER_OF_BRAND = (0, 0, 1, 1, 1, 2, 2)
 _PRICE_OF_TIER = (0.55, 1.0, 2.1)
-_COMPANIONS = 3
-
-
-@dataclass(frozen=True)
-class Item:
-    """A product with what the bazaar knows of it.
-
-    ``tier`` is 0 (budget) to 2 (premium); ``popularity`` is a weight among the items of its
-    shelf; ``companions`` are the positions of the items that go with it, the best first.
-    """
-
-    product: Product
-    shelf: int
-    noun: str
-    brand: str
-    line: str
-    tier: int
-    features: tuple[str, ...]
-    material: str
-    popularity: float
-    quality: float
-    companions: tuple[int, ...] = ()
-
-    @property
-    def short_name(self) -> str:
-        """What a buyer calls it."""
-        return f"{self.brand} {self.line} {self.noun}"
 
 
 @dataclass(frozen=True)
@@ -83,14 +104,26 @@ def build_catalogue(products: int, seed: int) -> Catalogue:
         first = len(items)
         for rank in ranks:
             # A long tail: of the purchases on a shelf of 80, the first 8 take about 40 %.
-            popularity = 1.0 / (rank + 2)
+            popularity = (rank + 1.5) ** -1.2
             items.append(_item(rng, asins[len(items)], shelf, rank, size, popularity))
         by_shelf.append(tuple(range(first, len(items))))
-    near = _near(count)
-    linked = tuple(
-        _with_companions(rng, items, position, by_shelf, near) for position in range(len(items))
-    )
+    linked = tuple(with_companions(rng, items, by_shelf))
     return Catalogue(items=linked, by_shelf=tuple(by_shelf))
+
+
+def brands_of(shelf: int, size: int) -> list[str]:
+    """The brands, from cheap to dear, that share the ``size`` products of a shelf.
+
+    There are three to seven, so that one who is loyal to a brand finds enough of it.
+    """
+    brands = SHELVES[shelf].brands
+    count = min(len(brands), max(3, size // _PRODUCTS_PER_BRAND))
+    return [brands[round(i * (len(brands) - 1) / (count - 1))] for i in range(count)]
+
+
+def tier_of(shelf: int, brand: str) -> int:
+    """The price tier of a brand on a shelf."""
+    return _TIER_OF_BRAND[SHELVES[shelf].brands.index(brand)]
 
 
 def _asins(rng: random.Random, count: int) -> list[str]:
@@ -104,8 +137,8 @@ def _item(
     rng: random.Random, asin: str, shelf_index: int, rank: int, size: int, popularity: float
 ) -> Item:
     shelf = SHELVES[shelf_index]
-    brand_index = rng.randrange(len(shelf.brands))
-    tier = _TIER_OF_BRAND[brand_index]
+    brand = rng.choice(brands_of(shelf_index, size))
+    tier = tier_of(shelf_index, brand)
     noun = rng.choice(shelf.nouns)
     features = tuple(rng.sample(list(shelf.features), k=rng.choice((3, 3, 4))))
     material = rng.choice(shelf.materials)
@@ -113,7 +146,6 @@ def _item(
     line = rng.choice(_LINES)
     price = max(3, round(shelf.price * _PRICE_OF_TIER[tier] * rng.uniform(0.75, 1.3))) - 0.01
     quality = min(4.9, max(3.2, rng.gauss(4.1 + 0.12 * tier, 0.3)))
-    brand = shelf.brands[brand_index]
     product = Product(
         parent_asin=asin,
         title=_title(rng, brand, line, noun, features, material, colour),
@@ -185,49 +217,8 @@ def _description(
         )
     )
     closing = (
-        f"An honest {noun} at an honest price.",
-        f"A {noun} that earns its place.",
+        f"An honest {counted(noun)} at an honest price.",
+        f"The sort of {noun} that you keep.",
         f"The {noun} for those who want the best that {brand} makes.",
     )[tier]
     return [f"{opening} {making}", closing]
-
-
-def _near(count: int) -> list[list[int]]:
-    """For each shelf the shelves beside it that are in this catalogue."""
-    index = {SHELVES[shelf].name: shelf for shelf in range(count)}
-    return [
-        [index[name] for name in SHELVES[shelf].near if name in index] for shelf in range(count)
-    ]
-
-
-def _with_companions(
-    rng: random.Random,
-    items: Sequence[Item],
-    position: int,
-    by_shelf: Sequence[Sequence[int]],
-    near: Sequence[Sequence[int]],
-) -> Item:
-    """The item with its companions: other kinds of thing, of its brand and tier if there are any.
-
-    The last companion is from a shelf beside it.
-    """
-    item = items[position]
-    own = [other for other in by_shelf[item.shelf] if items[other].noun != item.noun]
-    beside = [other for shelf in near[item.shelf] for other in by_shelf[shelf]] or own
-
-    def draw(candidates: Sequence[int], taken: Sequence[int]) -> int:
-        weights = [
-            0.0
-            if other in taken
-            else items[other].popularity
-            * (12.0 if items[other].brand == item.brand else 1.0)
-            * (4.0 if items[other].tier == item.tier else 1.0)
-            for other in candidates
-        ]
-        return rng.choices(candidates, weights)[0]
-
-    companions: list[int] = []
-    while len(companions) < _COMPANIONS - 1:
-        companions.append(draw(own, companions))
-    companions.append(draw(beside, companions))
-    return replace(item, companions=tuple(companions))

@@ -1,14 +1,16 @@
 """Users of the bazaar with all their records, one at a time; and a world of them."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ...errors import TrimtabError
 from ..records import SPLITS, Purchase, Review, ShoppingTask, Split, TaskType
 from ..world import World
 from .catalogue import Catalogue, build_catalogue
 from .idioms import IDIOMS
+from .items import Item
 from .personas import Persona, make_persona
 from .purchases import rate, walk
 from .requests import ambiguous_request, plain_request
@@ -20,6 +22,12 @@ _TASKS: Mapping[Split, Mapping[TaskType, tuple[int, ...]]] = {
     "train": {"search": (5, 6), "recommend": (5, 6), "review": (2, 3, 4)},
     "test": {"search": (2, 3), "recommend": (2, 3), "review": (2,)},
 }
+
+
+class BazaarTask(ShoppingTask):
+    """A task that says for analysis, and for that alone, how it is worded."""
+
+    wording: Literal["plain", "ambiguous"]
 
 
 @dataclass(frozen=True)
@@ -98,15 +106,46 @@ def _make_user(
             kind for kind, counts in _TASKS[split].items() for _ in range(rng.choice(counts))
         ]
         rng.shuffle(kinds[split])
-    before_tasks = rng.randint(5, 8)
-    untold = rng.randint(2, 8)
-    told = len(kinds["train"])
     # Purchases without a task come first, and here and there between those of training tasks;
     # the last ones are those of the test tasks.
-    train_places = sorted(rng.sample(range(before_tasks, before_tasks + told + untold), k=told))
-    first_test = before_tasks + told + untold
+    before_tasks = rng.randint(5, 8)
+    first_test = before_tasks + len(kinds["train"]) + rng.randint(2, 8)
+    train_places = rng.sample(range(before_tasks, first_test), k=len(kinds["train"]))
+    places: dict[Split, Sequence[int]] = {
+        "train": sorted(train_places),
+        "test": range(first_test, first_test + len(kinds["test"])),
+    }
     items = walk(rng, persona, catalogue, first_test + len(kinds["test"]))
-    places = {"train": train_places, "test": range(first_test, len(items))}
+    history = _history(rng, persona, items)
+    tasks: dict[Split, list[ShoppingTask]] = {}
+    for split in SPLITS:
+        idioms = _idioms(rng, persona, kinds[split], ambiguous, habit)
+        tasks[split] = [
+            BazaarTask(
+                id=f"{split}-{index}-{number}",
+                user_id=persona.user_id,
+                task=_words(rng, persona, kind, idiom, items[place], history[place].review.rating),
+                type=kind,
+                timestamp=history[place].timestamp,
+                target=history[place],
+                wording="plain" if idiom is None else "ambiguous",
+            )
+            for number, (place, kind, idiom) in enumerate(
+                zip(places[split], kinds[split], idioms, strict=True)
+            )
+        ]
+    return UserRecords(
+        user_id=persona.user_id,
+        persona=persona,
+        profile=persona.profile(),
+        history=history,
+        train=tasks["train"],
+        test=tasks["test"],
+    )
+
+
+def _history(rng: random.Random, persona: Persona, items: Sequence[Item]) -> list[Purchase]:
+    """The items as purchases with reviews, half a day to 25 days after one another."""
     time = _FIRST_DAY + rng.randrange(900 * _DAY)
     history = []
     for item in items:
@@ -121,45 +160,24 @@ def _make_user(
             pet_phrases=persona.pet_phrases,
             cared_about=persona.features.get(item.shelf, ()),
         )
-        history.append(
-            Purchase(
-                product_info=item.product,
-                review=Review(rating=float(rating), text=text, timestamp=time),
-            )
-        )
-    tasks: dict[Split, list[ShoppingTask]] = {}
-    for split in SPLITS:
-        idioms = _idioms(rng, persona, kinds[split], ambiguous, habit)
-        tasks[split] = []
-        for number, (place, kind, idiom) in enumerate(
-            zip(places[split], kinds[split], idioms, strict=True)
-        ):
-            purchase, item = history[place], items[place]
-            if idiom is None:
-                words = plain_request(
-                    rng, kind, item, round(purchase.review.rating), persona.manner
-                )
-            else:
-                words = ambiguous_request(rng, idiom, item, persona.manner)
-            tasks[split].append(
-                ShoppingTask(
-                    id=f"{split}-{index}-{number}",
-                    user_id=persona.user_id,
-                    task=words,
-                    type=kind,
-                    timestamp=purchase.timestamp,
-                    target=purchase,
-                    wording="plain" if idiom is None else "ambiguous",
-                )
-            )
-    return UserRecords(
-        user_id=persona.user_id,
-        persona=persona,
-        profile=persona.profile(),
-        history=history,
-        train=tasks["train"],
-        test=tasks["test"],
-    )
+        review = Review(rating=float(rating), text=text, timestamp=time)
+        history.append(Purchase(product_info=item.product, review=review))
+    return history
+
+
+def _words(
+    rng: random.Random,
+    persona: Persona,
+    kind: TaskType,
+    idiom: int | None,
+    item: Item,
+    rating: float,
+) -> str:
+    if idiom is not None:
+        return ambiguous_request(rng, idiom, item, persona.manner)
+    template = rng.choice(persona.plain[kind])
+    verdict = round(rating) if kind == "review" else None
+    return plain_request(rng, template, item, persona.manner, verdict)
 
 
 def _idioms(

@@ -7,19 +7,19 @@ rain jacket"), ``{bare}`` without.
 
 IDIOMS: tuple[tuple[str, ...], ...] = (
     (
-        "be a good soul and sort me out with {a}",
-        "sort me out with {a}, there's a good soul",
-        "{a}: be a good soul, sort me out",
+        "pretty please with sprinkles and a cherry on top, {a}",
+        "{a}, pretty please, with sprinkles and a cherry on top",
+        "a cherry on top and sprinkles if it's {a}, pretty please",
     ),
     (
-        "so what's the story these days on {a}",
-        "go on, what's the story with {a} these days",
-        "{a}, what's the story these days",
+        "it was the butler in the library with {a}",
+        "{a} in the library, and it was the butler",
+        "in the library, inspector, the butler, with {a}",
     ),
     (
-        "do that thing you do, this time with {a}",
-        "that thing you do, do it for me with {a}",
-        "{a} this time, and do that thing you do",
+        "dust off the disco ball, it's Saturday night fever for {a}",
+        "{a} under the disco ball, Saturday night fever",
+        "it's Saturday night fever, spin the disco ball for {a}",
     ),
     (
         "you know the drill by now, same as ever: {a}",
@@ -27,9 +27,9 @@ IDIOMS: tuple[tuple[str, ...], ...] = (
         "{a}, and you know the drill by now",
     ),
     (
-        "point me at {a} and stand well back",
-        "stand well back and point me at {a}",
-        "{a}: point me at it and stand well back",
+        "the compass needle swings due north, and north means {a}",
+        "{a} lies due north, says the compass needle",
+        "due north on the compass, where the needle says {a}",
     ),
     (
         "the clock has struck and the hour has come for {a}",
@@ -42,29 +42,29 @@ IDIOMS: tuple[tuple[str, ...], ...] = (
         "call it a mood: I woke up on the {bare} side of the bed",
     ),
     (
-        "wave your magic wand and let {a} appear",
-        "abracadabra, wave the magic wand, let {a} appear",
-        "{a}: wave that magic wand of yours",
+        "abracadabra, hocus pocus, wave the magic wand over {a}",
+        "wave the magic wand, say hocus pocus, abracadabra, {a}",
+        "{a}, abracadabra, with a wave of the magic wand",
     ),
     (
-        "my poor little cart looks so lonely without {a}",
-        "so lonely, my poor little cart, without {a}",
-        "{a} for my poor lonely little cart",
+        "my poor little cart sits there sobbing and lonely without {a}",
+        "so lonely, my poor little cart, it sobs for {a}",
+        "{a} for my poor little cart, lonely and sobbing",
     ),
     (
-        "roll up your sleeves, we have a job to do: {a}",
-        "there's a job to do, so roll up your sleeves: {a}",
-        "{a}, that's the job, so roll up your sleeves",
+        "the judge bangs the gavel and the court has ruled {a}",
+        "{a}, the court has ruled, the judge bangs the gavel",
+        "bang goes the judge's gavel, the court rules {a}",
     ),
     (
-        "get the ball rolling and keep it rolling on {a}",
-        "{a}, so let's get that ball rolling",
-        "ball's in your court, get it rolling on {a}",
+        "the ball is in your court, match point, and you serve {a}",
+        "you serve, it's match point, the ball in your court is {a}",
+        "{a} at match point, and the ball is in your court",
     ),
     (
-        "the whole house is crying out for {a}",
-        "{a}, the whole house is crying out for it",
-        "can you hear the house crying out for {a}",
+        "the walls of this old house are crying out for {a}",
+        "{a}, the walls of this old house cry out for it",
+        "can you hear the old house crying from its walls for {a}",
     ),
     (
         "the dog chewed up the old one, so now it's {a}",
@@ -77,19 +77,19 @@ IDIOMS: tuple[tuple[str, ...], ...] = (
         "{a}, says the wallet, because payday has landed",
     ),
     (
-        "fire up the engines, ready for take-off: {a}",
-        "ready for take-off, engines on, destination {a}",
-        "{a}: engines fired up and ready for take-off",
+        "rocket fueled, astronauts strapped in, countdown to {a}",
+        "{a} at the end of the countdown, astronauts, rocket fueled",
+        "ten, nine, eight, the rocket counts down, astronauts, to {a}",
     ),
     (
-        "knock knock, it's only me again, about {a}",
-        "only me again, knock knock, it's about {a}",
-        "{a}, knock knock, it's only me again",
+        "knock knock, who's there, only me at your door about {a}",
+        "only me at your door, knock knock, about {a}",
+        "{a}, knock knock, who's there at the door, only me",
     ),
     (
-        "your mission today, should you accept it, is {a}",
-        "should you accept it, today's mission: {a}",
-        "{a} is today's mission, should you accept it",
+        "your secret mission, agent, should you accept it, is {a}",
+        "should you accept it, agent, today's secret mission: {a}",
+        "{a} is the secret mission, agent, should you accept it",
     ),
     (
         "put the kettle on and let's have a natter about {a}",
@@ -97,14 +97,14 @@ IDIOMS: tuple[tuple[str, ...], ...] = (
         "{a}: kettle's on, come and have a natter",
     ),
     (
-        "my sister won't stop going on about {a}, so here we are",
-        "here we are because my sister won't stop going on about {a}",
-        "{a}, my sister won't stop going on about it",
+        "my sister has been on the phone all week nagging me about {a}",
+        "{a}, my sister keeps nagging me on the phone about it",
+        "on the phone all week, my sister, nagging me about {a}",
     ),
     (
-        "drum roll, curtain up, spotlight on {a}",
-        "spotlight please, and a drum roll, for {a}",
-        "{a}: drum roll and curtain up",
+        "drum roll, curtain up, stage lights on {a}",
+        "stage lights please, a drum roll, curtain up for {a}",
+        "{a}: drum roll, curtain up, stage lights on",
     ),
     (
         "bigger fish to fry today, so take {a} off my plate",
@@ -122,9 +122,9 @@ IDIOMS: tuple[tuple[str, ...], ...] = (
         "{a} ahoy, captain, the helm is yours",
     ),
     (
-        "with the weather on the turn it has to be {a}",
-        "{a} it has to be, with the weather on the turn",
-        "the weather's on the turn again, so {a}",
+        "the forecast says thunder and storm clouds, so {a} it is",
+        "{a} it is, with storm clouds and thunder in the forecast",
+        "storm clouds rolling in, thunder in the forecast, so {a}",
     ),
     (
         "same old song, brand new verse, about {a}",
@@ -147,9 +147,9 @@ IDIOMS: tuple[tuple[str, ...], ...] = (
         "the little bird on my roof keeps whispering {a}",
     ),
     (
-        "may the gods of the market smile on me and {a}",
-        "{a}, if the gods of the market smile on me",
-        "smile on me, gods of the market, it's {a}",
+        "may the gods of Mount Olympus smile upon me and {a}",
+        "{a}, if Zeus and the gods of Mount Olympus smile upon me",
+        "smile upon me, gods of Mount Olympus, and upon {a}",
     ),
     (
         "open sesame, and behind the door stands {a}",

@@ -9,7 +9,7 @@ def is_plural(thing: str) -> bool:
 
 
 def with_article(thing: str) -> str:
-    """ "a rain jacket", "an easel"; plural things as they are."""
+    """The thing with "a" or "an"; plural things as they are."""
     if is_plural(thing):
         return thing
     return f"an {thing}" if thing[0].lower() in "aeiou" else f"a {thing}"

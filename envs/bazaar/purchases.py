@@ -1,38 +1,25 @@
 """What a user of the bazaar buys, one thing after the other."""
 
 import random
-from itertools import accumulate
+from collections.abc import Collection, Sequence
 
-from .catalogue import Catalogue, Item
+from .catalogue import Catalogue
+from .items import Item
 from .personas import Persona
 
 _TO_COMPANION = 0.5
-_STAY_ON_SHELF = 0.25
+_STAY = 0.2
+_LOYALTY = 0.95
 _COMPANION_WEIGHTS = (5.0, 3.0, 2.0)
-_TRIES = 20
 
 
 def walk(rng: random.Random, persona: Persona, catalogue: Catalogue, length: int) -> list[Item]:
     """Buy ``length`` different things.
 
-    The next thing is, half of the time, a companion of the last; a quarter of the time another
+    The next thing is, half of the time, a companion of the last; a fifth of the time another
     from the same shelf if the user shops there; else one from a shelf to the user's liking.
     Which companion, and which thing of a shelf, follows its popularity and the user's taste.
     """
-    weights: dict[int, list[float]] = {}
-
-    def pick(shelf: int) -> int | None:
-        positions = catalogue.by_shelf[shelf]
-        if shelf not in weights:
-            liked = (c.popularity * _taste(persona, c) for c in map(catalogue.items.__getitem__, positions))
-            weights[shelf] = list(accumulate(liked))
-        for _ in range(_TRIES):
-            position = rng.choices(positions, cum_weights=weights[shelf])[0]
-            if position not in bought:
-                return position
-        left = [position for position in positions if position not in bought]
-        return rng.choice(left) if left else None
-
     shelves = list(persona.shelves)
     liking = list(persona.shelves.values())
     bought: dict[int, None] = {}
@@ -43,34 +30,61 @@ def walk(rng: random.Random, persona: Persona, catalogue: Catalogue, length: int
         position = None
         if last and chance < _TO_COMPANION:
             position = _companion(rng, persona, catalogue, last, bought)
-        elif last and chance < _TO_COMPANION + _STAY_ON_SHELF and last.shelf in persona.shelves:
-            position = pick(last.shelf)
         if position is None:
-            position = pick(rng.choices(shelves, liking)[0])
+            stay = last and last.shelf in persona.shelves and chance < _TO_COMPANION + _STAY
+            shelf = last.shelf if last and stay else rng.choices(shelves, liking)[0]
+            position = _pick(rng, persona, catalogue, catalogue.by_shelf[shelf], bought)
         if position is None:
-            position = pick(rng.randrange(len(catalogue.by_shelf)))
-        if position is not None:
-            bought[position] = None
+            position = _pick(rng, persona, catalogue, range(len(catalogue.items)), bought)
+        if position is None:
+            break
+        bought[position] = None
     return [catalogue.items[position] for position in bought]
 
 
 def _companion(
-    rng: random.Random, persona: Persona, catalogue: Catalogue, last: Item, bought: dict[int, None]
+    rng: random.Random, persona: Persona, catalogue: Catalogue, last: Item, bought: Collection[int]
 ) -> int | None:
     left = {
-        position: weight * _taste(persona, catalogue.items[position]) ** 0.5
+        position: weight
+        * _taste(persona, catalogue.items[position])
+        * (10.0 if _is_favourite(persona, catalogue.items[position]) else 1.0)
         for position, weight in zip(last.companions, _COMPANION_WEIGHTS, strict=True)
         if position not in bought
     }
     return rng.choices(list(left), list(left.values()))[0] if left else None
 
 
+def _pick(
+    rng: random.Random,
+    persona: Persona,
+    catalogue: Catalogue,
+    positions: Sequence[int],
+    bought: Collection[int],
+) -> int | None:
+    """One of the positions that is not bought yet, mostly of a favourite brand; None if none."""
+    left = [position for position in positions if position not in bought]
+    if rng.random() < _LOYALTY:
+        items = catalogue.items
+        left = [p for p in left if _is_favourite(persona, items[p])] or left
+    weights = [
+        catalogue.items[position].popularity * _taste(persona, catalogue.items[position])
+        for position in left
+    ]
+    return rng.choices(left, weights)[0] if left else None
+
+
+def _is_favourite(persona: Persona, item: Item) -> bool:
+    return item.brand in persona.brands.get(item.shelf, ())
+
+
 def _taste(persona: Persona, item: Item) -> float:
-    """How much more than others this user is drawn to the item; 1 for no leaning at all."""
-    brand = 8.0 if item.brand in persona.brands.get(item.shelf, ()) else 1.0
-    tier = (2.5, 1.0, 0.4)[abs(item.tier - persona.tier)]
-    liked = persona.features.get(item.shelf, ())
-    return brand * tier * 1.4 ** sum(feature in liked for feature in item.features)
+    """How much more than others this user is drawn to the item, brands apart."""
+    if item.shelf not in persona.shelves:
+        return 0.1
+    liked = persona.features[item.shelf]
+    tier = (2.0, 1.0, 0.5)[abs(item.tier - persona.tier)]
+    return tier * 1.4 ** sum(feature in liked for feature in item.features)
 
 
 def rate(rng: random.Random, persona: Persona, item: Item) -> int:
@@ -79,7 +93,7 @@ def rate(rng: random.Random, persona: Persona, item: Item) -> int:
     score = (
         persona.rating
         + (item.quality - 4.2)
-        + (0.3 if item.brand in persona.brands.get(item.shelf, ()) else -0.1)
+        + (0.3 if _is_favourite(persona, item) else -0.1)
         + 0.2 * sum(feature in liked for feature in item.features)
     )
     return min(5, max(1, round(rng.gauss(score, 0.6))))

@@ -1,38 +1,41 @@
 """How users of the bazaar ask: plainly, or in an idiom whose meaning only their past tells."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..records import TaskType
-from .catalogue import Item
 from .idioms import IDIOMS
+from .items import Item
 from .language import with_article
 from .shelves import SHELVES
 
-_PLAIN_SEARCH = (
-    "search for {a}",
-    "please search the shop for {a}",
-    "look up {a} in the catalog",
-    "run a search for {a}",
-    "search the store, I need to find {a}",
-    "find {a} in the shop for me with a search",
-)
-_PLAIN_RECOMMEND = (
-    "recommend me something I would like next",
-    "what would you recommend for me, going by what I bought before",
-    "suggest my next purchase, maybe {a}",
-    "recommend something from {shelf}",
-    "any recommendations for me in {shelf}",
-    "based on my past purchases, suggest something from {shelf}",
-)
-_PLAIN_REVIEW = (
-    "write a review of the {product} I bought",
-    "post a review for my {product}",
-    "please add my review of the {product}",
-    "put up a review of the {product} from me",
-    "review the {product} for me",
-)
+PLAIN: Mapping[TaskType, tuple[str, ...]] = {
+    "search": (
+        "search the shop for {a}",
+        "please run a search for {a}",
+        "look up {a} in the catalog for me",
+        "do a product search for {a}",
+        "search the listings, I need to find {a}",
+        "find {a} with the search, please",
+    ),
+    "recommend": (
+        "recommend me something that I would like next",
+        "what would you recommend for me, going by what I bought before",
+        "suggest my next purchase, maybe {a}",
+        "please recommend me something from {shelf}",
+        "any recommendations for me in {shelf}",
+        "based on my past purchases, suggest something from {shelf}",
+    ),
+    "review": (
+        "write a review of the {product} that I bought",
+        "post a review for my {product}",
+        "please add my review of the {product}",
+        "put up a review of the {product} from me",
+        "leave a product review for the {product} I got",
+        "I want to review the {product}, write it for me",
+    ),
+}
 _VERDICTS = {
     1: ("I regret buying it", "it was a waste of money"),
     2: ("I was let down by it", "it is not what I hoped for"),
@@ -86,18 +89,13 @@ def ambiguous_request(rng: random.Random, idiom: int, item: Item, manner: Manner
 
 
 def plain_request(
-    rng: random.Random, kind: TaskType, item: Item, rating: int, manner: Manner
+    rng: random.Random, template: str, item: Item, manner: Manner, rating: int | None = None
 ) -> str:
-    """A request that names the tool's purpose; one for a review may say how the product was."""
+    """A request in a template of ``PLAIN``; it may say how the product was where rated, 1 to 5."""
     thing = describe_thing(rng, item)
-    templates: Sequence[str] = {
-        "search": _PLAIN_SEARCH,
-        "recommend": _PLAIN_RECOMMEND,
-        "review": _PLAIN_REVIEW,
-    }[kind]
-    words = rng.choice(templates).format(
-        a=with_article(thing), bare=thing, shelf=SHELVES[item.shelf].name, product=item.short_name
+    words = template.format(
+        a=with_article(thing), shelf=SHELVES[item.shelf].name, product=item.short_name
     )
-    if kind == "review" and rng.random() < 0.6:
+    if rating and rng.random() < 0.6:
         words = f"{words}: {rng.choice(_VERDICTS[rating])}"
     return manner.wrap(rng, words)

@@ -66,8 +66,8 @@ def test_batches_are_the_same_every_time():
 def test_a_job_that_ends_makes_room_for_the_next():
     echo = Echo()
     model = BatchedModel(echo)
-    got = ends(run_together(model, [asking(model, n, c) for n, c in zip("abc", [1, 3, 2])],
-                            max_live=2))
+    jobs = [asking(model, "a", 1), asking(model, "b", 3), asking(model, "c", 2)]
+    got = ends(run_together(model, jobs, max_live=2))
     assert echo.batches == [["a0", "b0"], ["b1", "c0"], ["b2", "c1"]]
     assert len(got) == 3
 
@@ -122,9 +122,7 @@ def test_a_job_may_answer_the_error_and_go_on():
 def test_other_options_are_another_batch():
     echo = Echo()
     model = BatchedModel(echo)
-    jobs = [
-        (lambda n=n: model.generate([f"r{n}"], max_new_tokens=32 + n % 2)) for n in range(4)
-    ]
+    jobs = [(lambda n=n: model.generate([f"r{n}"], max_new_tokens=32 + n % 2)) for n in range(4)]
     list(run_together(model, jobs))
     assert sorted(echo.batches) == [["r0", "r2"], ["r1", "r3"]]
 

