@@ -19,7 +19,6 @@ from .graph import build_agent as build_agent
 from .memory import MODES as MODES
 from .memory import Memory as Memory
 from .memory import PastRequest as PastRequest
-from .pairs import reference_call as reference_call
 from .pairs import response_pairs as response_pairs
 from .pairs import tool_choice_pairs as tool_choice_pairs
 from .prompt import SYSTEM_PROMPT as SYSTEM_PROMPT

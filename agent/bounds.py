@@ -80,7 +80,10 @@ class Bounds:
         types = schema.get("type", [])
         types = [types] if isinstance(types, str) else types
         if "string" in types and "maxLength" not in schema:
-            schema["maxLength"] = max(self.max_string, _number(schema, "minLength"))
+            # A pattern bounds most strings itself, and needs the length that it needs.
+            shaped = "pattern" in schema or "format" in schema
+            least = max(_number(schema, "minLength"), MAX_STRING if shaped else 0)
+            schema["maxLength"] = max(self.max_string, least)
         if "integer" in types or "number" in types:
             _bound_number(schema)
         if "array" in types:

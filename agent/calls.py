@@ -141,9 +141,11 @@ def _literal(text: str) -> str:
 
 
 def _reason(problem: str) -> str:
-    """The first line of llguidance's message, without where in the grammar it is."""
-    first = problem.splitlines()[0]
-    return re.sub(r"^(at \d+\(\d+\): )?(failed to compile JSON schema: )?", "", first)
+    """What llguidance says is wrong, in one line, without where in the grammar it is."""
+    lines = problem.splitlines()
+    first = re.sub(r"^(at \d+\(\d+\): )?(failed to compile JSON schema: )?", "", lines[0])
+    further = [line for line in lines[1:] if line.startswith("error: ")]
+    return " ".join([first, *further]).rstrip(":")
 
 
 # ---- reading free text -------------------------------------------------------------------------

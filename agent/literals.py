@@ -126,7 +126,8 @@ class _Reader:
         upcoming = self._next()
         if upcoming == closing:
             self.at += 1
-        return upcoming in (closing, "")
+        # Another bracket closes something further out, or is a slip.
+        return upcoming in ("}", "]", ")", "")
 
     def _key(self) -> str:
         if self._next() in ('"', "'"):

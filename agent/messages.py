@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    convert_to_openai_messages,
+)
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from ..errors import TrimtabError
@@ -178,23 +183,9 @@ def last_request(messages: Sequence[BaseMessage]) -> HumanMessage:
 
 
 def _to_dict(message: BaseMessage) -> dict[str, Any]:
-    from langchain_core.messages import convert_to_openai_messages
-
-    # Chat templates want the arguments as a mapping, where OpenAI's format has a JSON string.
     made = convert_to_openai_messages(message, text_format="string")
     assert isinstance(made, dict)
     if not isinstance(made["content"], str):
         kinds = sorted({str(block.get("type")) for block in made["content"]})
         raise TrimtabError(f"expected messages of text alone, got content of type {kinds}")
-    if isinstance(message, AIMessage) and message.tool_calls:
-        made["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {"name": call["name"], "arguments": call["args"]},
-            }
-            for call in message.tool_calls
-        ]
-    if isinstance(message, ToolMessage) and message.name:
-        made["name"] = message.name
     return made

@@ -31,47 +31,48 @@ class _Instructions(Record):
 
 
 @dataclass(frozen=True)
-class _FileKind:
-    """One kind of file: its name, what it holds, and how to name a record at a place in it.
+class FileKind:
+    """One kind of file: its name, what it holds, and what to call the records in it.
 
-    ``record`` is a format string over the first ``depth`` parts of a place.
+    ``record`` has a format string for each step of the way to a record.
     """
 
     stem: str
     split_in_parts: bool
     adapter: TypeAdapter[Any]
-    depth: int
-    record: str
+    record: tuple[str, ...]
 
     @property
     def pattern(self) -> str:
+        """What its files are called."""
         return f"{self.stem}_part_*.json" if self.split_in_parts else f"{self.stem}.json"
 
     def describe(self, path: Path, error: ErrorDetails) -> str:
         """One line: the file, the record, the field, what was expected and what came."""
         place = error["loc"]
-        parts = [str(path)]
-        if len(place) >= self.depth:
-            parts.append(self.record.format(*place[: self.depth]))
-        elif place:
-            parts.append(f"{place[0]!r}")
-        field = ".".join(str(part) for part in place[self.depth :])
-        message = error["msg"]
+        named = [name.format(part) for name, part in zip(self.record, place, strict=False)]
+        field = ".".join(str(part) for part in place[len(self.record) :])
+        where = ", ".join([*named, f"field {field}"] if field else named)
+        message = error["msg"].replace("Input should be", "expected")
         if error["type"] == "missing":
             message = "is missing"
         elif error["type"] != "json_invalid":
             message = f"{message}, got {_short(error['input'])}"
-        where = ", ".join(parts[1:]) + (f", field {field}" if field else "")
-        line = ": ".join(part for part in (parts[0], where, message) if part)
+        line = ": ".join(part for part in (str(path), where, message) if part)
         return re.sub(r"\s+", " ", line)
 
 
-PRODUCTS = _FileKind("all_products", True, TypeAdapter(dict[str, Product]), 1, "product {0!r}")
-HISTORIES = _FileKind(
-    "user_history", True, TypeAdapter(dict[str, list[Purchase]]), 2, "user {0!r}, purchase [{1}]"
+PRODUCTS = FileKind("all_products", True, TypeAdapter(dict[str, Product]), ("product {!r}",))
+HISTORIES = FileKind(
+    "user_history",
+    True,
+    TypeAdapter(dict[str, list[Purchase]]),
+    ("user {!r}", "purchase [{}]"),
 )
-PROFILES = _FileKind("user_profiles", False, TypeAdapter(dict[str, _ProfileEntry]), 1, "user {0!r}")
-INSTRUCTIONS = _FileKind("user_instructions", False, TypeAdapter(_Instructions), 2, "task {0}[{1}]")
+PROFILES = FileKind("user_profiles", False, TypeAdapter(dict[str, _ProfileEntry]), ("user {!r}",))
+INSTRUCTIONS = FileKind(
+    "user_instructions", False, TypeAdapter(_Instructions), ("split {!r}", "task [{}]")
+)
 FILE_KINDS = (PRODUCTS, HISTORIES, PROFILES, INSTRUCTIONS)
 
 
@@ -105,7 +106,7 @@ def _part_number(path: Path) -> tuple[int, str]:
     return (int(digits.group(1)) if digits else 0, path.name)
 
 
-def read_file(path: Path, kind: _FileKind, problems: list[str] | None = None) -> Any:
+def read_file(path: Path, kind: FileKind, problems: list[str] | None = None) -> Any:
     """The validated content of one file.
 
     With ``problems`` given, broken records are described there and left out of what is returned
@@ -125,8 +126,8 @@ def read_file(path: Path, kind: _FileKind, problems: list[str] | None = None) ->
         if problems is None:
             raise TrimtabError(kind.describe(path, details[0])) from None
         problems.extend(kind.describe(path, detail) for detail in details)
-        broken = {detail["loc"][: kind.depth] for detail in details}
-        if any(len(place) < kind.depth for place in broken):
+        broken = {detail["loc"][: len(kind.record)] for detail in details}
+        if any(len(place) < len(kind.record) for place in broken):
             return None
         return kind.adapter.validate_python(_without(from_json(data), broken))
 
@@ -212,7 +213,7 @@ def save_world(
     _write(folder / INSTRUCTIONS.pattern, tasks)
 
 
-def _write_parts(folder: Path, kind: _FileKind, content: Mapping[str, Any], size: int) -> None:
+def _write_parts(folder: Path, kind: FileKind, content: Mapping[str, Any], size: int) -> None:
     keys = list(content)
     written = set()
     for number, start in enumerate(range(0, max(len(keys), 1), size), start=1):

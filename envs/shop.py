@@ -104,7 +104,6 @@ class ShopEnvironment:
     @cached_property
     def index(self) -> SearchIndex:
         """BM25 over the products' texts."""
-
         return self._kept("search", SearchIndex.load, lambda: SearchIndex.build(self._texts()))
 
     @cached_property

@@ -82,6 +82,9 @@ def run_command(
         loading = progress.add_task(f"loading {model}", total=None)
         loaded = SteeredModel.from_pretrained(model)
         progress.remove_task(loading)
+        opening = progress.add_task("opening the shop", total=None)
+        shop.toolkit  # noqa: B018  the first time, this indexes the products and trains a recommender
+        progress.remove_task(opening)
 
         steered_users = _with_a_stranger(shop, tasks)
         if dictionaries is None:
@@ -144,7 +147,7 @@ def _shop(world: str) -> ShopEnvironment:
     from ..envs.shop import ShopEnvironment
 
     made = generate_bazaar() if world == BUILT_IN_WORLD else load_world(Path(world))
-    return ShopEnvironment(made, home() / "shops")
+    return ShopEnvironment(made)
 
 
 def _with_a_stranger(shop: ShopEnvironment, tasks: Sequence[ShoppingTask]) -> list[str]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Changes whenever the same users and settings would make other dictionaries.
+_FORM = 1
+
 # Users built together: wide enough for full batches, few enough that a broken-off build keeps
 # most of its work.
 _USERS_AT_ONCE = 16
@@ -121,6 +124,7 @@ def _digest(
 ) -> str:
     """What a user's dictionary depends on, as a file name."""
     parts = [
+        _FORM,
         model.fingerprint,
         environment.world.fingerprint,
         user,

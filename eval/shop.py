@@ -364,7 +364,7 @@ def past_requests(
         user_id: The user.
         before: Only what strictly precedes it; None is all.
     """
-    past = environment.world.past_tasks(user_id, before if before is not None else sys.maxsize)
+    past = environment.world.past_tasks(user_id, sys.maxsize if before is None else before)
     return [
         PastRequest(task.task, *reference_call(environment, task), task.timestamp) for task in past
     ]

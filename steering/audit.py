@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from ..errors import TrimtabError
-from .entry_table import LANCE_ERRORS, NO_LIMIT
+from .entry_table import LANCE_ERRORS, NO_LIMIT, settle
 
 Event = Literal["built", "added", "dropped", "read", "expired", "forgotten"]
 
@@ -68,7 +69,8 @@ class AuditTrail:
     def __init__(self, connect: Callable[[], Any], store: str) -> None:
         self._file = _AuditFile(connect)
         self._store = store
-        weakref.finalize(self, self._file.flush)
+        atexit.register(self._file.finish)
+        weakref.finalize(self, self._file.close).atexit = False
 
     def record(self, event: Event, counts: Mapping[str, int]) -> None:
         """Record that an event happens now to these owners, each with its number of entries."""
@@ -141,7 +143,9 @@ class _AuditFile:
     def append(self, rows: list[tuple[str, Event, int, int, int]]) -> None:
         if not rows:
             return
-        table = self._opened() or self._created()
+        table = self._opened()
+        if table is None:
+            table = self._created()
         table.add(pa.table([list(c) for c in zip(*rows, strict=True)], schema=_SCHEMA))
         if table.version % _COMMITS_TO_COMPACT == 0:
             table.optimize(cleanup_older_than=_GRACE)
@@ -161,6 +165,17 @@ class _AuditFile:
             self.append([(o, "read", a, b, count) for o, (a, b, count) in self._reads.items()])
             self._reads.clear()
             self._written = time.monotonic()
+
+    def close(self) -> None:
+        atexit.unregister(self.finish)
+        self.flush()
+
+    def finish(self) -> None:
+        """The last flush before the process ends; where the store is gone, there is none."""
+        if self._reads:
+            with suppress(*LANCE_ERRORS):
+                self.flush()
+            settle()
 
     def rows(self, where: str | None) -> pa.Table:
         table = self._opened()

@@ -15,14 +15,17 @@ import torch
 from torch import Tensor
 
 from ..errors import TrimtabError
+from .prompts import tokenize
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
-# What closes a JSON value, the more at once the better; `,` only goes on to what is required.
-_CLOSING = ('"}}', '"}', "}}", "}", '"]', "]", '"', ",")
+# What closes a JSON value, the more at once the better: inside a string, and elsewhere, where `"`
+# and `,` only go on to what is required.
+_CLOSING_STRING = ('"}}', '"}', '"]', '"')
+_CLOSING = ("}}", "}", "]", '"', ",")
 
 
 class Constraint:
@@ -103,10 +106,9 @@ class Constraints:
         self._width = vocabulary
         self._added = tokenizer.get_added_vocab()
         self._fresh = lru_cache(maxsize=64)(self._compiled)
-        self.closing = tuple(
-            ids[0]
-            for text in _CLOSING
-            if len(ids := tokenizer(text, add_special_tokens=False)["input_ids"]) == 1
+        self._letter, self._closing, self._closing_string = (
+            [ids[0] for text in texts if len(ids := tokenize(tokenizer, text)) == 1]
+            for texts in ("a", _CLOSING, _CLOSING_STRING)
         )
 
     def of(self, grammar: str) -> Constraint:
@@ -138,6 +140,16 @@ class Constraints:
             constraint.fill(bits, row)
         flags = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")
         return flags[:, : self._width].view(np.bool_)
+
+    def closing(self, allowed: NDArray[np.bool_]) -> int | None:
+        """The best token to bring a JSON value to its end, of those that may come next.
+
+        Args:
+            allowed: Which may come next, ``(vocabulary,)``.
+        """
+        in_string = any(allowed[token] for token in self._letter)
+        fitting = self._closing_string if in_string else self._closing
+        return next((token for token in fitting if allowed[token]), None)
 
     def _with_tokens(self, grammar: str) -> str:
         lines = grammar.splitlines()

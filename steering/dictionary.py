@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,12 +18,16 @@ from ..files import replacing
 from .contrast import Contrast, ContrastPair, Keys
 from .encoder import load_encoder
 from .injection import Steering
+from .outliers import Limits, Outlier, find_outliers
 from .vectors import Point, Site, SteeringVectors, points_of
 
 if TYPE_CHECKING:
     from .model import SteeredModel
+    from .population import Population
 
 Aggregation = Literal["naive", "mean", "attentive"]
+Guard = Literal["keep", "drop", "cap"]
+"""What becomes of outliers: nothing, left out, or scaled down to the largest expected norm."""
 
 _FORMAT = "trimtab-dictionary-1"
 
@@ -124,7 +128,7 @@ class SteeringDictionary:
 
         Args:
             model: The model to read, and later to steer.
-            pairs: The user's contrast pairs; those of one sample become one entry.
+            pairs: The user's contrast pairs; those of one sample and kind become one entry.
             user_id: Whose they are.
             layers: Layers, counted from 0.
             sites: Sites in each layer.
@@ -149,7 +153,10 @@ class SteeringDictionary:
         self._extend(*fresh[self.user_id])
 
     def _extend(self, entries: Sequence[Entry], keys: Tensor, vectors: Tensor) -> None:
-        self.drop(entry.sample_id for entry in entries)
+        replaced = {(entry.sample_id, entry.contrast) for entry in entries}
+        self._keep(
+            n for n, e in enumerate(self.entries) if (e.sample_id, e.contrast) not in replaced
+        )
         self.keys = torch.cat([self.keys, keys]) if self.entries else keys
         self.vectors = torch.cat([self.vectors, vectors]) if self.entries else vectors
         self.entries.extend(entries)
@@ -157,12 +164,64 @@ class SteeringDictionary:
     def drop(self, sample_ids: Iterable[str]) -> int:
         """Remove the entries made from these samples; how many there were."""
         gone = set(sample_ids)
-        kept = [n for n, entry in enumerate(self.entries) if entry.sample_id not in gone]
-        dropped = len(self.entries) - len(kept)
-        if dropped:
+        before = len(self.entries)
+        self._keep(n for n, entry in enumerate(self.entries) if entry.sample_id not in gone)
+        return before - len(self.entries)
+
+    def _keep(self, rows: Iterable[int]) -> None:
+        kept = list(rows)
+        if len(kept) < len(self.entries):
             self.keys, self.vectors = self.keys[kept], self.vectors[kept]
             self.entries = [self.entries[n] for n in kept]
-        return dropped
+
+    def outliers(
+        self, population: Population | None = None, *, limits: Limits | None = None
+    ) -> list[Outlier]:
+        """Entries whose vectors are too long, or point where no other does, and why.
+
+        Args:
+            population: Everybody's entries, with the same points, to compare with as well.
+            limits: How far is too far.
+
+        See ``trimtab.steering.outliers.find_outliers``.
+        """
+        return find_outliers(self.entries, self.vectors, self.points, population, limits)
+
+    def guarded(
+        self,
+        how: Guard,
+        population: Population | None = None,
+        *,
+        limits: Limits | None = None,
+    ) -> SteeringDictionary:
+        """The same dictionary with its outliers left out or capped.
+
+        Args:
+            how: ``drop`` leaves out every entry that has an outlier at any point. ``cap`` scales
+                vectors that are too long down to the largest expected norm and leaves those of
+                another direction as they are. ``keep`` changes nothing.
+            population: As for ``outliers``.
+            limits: As for ``outliers``.
+
+        Raises:
+            TrimtabError: ``how`` is none of these.
+        """
+        if how not in get_args(Guard):
+            raise TrimtabError(f"expected outliers {', '.join(get_args(Guard))}, got {how!r}")
+        guarded = self.restricted(self.points)
+        if how == "keep":
+            return guarded
+        row_of = {(e.sample_id, e.contrast): row for row, e in enumerate(self.entries)}
+        gone = set()
+        for outlier in self.outliers(population, limits=limits):
+            row = row_of[outlier.entry.sample_id, outlier.entry.contrast]
+            gone.add(row)
+            if how == "cap" and outlier.what == "norm":
+                vector = guarded.vectors[row, self.points.index(outlier.point)]
+                vector *= (outlier.limit / vector.norm()).clamp(max=1)
+        if how == "drop":
+            guarded._keep(row for row in range(len(self.entries)) if row not in gone)
+        return guarded
 
     def restricted(self, points: Iterable[Point]) -> SteeringDictionary:
         """The same entries with the vectors of some points only.
@@ -197,6 +256,9 @@ class SteeringDictionary:
         temperature: float = 0.1,
         before: int | None = None,
         without: Collection[str] = (),
+        contrast: Contrast | None = None,
+        outliers: Guard = "keep",
+        population: Population | None = None,
         **how: Any,
     ) -> Steering | None:
         """Pick the entries that resemble a request and make one steering of them.
@@ -212,7 +274,11 @@ class SteeringDictionary:
             temperature: Of the softmax.
             before: Only entries of samples strictly earlier than this.
             without: Samples whose entries are left out, to try a setting on them.
-            **how: Passed to ``Steering``: strength, positions, relative, cap, decay.
+            contrast: Only entries of this kind; None takes all.
+            outliers: What becomes of outliers among the entries that may be picked; see
+                ``guarded``.
+            population: What outliers are compared with besides these entries.
+            **how: Passed to ``Steering``: strength, positions, relative, cap, decay, max_norm.
 
         Returns:
             None where there is no entry to pick.
@@ -229,17 +295,27 @@ class SteeringDictionary:
                 f"expected k of at least 1 and a temperature above 0, got {k} and {temperature}"
             )
         visible = len(self.entries)
-        if before is not None or without:
+        if before is not None or without or contrast is not None:
             hidden = torch.tensor(
                 [
                     (before is not None and entry.timestamp >= before)
                     or entry.sample_id in without
+                    or (contrast is not None and entry.contrast != contrast)
                     for entry in self.entries
-                ]
+                ],
+                dtype=torch.bool,
             )
             visible -= int(hidden.sum())
         if not visible:
             return None
+        if outliers != "keep":
+            # Of the visible ones alone: what is unusual must not be learned from later entries.
+            others = self.restricted(self.points)
+            if visible < len(self.entries):
+                others._keep((~hidden).nonzero().flatten().tolist())
+            return others.guarded(outliers, population).select(
+                query, k=k, aggregate=aggregate, temperature=temperature, **how
+            )
         if isinstance(query, str):
             query = load_encoder(self.encoder_name).encode([query])[0]
         similarity = self.keys @ query
@@ -319,7 +395,7 @@ class SteeringDictionary:
 
 def build_dictionaries(
     model: SteeredModel,
-    pairs: dict[str, Sequence[ContrastPair]],
+    pairs: Mapping[str, Sequence[ContrastPair]],
     *,
     layers: Iterable[int],
     sites: Iterable[Site] = ("mid", "mlp"),
@@ -356,7 +432,7 @@ def build_dictionaries(
 
 def read_entries(
     model: SteeredModel,
-    pairs: dict[str, Sequence[ContrastPair]],
+    pairs: Mapping[str, Sequence[ContrastPair]],
     points: Sequence[Point],
     keys: Keys,
     progress: Callable[[int], None] | None = None,
@@ -373,9 +449,9 @@ def read_entries(
     result = {}
     start = 0
     for user_id, own in pairs.items():
-        of_sample: dict[str, list[int]] = {}
+        of_sample: dict[tuple[str, Contrast], list[int]] = {}
         for row, pair in enumerate(own, start):
-            of_sample.setdefault(pair.sample_id, []).append(row)
+            of_sample.setdefault((pair.sample_id, pair.contrast), []).append(row)
         start += len(own)
         first = [every[rows[0]] for rows in of_sample.values()]
         entries = [

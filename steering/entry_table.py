@@ -9,7 +9,9 @@ joins with the whole table.)
 
 from __future__ import annotations
 
+import atexit
 import json
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,7 +33,7 @@ Read = TypeVar("Read")
 LANCE_ERRORS = (OSError, RuntimeError, ValueError)
 """What LanceDB raises when files are missing, broken or out of reach."""
 
-NO_LIMIT = 2**31
+NO_LIMIT = 2**31 - 1  # LanceDB takes no more
 
 _NAME = "entries"
 _FOLDER = f"{_NAME}.lance"
@@ -122,6 +124,8 @@ class EntryTable:
         if self._connection is None:
             import lancedb
 
+            atexit.unregister(settle)
+            atexit.register(settle)
             self._connection = lancedb.connect(
                 self.uri if self._local is None else self._local,
                 read_consistency_interval=self._refresh,
@@ -223,23 +227,32 @@ class EntryTable:
     def users(self, owners: Iterable[str]) -> dict[str, UserRows]:
         """The rows of those of the users who are in the store, by owner."""
         listed = ", ".join(f"'{owner}'" for owner in owners)
-        if not listed:
-            return {}
+        return self._by_user(self._rows(f"owner IN ({listed})")) if listed else {}
+
+    def state_and_users(self, owners: Iterable[str]) -> tuple[State, dict[str, UserRows]]:
+        """The newest state and the rows of those of the users who are in the store."""
+        listed = ", ".join(f"'{owner}'" for owner in (STATE, *owners))
         found = self._rows(f"owner IN ({listed})")
+        return self._newest_state(found), self._by_user(found)
+
+    def _by_user(self, found: pa.Table) -> dict[str, UserRows]:
+        numbers = found["row"].to_numpy()
+        is_head = found["sample_id"].is_null().to_numpy()
+        places: dict[str, list[int]] = {}
+        for place, owner in enumerate(found["owner"].to_pylist()):
+            places.setdefault(owner, []).append(place)
         result = {}
-        for owner in pc.unique(found["owner"]).to_pylist():
-            rows = found.filter(pc.equal(found["owner"], owner))
-            head = _newest(rows.filter(pc.is_null(rows["sample_id"]))).to_pylist()
-            if not head or head[0]["user_id"] is None:
+        for owner, own in places.items():
+            head = max((n for n in own if is_head[n]), key=lambda n: numbers[n], default=None)
+            if head is None or not found["user_id"][head].is_valid:
                 continue
-            numbers = rows["row"].to_numpy()
-            order = np.argsort(numbers)
-            live = np.searchsorted(numbers, live_rows(head[0]["head"]), sorter=order)
+            place_of = dict(zip(numbers[own].tolist(), own, strict=True))
+            live = [place_of[row] for row in live_rows(found["head"][head].as_py()).tolist()]
             result[owner] = UserRows(
-                user_id=head[0]["user_id"],
-                head=head[0]["row"],
-                entries=rows.take(order[live]),
-                rows=tuple(numbers.tolist()),
+                user_id=found["user_id"][head].as_py(),
+                head=int(numbers[head]),
+                entries=_taken(found, live),
+                rows=tuple(place_of),
             )
         return result
 
@@ -253,11 +266,14 @@ class EntryTable:
 
     def state(self) -> State:
         """The newest state."""
+        return self._newest_state(self._rows(f"owner = '{STATE}'", ["owner", "row", "head"]))
+
+    def _newest_state(self, found: pa.Table) -> State:
         points = self._known().points
-        rows = _newest(self._rows(f"owner = '{STATE}'", ["owner", "row", "head"])).to_pylist()
-        if not rows:
+        states = _newest(found.filter(pc.equal(found["owner"], STATE)))
+        if not len(states):
             return State(Population(points, {}))
-        return State.from_json(points, json.loads(rows[0]["head"]))
+        return State.from_json(points, json.loads(states["head"][0].as_py()))
 
     def commit(
         self, rows: Sequence[pa.Table], state: State, dead: Mapping[str, Collection[int]]
@@ -292,9 +308,10 @@ class EntryTable:
                 self._rewrite(f"row >= {state.tail}")
             if index:
                 self._index()
-            enough = max(_LEAST_TO_ERASE, self._table.count_rows() // 2)
-        # Who is being forgotten stays on record until that is through.
-        return self.erase(written) if written.dead > enough and not written.forgetting else written
+            # Who is being forgotten stays on record until that is through.
+            if written.dead > _LEAST_TO_ERASE and not written.forgetting:
+                return self.erase(written) if written.dead > self._table.count_rows() else written
+        return written
 
     def _delete(self, dead: Mapping[str, Collection[int]], state_row: int) -> None:
         """Delete rows of users, and all states before the one at ``state_row``."""
@@ -359,6 +376,21 @@ class EntryTable:
     def _known(self) -> Layout:
         assert self._layout is not None
         return self._layout
+
+
+def _taken(rows: pa.Table, places: Sequence[int]) -> pa.Table:
+    """The rows at these places; those that lie in order, as nearly all users' do, uncopied."""
+    if places and list(places) == list(range(places[0], places[0] + len(places))):
+        return rows.slice(places[0], len(places))
+    return rows.take(pa.array(places, pa.int64()))
+
+
+def settle() -> None:
+    """Let LanceDB's threads come to rest.
+
+    One that is still handing over a result while the interpreter shuts down aborts the process.
+    """
+    time.sleep(0.05)
 
 
 def _newest(heads: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from .injection import Steering
 from .model import SteeredModel
 from .vectors import Point
 
+_LAST = -2  # the last prompt token: one answer token follows it
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -23,7 +26,7 @@ class Explanation:
 
     Attributes:
         picked: The entries with similarity, weight and norms, the nearest first.
-        pushes: At each point, the norm of the combined vector times its strength.
+        pushes: At each point, the norm of what is added; see ``Steering.pushes``.
     """
 
     picked: tuple[Picked, ...]
@@ -44,13 +47,7 @@ class Explanation:
 
 def explain(steering: Steering) -> Explanation:
     """The picked entries and the size of the push at each point."""
-    return Explanation(
-        steering.picked,
-        {
-            point: abs(steering.strength_at(point.site)) * norm
-            for point, norm in steering.vectors.norms().items()
-        },
-    )
+    return Explanation(steering.picked, steering.pushes())
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def compare(
     Args:
         model: The model.
         messages: The request, as for ``generate``.
-        steering: With positions ``answer``, as only the last prompt token is compared.
+        steering: What is added, at the prompt's tokens too if its positions say so.
         tools: OpenAI tool dicts for the chat template.
         top: How many tokens to list on each side.
 
@@ -116,12 +113,15 @@ def compare(
         TrimtabError: The steering belongs to another model.
     """
     prompt = model.prompt_tokens(messages, tools)
-    (batch,) = forced_batches(model.parts, [Forced(prompt, prompt[-1:])])
+    untouched = steering.start(len(prompt)) >= len(prompt) - 1
+    # An answer is needed to force, but only what precedes it is looked at.
+    forced = Forced(prompt, prompt[-1:])
+    (batch,) = forced_batches(model.parts, [forced], prefill=untouched)
     activations: dict[Point, Tensor] = {}
     points = [Point(p.layer, "attn") if p.site == "mid" else p for p in steering.vectors.points]
 
     def keep(index: int, hidden: Tensor) -> None:
-        activations[steering.vectors.points[index]] = hidden[0, 0].float()
+        activations[steering.vectors.points[index]] = hidden[0, _LAST].float()
 
     with reading(model.parts, points, keep):
         plain = _next_token(model, batch.run())
@@ -134,7 +134,7 @@ def compare(
     def shifts(tokens: list[int]) -> tuple[TokenShift, ...]:
         return tuple(
             TokenShift(
-                model.tokenizer.decode([token]),
+                str(model.tokenizer.decode([token])),
                 plain[token].exp().item(),
                 steered[token].exp().item(),
             )
@@ -146,15 +146,18 @@ def compare(
         gained=shifts(order[:top]),
         lost=shifts(order[: -top - 1 : -1]),
         relative={
-            point: push / activations[point].norm().item()
-            for point, push in explain(steering).pushes.items()
+            point: min(
+                push if steering.relative else push / activations[point].norm().item(),
+                math.inf if steering.cap is None else steering.cap,
+            )
+            for point, push in steering.pushes().items()
         },
     )
 
 
 def _next_token(model: SteeredModel, hidden: Tensor | None) -> Tensor:
     assert hidden is not None
-    return model.logits(hidden[0, 0]).log_softmax(-1).cpu()
+    return model.logits(hidden[0, _LAST]).log_softmax(-1).cpu()
 
 
 def _one_line(text: str, limit: int = 80) -> str:

@@ -44,6 +44,8 @@ class Steering:
         relative: Scale each vector to the norm of the activation that it is added to, times the
             strength, in place of its own norm.
         cap: At most this share of the activation's norm is added at one place; None for no bound.
+        max_norm: At most this is added at one token, at all places together: the Euclidean norm of
+            all vectors times their strength. They are scaled down alike. None for no bound.
         decay: Factor from each steered token to the next.
         picked: The dictionary entries that the vectors were made from.
         fingerprint: The model that the vectors were read from, where it is known.
@@ -54,6 +56,7 @@ class Steering:
     positions: Positions = "answer"
     relative: bool = False
     cap: float | None = None
+    max_norm: float | None = None
     decay: float = 1.0
     picked: tuple[Picked, ...] = ()
     fingerprint: str | None = None
@@ -63,14 +66,24 @@ class Steering:
             raise TrimtabError(
                 f"expected positions all, answer, prompt or (start, end), got {self.positions!r}"
             )
-        strengths = self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
-        if not all(math.isfinite(s) for s in strengths) or self.decay < 0 or (self.cap or 0) < 0:
+        strengths = (
+            self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
+        )
+        bounds = (self.cap or 0, self.max_norm or 0, self.decay)
+        if not all(math.isfinite(s) for s in strengths) or not all(bound >= 0 for bound in bounds):
             raise TrimtabError(
-                "expected finite strengths, and cap and decay of at least 0; got "
-                f"strength {self.strength}, cap {self.cap}, decay {self.decay}"
+                "expected finite strengths, and cap, max_norm and decay of at least 0; got "
+                f"strength {self.strength}, cap {self.cap}, max_norm {self.max_norm}, "
+                f"decay {self.decay}"
+            )
+        if self.relative and self.max_norm is not None:
+            raise TrimtabError(
+                "expected max_norm or relative, not both: what a relative strength adds follows "
+                "the activations, and cap bounds it"
             )
 
     def strength_at(self, site: Site) -> float:
+        """The multiplier at a site."""
         if isinstance(self.strength, Mapping):
             return self.strength.get(site, 0.0)
         return self.strength
@@ -84,6 +97,27 @@ class Steering:
         if self.positions == "prompt":
             return 0, prompt_length
         return self.positions
+
+    def pushes(self) -> dict[Point, float]:
+        """At each point the norm of what is added, before decay and any ``cap``.
+
+        Of a relative steering, the share of the activation's norm.
+        """
+        if self.relative:
+            return {point: abs(self.strength_at(point.site)) for point in self.vectors.points}
+        share = min(1.0, self.bound())
+        return {
+            point: share * abs(self.strength_at(point.site)) * norm
+            for point, norm in self.vectors.norms().items()
+        }
+
+    def bound(self) -> float:
+        """The largest factor of vectors times strength that ``max_norm`` allows."""
+        if self.max_norm is None:
+            return math.inf
+        norms = self.vectors.norms()
+        total = math.hypot(*(self.strength_at(point.site) * norms[point] for point in norms))
+        return self.max_norm / total if total else math.inf
 
     def start(self, prompt_length: int) -> int:
         """The first steered position; the cache of all before it is the unsteered one."""
@@ -128,9 +162,7 @@ def injected(
     handles = []
     try:
         if places:
-            handles.append(
-                parts.decoder.register_forward_pre_hook(plan.locate, with_kwargs=True)
-            )
+            handles.append(parts.decoder.register_forward_pre_hook(plan.locate, with_kwargs=True))
         for module, pushes in places:
             handles.append(module.register_forward_hook(plan.adding(pushes)))
         yield
@@ -147,9 +179,7 @@ class _Push:
     strengths: Tensor  # (rows,), the multiplier of a relative row's unit vector
 
 
-def _places(
-    parts: Parts, rows: Sequence[Steering | None]
-) -> list[tuple[nn.Module, _Push]]:
+def _places(parts: Parts, rows: Sequence[Steering | None]) -> list[tuple[nn.Module, _Push]]:
     points: list[Point] = sorted(
         {p for row in rows if row for p in row.vectors.points if row.strength_at(p.site) != 0}
     )
@@ -194,6 +224,7 @@ class _Plan:
         self._caps = torch.tensor(
             [row.cap if row and row.cap is not None else math.inf for row in rows]
         )
+        self._bounds = [row.bound() if row else math.inf for row in rows]
 
     def locate(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the decoder runs: find the position of each of its tokens."""
@@ -214,15 +245,16 @@ class _Plan:
             row.window(length) if row else (0, 0)
             for row, length in zip(self._rows, self._prompt_lengths, strict=True)
         ]
-        column = {"device": positions.device, "dtype": torch.float32}
-        start, end = (
-            torch.tensor(side, **column).repeat_interleave(repeats)[:, None]
-            for side in zip(*windows, strict=True)
-        )
-        decay = torch.tensor([row.decay if row else 1.0 for row in self._rows], **column)
+
+        def per_token(values: Sequence[float]) -> Tensor:
+            column = torch.tensor(values, dtype=torch.float32, device=positions.device)
+            return column.repeat_interleave(repeats)[:, None]
+
+        start, end = (per_token(side) for side in zip(*windows, strict=True))
+        decay = per_token([row.decay if row else 1.0 for row in self._rows])
         steered = real & (positions >= start) & (positions < end)
         since = (positions - start).clamp(min=0)
-        gain = decay.repeat_interleave(repeats)[:, None] ** since
+        gain = torch.minimum(decay**since, per_token(self._bounds))
         self._gain = torch.where(steered, gain, 0.0)
 
     def adding(self, push: _Push) -> Any:

@@ -240,12 +240,12 @@ def checked_id(user_id: str) -> str:
     Raises:
         TrimtabError: It is empty, not a text, or not valid Unicode.
     """
-    if not isinstance(user_id, str) or not user_id or not user_id.isprintable():
-        raise TrimtabError(
-            f"expected a user id, a text that is not empty and has no control characters; got "
-            f"{user_id!r}"
-        )
-    return user_id
+    try:
+        if user_id and user_id.encode():
+            return user_id
+    except (AttributeError, UnicodeEncodeError):
+        pass
+    raise TrimtabError(f"expected a user id, a text that is not empty; got {user_id!r}")
 
 
 def copied(dictionary: SteeringDictionary) -> SteeringDictionary:

@@ -159,9 +159,7 @@ class SteeredModel:
         with injected(self.parts, rows, prompt_lengths):
             yield
 
-    def prompt_tokens(
-        self, messages: Sequence[Any], tools: Sequence[Any] = ()
-    ) -> tuple[int, ...]:
+    def prompt_tokens(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> tuple[int, ...]:
         """The chat prompt as token ids, up to where the assistant's answer starts."""
         return tuple(tokenize(self.tokenizer, render(self.tokenizer, messages, tools)))
 

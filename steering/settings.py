@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from torch import Tensor
 from ..errors import TrimtabError
 from ..files import replacing
 from .contrast import Keys
-from .dictionary import Aggregation, SteeringDictionary
+from .dictionary import Aggregation, Guard, SteeringDictionary
 from .injection import Positions, Steering
 from .vectors import Site
 
@@ -37,18 +39,41 @@ class SteeringSettings:
         positions: Which tokens are steered.
         relative: Scale to the activation's own norm.
         cap: Bound on what is added, as a share of the activation's norm; 0 for none.
+        max_norm: Bound on the norm of what is added at all places together; 0 for none.
+        outliers: What becomes of entries with unusual vectors: ``keep``, ``drop`` or ``cap``.
     """
 
     sites: tuple[Site, ...] = ("mid", "mlp")
-    depths: tuple[float, ...] = (0.6,)
+    depths: tuple[float, ...] = (0.68,)
     keys: Keys = "input"
     k: int = 5
     aggregate: Aggregation = "attentive"
     temperature: float = 0.1
-    strength: float = 1.0
+    strength: float = 4.0
     positions: Positions = "answer"
     relative: bool = False
     cap: float = 0.0
+    max_norm: float = 0.0
+    outliers: Guard = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot steer.
+
+        Raises:
+            TrimtabError: A value out of its range.
+        """
+        faults = {
+            "at least one of each of sites and depths": self.sites and self.depths,
+            "depths from 0 to 1": all(0 <= depth <= 1 for depth in self.depths),
+            "k of at least 1": self.k >= 1,
+            "a temperature above 0": self.temperature > 0,
+            "a finite strength": math.isfinite(self.strength),
+            "cap and max_norm of at least 0": self.cap >= 0 and self.max_norm >= 0,
+            "relative or max_norm, not both": not (self.relative and self.max_norm),
+        }
+        for expected, fine in faults.items():
+            if not fine:
+                raise TrimtabError(f"steering settings: expected {expected}, got {self}")
 
     def layers(self, model: SteeredModel) -> list[int]:
         """The layers of this model at the chosen depths."""
@@ -70,10 +95,12 @@ class SteeringSettings:
             temperature=self.temperature,
             before=before,
             without=without,
+            outliers=self.outliers,
             strength=self.strength,
             positions=self.positions,
             relative=self.relative,
             cap=self.cap or None,
+            max_norm=self.max_norm or None,
         )
 
     def save(self, path: Path | str) -> None:
@@ -89,24 +116,45 @@ class SteeringSettings:
         """Read a ``[steering]`` table; what it does not name keeps its default.
 
         Raises:
-            TrimtabError: No such file, no such table, or a name that is not a setting.
+            TrimtabError: No such file, no such table, or as ``of``.
         """
         try:
             with Path(path).open("rb") as file:
-                table: dict[str, Any] = tomllib.load(file)["steering"]
+                table = tomllib.load(file)["steering"]
+            if not isinstance(table, dict):
+                raise KeyError("steering")
         except FileNotFoundError:
             raise TrimtabError(f"there is no settings file at {path}") from None
-        except (KeyError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (KeyError, OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise TrimtabError(
-                f"{path} is not a settings file: expected a [steering] table; {error}"
+                f"{path} is not a settings file: expected a [steering] table; {error!r}"
             ) from error
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(table) - known)
+        try:
+            return cls.of(table)
+        except TrimtabError as error:
+            raise TrimtabError(f"{path}: {error}") from error
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> SteeringSettings:
+        """Settings from plain values, as TOML or JSON holds them; the rest keep their defaults.
+
+        Raises:
+            TrimtabError: A name that is not a setting, or a value of another type or range.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        known = sorted(field.name for field in dataclasses.fields(cls))
+        unknown = sorted(set(values) - set(known))
         if unknown:
-            raise TrimtabError(
-                f"{path}: unknown setting {unknown[0]!r}; expected {', '.join(sorted(known))}"
-            )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+            raise TrimtabError(f"unknown setting {unknown[0]!r}; expected {', '.join(known)}")
+        # As JSON: there, strictness still takes a list for a tuple and a whole number for a float.
+        text = json.dumps(values, default=str)
+        try:
+            return TypeAdapter(cls).validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            raise TrimtabError(f"setting {name!r}: {first['msg']}; got {values[name]!r}") from error
 
 
 def _toml(value: Any) -> str:

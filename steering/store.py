@@ -18,12 +18,12 @@ from ..errors import TrimtabError
 from .audit import AuditEvent, AuditTrail, Event, now_milliseconds
 from .contrast import Contrast
 from .dictionary import SteeringDictionary
-from .entry_table import EntryTable, UserRows
+from .entry_table import EntryTable
 from .hot import HotUser, HotUsers
 from .layout import Layout, checked_id, copied
-from .population import Population, UsualNorm
+from .population import Population
 from .store_write import StoreWrite
-from .vectors import Point, SteeringVectors
+from .vectors import SteeringVectors
 
 if TYPE_CHECKING:
     from .model import SteeredModel
@@ -136,7 +136,7 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
 
     def __contains__(self, user_id: object) -> bool:
         layout = self._layout()
-        if layout is None or not isinstance(user_id, str) or not user_id:
+        if layout is None or not isinstance(user_id, str):
             return False
         return self._table.head(layout.owner(user_id)) is not None
 
@@ -193,15 +193,18 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
             raise TrimtabError("expected one dictionary a user, got several; merge them first")
         if not given:
             return
-        with self._writing(first=dictionaries[0]) as (layout, write):
+        if self._layout() is None:
+            # What cannot be put must not settle what the store holds.
+            layout = Layout.of(dictionaries[0])
             for dictionary in dictionaries:
                 layout.check(dictionary, f"the store at {self.uri}")
-            old = write.rows_of(given)
+        with self._writing(given, first=dictionaries[0]) as (layout, write):
             for user_id, dictionary in given.items():
-                rows = old.get(user_id)
-                if rows is not None:
-                    dictionary = combine(layout.dictionary(user_id, rows.entries), dictionary)
-                write.put(rows, dictionary)
+                layout.check(dictionary, f"the store at {self.uri}")
+                if user_id in write.old:
+                    old = layout.dictionary(user_id, write.old[user_id].entries)
+                    dictionary = combine(old, dictionary)
+                write.put(dictionary)
             self._commit(write, event, {user_id: len(d) for user_id, d in given.items()})
 
     def drop(self, user_id: str, sample_ids: Iterable[str]) -> int:
@@ -213,8 +216,8 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
             TrimtabError: The user is unknown, or as for ``put``.
         """
         gone = set(sample_ids)
-        with self._writing() as (_, write):
-            rows = self._rows_of(write, [user_id])[user_id]
+        with self._writing([user_id], known=True) as (_, write):
+            rows = write.old[user_id]
             samples = rows.entries["sample_id"].to_pylist()
             kept = [n for n, sample_id in enumerate(samples) if sample_id not in gone]
             dropped = len(samples) - len(kept)
@@ -236,8 +239,8 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         """
         if not user_ids:
             return
-        with self._writing() as (layout, write):
-            for rows in self._rows_of(write, user_ids).values():
+        with self._writing(user_ids, known=True) as (layout, write):
+            for rows in write.old.values():
                 write.remove(rows)
             now = now_milliseconds()
             try:
@@ -307,41 +310,31 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
             with self._writing() as (_, write):
                 write.erase()
 
-    def population(
-        self, contrast: Contrast = "response", *, without: str | None = None
-    ) -> SteeringVectors:
-        """The mean vector of everyone's entries of one contrast kind: the collective part.
+    def population(self, *, without: str | None = None) -> Population:
+        """Everyone's entries, summed up: the collective part, and what is usual.
 
-        Kept as running sums, so this costs one row, however many users there are.
+        Kept as running sums, so this reads one row, however many users there are.
 
         Args:
-            contrast: Which kind of entries.
             without: Leave this user out, exactly; nobody is left out if the store has no such user.
-
-        Raises:
-            TrimtabError: There is no entry of that kind.
         """
-        return self._everyone(without).mean(contrast)
+        if self._layout() is None:
+            return Population((), {})
+        version = self._table.version()
+        if self._population is None or self._population[0] != version:
+            self._population = version, self._table.state().population
+        everyone = self._population[1]
+        one = None if without is None else self._find(without)
+        return everyone if one is None else everyone.minus(Population.of(one))
 
     def residual(self, user_id: str, contrast: Contrast = "context") -> SteeringVectors:
-        """A user's mean vector minus everyone else's: the personal part.
+        """A user's mean vector minus that of everyone else: the personal part.
 
         Raises:
             TrimtabError: The user is unknown, or there is no entry of that kind on either side.
         """
-        return Population.of(self[user_id]).mean(contrast) - self.population(
-            contrast, without=user_id
-        )
-
-    def usual_norms(
-        self, contrast: Contrast = "response", *, without: str | None = None
-    ) -> dict[Point, UsualNorm]:
-        """How long everyone's vectors of one contrast kind are at each point.
-
-        Raises:
-            TrimtabError: There is no entry of that kind.
-        """
-        return self._everyone(without).usual_norms(contrast)
+        own = Population.of(self[user_id])
+        return own.mean(contrast) - self.population(without=user_id).mean(contrast)
 
     def audit(self, user_id: str | None = None) -> list[AuditEvent]:
         """What happened to one user's dictionary, or to all, in order of time.
@@ -400,34 +393,36 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
                 self._epoch += 1
             return self._epoch
 
-    def _everyone(self, without: str | None) -> Population:
-        if self._layout() is None:
-            raise TrimtabError(f"the store at {self.uri} is empty; put dictionaries first")
-        version = self._table.version()
-        if self._population is None or self._population[0] != version:
-            self._population = version, self._table.state().population
-        everyone = self._population[1]
-        one = None if without is None else self._find(without)
-        return everyone if one is None else everyone.minus(Population.of(one))
-
     @contextmanager
     def _writing(
-        self, first: SteeringDictionary | None = None
+        self,
+        user_ids: Collection[str] = (),
+        *,
+        known: bool = False,
+        first: SteeringDictionary | None = None,
     ) -> Iterator[tuple[Layout, StoreWrite]]:
-        """Wait for the writer's place, finish what a killed one left, and make a write."""
+        """Wait for the writer's place, finish what a killed one left, and make a write.
+
+        Args:
+            user_ids: Whom it is about.
+            known: Refuse users who are not in the store.
+            first: Make a table for dictionaries like this where there is none.
+        """
         with self._alone():
             layout = self._layout()
             if layout is None:
                 if first is None:
                     raise TrimtabError(f"the store at {self.uri} is empty; put dictionaries first")
-                self._table.create(Layout.of(first))
-                layout = self._layout()
-            assert layout is not None
+                layout = Layout.of(first)
+                self._table.create(layout)
             self._table.checkout_latest()
             settled = self._table.version() == self._version
-            write = StoreWrite(self._table, layout)
+            write = StoreWrite(self._table, layout, user_ids)
             if write.state.forgetting:
                 self._finish_forgetting(write)
+            for user_id in user_ids:
+                if known and user_id not in write.old:
+                    raise self._unknown(user_id)
             yield layout, write
             if settled:
                 # Nobody else wrote meanwhile, and who was changed here is out of memory.
@@ -473,13 +468,6 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         self._audit.forget(write.state.forgetting)
         write.erase()
 
-    def _rows_of(self, write: StoreWrite, user_ids: Collection[str]) -> dict[str, UserRows]:
-        rows = write.rows_of(user_ids)
-        for user_id in user_ids:
-            if user_id not in rows:
-                raise self._unknown(user_id)
-        return rows
-
     def _unknown(self, user_id: str) -> UnknownUser:
         users = self.users()
         nearest = difflib.get_close_matches(user_id, users, n=1) if len(users) < _NEAREST else []
@@ -491,9 +479,9 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
 
 
 def _merged(old: SteeringDictionary, given: SteeringDictionary) -> SteeringDictionary:
-    """The old entries, those of equal samples left out, then the given ones."""
-    replaced = {entry.sample_id for entry in given.entries}
-    kept = [n for n, entry in enumerate(old.entries) if entry.sample_id not in replaced]
+    """The old entries, those of equal samples and kinds left out, then the given ones."""
+    replaced = {(entry.sample_id, entry.contrast) for entry in given.entries}
+    kept = [n for n, e in enumerate(old.entries) if (e.sample_id, e.contrast) not in replaced]
     merged = copied(given)
     if kept:
         merged.entries = [old.entries[n] for n in kept] + merged.entries

@@ -19,15 +19,21 @@ from .population import Population
 class StoreWrite:
     """Collects changes to users; ``commit`` makes them all at once. The caller holds the lock.
 
+    Args:
+        table: Where.
+        layout: The table's.
+        user_ids: Whom to look up.
+
     Attributes:
         state: The store's state as it was last written.
-        user_ids: Whom the changes are about.
+        old: The rows of those of the users who are in the store.
     """
 
-    def __init__(self, table: EntryTable, layout: Layout) -> None:
+    def __init__(self, table: EntryTable, layout: Layout, user_ids: Iterable[str]) -> None:
         self._table = table
         self._layout = layout
-        self.state = table.state()
+        self.state, old = table.state_and_users(map(layout.owner, user_ids))
+        self.old = {rows.user_id: rows for rows in old.values()}
         self._clear()
 
     def _clear(self) -> None:
@@ -35,15 +41,10 @@ class StoreWrite:
         self._dead: dict[str, set[int]] = {}
         self._next = self.state.next_row
         self._population = self.state.population
-        self.user_ids: list[str] = []
 
-    def rows_of(self, user_ids: Iterable[str]) -> dict[str, UserRows]:
-        """The rows of those of the users who are in the store."""
-        owners = (self._layout.owner(user_id) for user_id in user_ids)
-        return {rows.user_id: rows for rows in self._table.users(owners).values()}
-
-    def put(self, old: UserRows | None, dictionary: SteeringDictionary) -> None:
+    def put(self, dictionary: SteeringDictionary) -> None:
         """Let a user have this dictionary; only entries that differ are written."""
+        old = self.old.get(dictionary.user_id)
         fresh = self._layout.entry_rows(dictionary, now_milliseconds())
         same = unchanged(old.entries, fresh) if old else {}
         changed = [n for n in range(len(fresh)) if n not in same]
@@ -79,7 +80,6 @@ class StoreWrite:
             self._dead[self._layout.owner(user_id)] = gone
         self._population = self._population.plus(Population.of(after))
         self._append(self._layout.head_row(user_id, self._next, live))
-        self.user_ids.append(user_id)
 
     def _append(self, rows: pa.Table) -> None:
         self._rows.append(rows)

@@ -9,9 +9,10 @@ setting.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -115,14 +116,22 @@ class Tuner:
             self._batches: list[ForcedBatch] = list(forced_batches(model.parts, self._forced))
 
     def steerings(self, settings: SteeringSettings) -> list[Steering | None]:
-        """What each held-back pair's request picks from its user's dictionary."""
+        """What each held-back pair's request picks from its user's dictionary.
+
+        Never an entry of the same sample.
+        """
         points = points_of(settings.layers(self._model), settings.sites)
         restricted = {
             user: dictionary.restricted(points)
             for user, dictionary in self._dictionaries[settings.keys].items()
         }
         return [
-            settings.select(restricted[user], query, before=pair.timestamp or None)
+            settings.select(
+                restricted[user],
+                query,
+                before=pair.timestamp or None,
+                without={pair.sample_id},
+            )
             for user, pair, query in zip(self._users, self._pairs, self._queries, strict=True)
         ]
 
@@ -205,8 +214,7 @@ def search(
                 return None
             trial = done[settings] = tuner.try_settings(settings)
             if log:
-                with log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(trial)) + "\n")
+                _append(log, trial)
         if settings and (best is None or trial.score > best.score):
             best = trial
         return trial
@@ -246,6 +254,15 @@ def search(
             base = best.settings
 
 
+def _append(log: Path, trial: Trial) -> None:
+    with log.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")  # after the line that a killed process left half-written
+        file.write(json.dumps(asdict(trial)).encode() + b"\n")
+
+
 def _read_log(log: Path | None) -> dict[SteeringSettings | None, Trial]:
     if log is None or not log.exists():
         return {}
@@ -257,12 +274,6 @@ def _read_log(log: Path | None) -> dict[SteeringSettings | None, Trial]:
             continue  # the line that a killed process left half-written
         settings = record["settings"]
         if settings is not None:
-            settings = SteeringSettings(
-                **{
-                    field.name: tuple(value) if isinstance(value, list) else value
-                    for field in fields(SteeringSettings)
-                    if (value := settings.get(field.name)) is not None
-                }
-            )
+            settings = SteeringSettings.of(settings)
         trials[settings] = Trial(settings, record["score"], record["accuracy"], record["seconds"])
     return trials

@@ -139,7 +139,6 @@ def pull(name: str) -> Path:
                 _say(f"converting {known.file} to bfloat16 safetensors, once")
                 _install(gguf_file, known)
                 shutil.rmtree(downloads)
-                _say(f"ready: {known.folder}")
     except OSError as error:
         raise TrimtabError(
             f"cannot keep {known.name} in {home()}: {error}; make room there, "

@@ -20,13 +20,13 @@ class Docstring(NamedTuple):
 
 
 def read_docstring(text: str | None) -> Docstring:
-    """Split a Google-style docstring into its description and its arguments' descriptions.
+    r"""Split a Google-style docstring into its description and its arguments' descriptions.
 
     The description is everything before the first section. An argument's description may go on
     over indented lines, which are joined by spaces.
 
     Example:
-        >>> read_docstring("Add.\\n\\nArgs:\\n    a: One.\\n    b (int): Another\\n        one.")
+        >>> read_docstring("Add.\n\nArgs:\n    a: One.\n    b (int): Another\n        one.")
         Docstring(description='Add.', arguments={'a': 'One.', 'b': 'Another one.'})
     """
     lines = inspect.cleandoc(text or "").splitlines()

@@ -11,131 +11,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ..errors import TrimtabError
 from ..files import replacing
+from .sasrec import SASRec
 from .search import words
-
-
-class SASRec(nn.Module):
-    """Self-attentive sequential recommendation (Kang and McAuley, 2018).
-
-    Parameters are named, and the layers ordered, as in the PyTorch implementation that is used
-    most, so that a state dict of it (such as PersonalWAB's) fits: attention's query alone is
-    normed, and padding is attended to. Item 0 and position 0 are padding.
-
-    Args:
-        items: Number of items; they are numbered from 1.
-        max_length: Items of a sequence that are seen.
-        hidden: Size of the embeddings.
-        blocks: Number of blocks of attention and feed-forward layers.
-        heads: Attention heads; ``hidden`` is a multiple of it.
-        dropout: Share of values that are dropped in training.
-    """
-
-    def __init__(
-        self,
-        items: int,
-        *,
-        max_length: int = 30,
-        hidden: int = 50,
-        blocks: int = 2,
-        heads: int = 2,
-        dropout: float = 0.2,
-    ) -> None:
-        """Make the layers, with random weights from torch's global generator."""
-        super().__init__()
-        self.max_length = max_length
-        self.heads = heads
-        self.item_emb = nn.Embedding(items + 1, hidden, padding_idx=0)
-        self.pos_emb = nn.Embedding(max_length + 1, hidden, padding_idx=0)
-        self.emb_dropout = nn.Dropout(dropout)
-        self.attention_layernorms = nn.ModuleList(_norm(hidden) for _ in range(blocks))
-        self.attention_layers = nn.ModuleList(
-            nn.MultiheadAttention(hidden, heads, dropout, batch_first=True) for _ in range(blocks)
-        )
-        self.forward_layernorms = nn.ModuleList(_norm(hidden) for _ in range(blocks))
-        self.forward_layers = nn.ModuleList(_FeedForward(hidden, dropout) for _ in range(blocks))
-        self.last_layernorm = _norm(hidden)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_normal_(parameter)
-        with torch.no_grad():
-            self.item_emb.weight[0] = 0
-            self.pos_emb.weight[0] = 0
-
-    def forward(self, sequences: Tensor) -> Tensor:
-        """What each position expects to come next.
-
-        Args:
-            sequences: Item numbers, padded with 0 on the left; shape ``(batch, length)``, with a
-                length of at most ``max_length``.
-
-        Returns:
-            Features of shape ``(batch, length, hidden)``. Their dot products with the items'
-            embeddings are the items' scores. Position ``t`` depends on items up to ``t`` only.
-        """
-        length = sequences.shape[1]
-        positions = torch.arange(1, length + 1, device=sequences.device) * (sequences != 0)
-        scale = math.sqrt(self.item_emb.embedding_dim)
-        states = self.emb_dropout(self.item_emb(sequences) * scale + self.pos_emb(positions))
-        future = torch.ones(length, length, dtype=torch.bool, device=sequences.device).triu(1)
-        for norm, attention, forward_norm, forward in zip(
-            self.attention_layernorms,
-            self.attention_layers,
-            self.forward_layernorms,
-            self.forward_layers,
-            strict=True,
-        ):
-            query = norm(states)
-            states = query + attention(query, states, states, attn_mask=future, need_weights=False)[0]
-            states = forward(forward_norm(states))
-        return self.last_layernorm(states)
-
-    @classmethod
-    def of_weights(cls, weights: Mapping[str, Tensor], *, heads: int = 2) -> "SASRec":
-        """The network that a state dict is of; all but the number of heads shows in it.
-
-        Raises:
-            RuntimeError: The state dict is not one of this network.
-            KeyError: It lacks the embeddings.
-        """
-        items, hidden = weights["item_emb.weight"].shape
-        blocks = sum(name.endswith(".in_proj_weight") for name in weights)
-        network = cls(
-            items - 1,
-            max_length=len(weights["pos_emb.weight"]) - 1,
-            hidden=hidden,
-            blocks=blocks,
-            heads=heads,
-        )
-        network.load_state_dict(dict(weights))
-        return network
-
-    def scores(self, sequences: Tensor) -> Tensor:
-        """Scores of all items as the next one of each sequence; shape ``(batch, items)``."""
-        return self(sequences)[:, -1] @ self.item_emb.weight[1:].T
-
-
-class _FeedForward(nn.Module):
-    """The point-wise feed-forward layer with its residual connection."""
-
-    def __init__(self, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv1d(hidden, hidden, kernel_size=1)
-        self.dropout1 = nn.Dropout(dropout)
-        self.conv2 = nn.Conv1d(hidden, hidden, kernel_size=1)
-        self.dropout2 = nn.Dropout(dropout)
-
-    def forward(self, states: Tensor) -> Tensor:
-        inner = functional.relu(self.dropout1(self.conv1(states.transpose(1, 2))))
-        return states + self.dropout2(self.conv2(inner)).transpose(1, 2)
-
-
-def _norm(hidden: int) -> nn.LayerNorm:
-    return nn.LayerNorm(hidden, eps=1e-8)
 
 
 class Epoch(NamedTuple):
@@ -223,9 +105,9 @@ class SequentialRecommender:
         *,
         texts: Mapping[str, str] | None = None,
         epochs: int = 100,
-        patience: int = 15,
+        patience: int = 25,
         learning_rate: float = 1e-3,
-        batch_size: int = 64,
+        batch_size: int = 16,
         seed: int = 0,
         on_epoch: Callable[[Epoch], None] | None = None,
         **sizes: Any,
@@ -267,18 +149,24 @@ class SequentialRecommender:
         ids = sorted({*(texts or ()), *(item for sequence in sequences for item in sequence)})
         numbers = {item: number for number, item in enumerate(ids, start=1)}
         numbered = [[numbers[item] for item in sequence] for sequence in sequences]
+        held_back = [sequence for sequence in numbered if len(sequence) >= 3]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = SASRec(len(ids), **sizes)
+            windows = _windows([s[:-1] if len(s) >= 3 else s for s in numbered], network.max_length)
+            bought = windows.unique()
+            bought = bought[bought != 0]
+            components = None
             if texts:
-                _start_from_texts(network, [texts.get(item, "") for item in ids])
+                hidden = network.item_emb.embedding_dim
+                components = text_components([texts.get(item, "") for item in ids], hidden)
+                _start_from_texts(network, components)
             optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.98))
-            held_back = [sequence for sequence in numbered if len(sequence) >= 3]
-            shown = [s[:-1] if len(s) >= 3 else s for s in numbered]
-            batches = _windows(shown, network.max_length)
             best, best_weights, waited = -1.0, network.state_dict(), 0
             for number in range(1, epochs + 1):
-                loss = _train_epoch(network, optimizer, batches, batch_size)
+                loss = _train_epoch(network, optimizer, windows, bought, batch_size)
+                if components is not None:
+                    _place_unbought(network, components, bought)
                 ndcg, recall = _evaluate(network, held_back)
                 if on_epoch:
                     on_epoch(Epoch(number, loss, ndcg, recall))
@@ -345,7 +233,7 @@ class SequentialRecommender:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name) for name in file.keys()}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             network = SASRec.of_weights(weights, heads=int(metadata["heads"]))
             return cls(network, json.loads(metadata["numbers"]), json.loads(metadata["order"]))
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
@@ -398,7 +286,11 @@ def _padded(sequences: Sequence[Sequence[int]], length: int) -> Tensor:
 
 
 def _train_epoch(
-    network: SASRec, optimizer: torch.optim.Optimizer, windows: Tensor, batch_size: int
+    network: SASRec,
+    optimizer: torch.optim.Optimizer,
+    windows: Tensor,
+    bought: Tensor,
+    batch_size: int,
 ) -> float:
     """One pass over the windows in random order; the mean loss of its steps."""
     network.train()
@@ -407,7 +299,7 @@ def _train_epoch(
         inputs, targets = windows[rows, :-1], windows[rows, 1:]
         # Where the input is padding, the first item would be predicted from nothing.
         real = inputs != 0
-        loss = _loss(network, network(inputs)[real], targets[real])
+        loss = _loss(network, network(inputs)[real], targets[real], bought)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -415,20 +307,28 @@ def _train_epoch(
     return sum(losses) / len(losses)
 
 
-def _loss(network: SASRec, features: Tensor, targets: Tensor) -> Tensor:
-    """Softmax cross-entropy of the next items; over a uniform sample if there are many items."""
+def _loss(network: SASRec, features: Tensor, targets: Tensor, bought: Tensor) -> Tensor:
+    """Softmax cross-entropy of the next items.
+
+    Items that nobody bought are left out: that is no evidence against them, and pushing them down
+    would undo what their texts say. Of many items a uniform sample stands for all.
+
+    Args:
+        network: Whose item embeddings are scored.
+        features: What is expected, shape ``(steps, hidden)``.
+        targets: What came, item numbers of shape ``(steps,)``.
+        bought: The numbers of all items that occur, in rising order.
+    """
     embeddings = network.item_emb.weight
-    items = len(embeddings) - 1
-    if items <= _WHOLE:
-        return functional.cross_entropy(features @ embeddings[1:].T, targets - 1)
-    sample = torch.randint(1, items + 1, (_SAMPLE,))
+    if len(bought) <= _WHOLE:
+        columns = torch.searchsorted(bought, targets)
+        return functional.cross_entropy(features @ embeddings[bought].T, columns)
+    sample = bought[torch.randint(len(bought), (_SAMPLE,))]
     # Each sampled item stands for this many, so that the sum is an estimate of the whole one.
-    others = features @ embeddings[sample].T + math.log(items / _SAMPLE)
+    others = features @ embeddings[sample].T + math.log(len(bought) / _SAMPLE)
     others = others.masked_fill(sample == targets[:, None], -math.inf)
     right = (features * embeddings[targets]).sum(dim=-1, keepdim=True)
-    return functional.cross_entropy(
-        torch.cat([right, others], dim=1), torch.zeros_like(targets)
-    )
+    return functional.cross_entropy(torch.cat([right, others], dim=1), torch.zeros_like(targets))
 
 
 @torch.inference_mode()
@@ -449,31 +349,50 @@ def _evaluate(network: SASRec, sequences: Sequence[Sequence[int]]) -> tuple[floa
 
 
 @torch.no_grad()
-def _start_from_texts(network: SASRec, texts: Sequence[str]) -> None:
-    """Make the item embeddings the texts' leading TF-IDF components, in the size they have."""
+def _start_from_texts(network: SASRec, components: Tensor) -> None:
+    """Make the item embeddings the texts' components, in the size that they have."""
     embeddings = network.item_emb.weight
-    components = _text_components([Counter(words(text)) for text in texts], embeddings.shape[1])
-    spread = components.std()
-    if spread > 0:
-        embeddings[1:, : components.shape[1]] = components * (embeddings[1:].std() / spread)
+    embeddings[1:, : components.shape[1]] = components * embeddings[1:].std()
 
 
-def _text_components(texts: Sequence[Counter[str]], size: int) -> Tensor:
-    """Centred coordinates of the texts on at most ``size`` components; ``(texts, components)``."""
-    frequency = Counter(word for text in texts for word in text)
-    shared = (word for word, count in sorted(frequency.items()) if count > 1)
+@torch.no_grad()
+def _place_unbought(network: SASRec, components: Tensor, bought: Tensor) -> None:
+    """Give the items that nobody bought the embeddings that their texts let expect.
+
+    What the bought items' embeddings have become, as a linear function of their texts' components
+    (a ridge regression), is carried over to the others.
+    """
+    embeddings = network.item_emb.weight
+    known = torch.cat([components, torch.ones(len(components), 1)], dim=1)
+    inputs = known[bought - 1]
+    normal = inputs.T @ inputs + torch.eye(known.shape[1])
+    weights = torch.linalg.solve(normal, inputs.T @ embeddings[bought])
+    others = torch.ones(len(embeddings), dtype=torch.bool)
+    others[bought], others[0] = False, False
+    embeddings[others] = (known @ weights)[others[1:]]
+
+
+def text_components(texts: Sequence[str], size: int) -> Tensor:
+    """What sets texts apart: their coordinates on the leading components of their TF-IDF vectors.
+
+    Returns:
+        Shape ``(texts, n)``, with ``n`` at most ``size``; centred, with unit variance overall.
+    """
+    counts = [Counter(words(text)) for text in texts]
+    frequency = Counter(word for count in counts for word in count)
+    shared = (word for word, number in sorted(frequency.items()) if number > 1)
     columns = {word: column for column, word in enumerate(shared)}
     places, values = [], []
-    for row, text in enumerate(texts):
+    for row, count in enumerate(counts):
         weights = {
-            columns[word]: (1 + math.log(count)) * math.log(len(texts) / frequency[word])
-            for word, count in text.items()
+            columns[word]: (1 + math.log(times)) * math.log(len(texts) / frequency[word])
+            for word, times in count.items()
             if word in columns
         }
         norm = math.sqrt(sum(weight**2 for weight in weights.values())) or 1.0
         places += [(row, column) for column in weights]
         values += [weight / norm for weight in weights.values()]
-    if not values:
+    if not any(values):
         return torch.zeros(len(texts), 0)
     matrix = torch.sparse_coo_tensor(
         torch.tensor(places).T,
@@ -483,4 +402,5 @@ def _text_components(texts: Sequence[Counter[str]], size: int) -> Tensor:
     ).coalesce()
     left, singular, _ = torch.svd_lowrank(matrix, q=min(size, *matrix.shape), niter=4)
     components = left * singular
-    return components - components.mean(dim=0)
+    components = components - components.mean(dim=0)
+    return components / components.std().clamp_min(1e-12)

@@ -27,7 +27,7 @@ _STOPWORDS = frozenset(STOPWORDS_EN)
 _ANALYSIS = "lucene-english-1"
 _METADATA = "trimtab.search"
 # What bm25s keeps of an index: a sparse matrix by columns, one column a term, one row a text.
-_NO_SCORES = {
+_NO_SCORES: Mapping[str, np.ndarray] = {
     "data": np.zeros(0, np.float32),
     "indices": np.zeros(0, np.int32),
     "indptr": np.zeros(1, np.int64),
@@ -137,7 +137,7 @@ class SearchIndex:
         try:
             with safe_open(path, framework="numpy") as file:
                 settings = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if settings.get("analysis") != _ANALYSIS:
                 raise TrimtabError(
                     f"expected the search index {path} in the form {_ANALYSIS}, "
@@ -176,12 +176,12 @@ def _unpacked(packed: np.ndarray) -> list[str]:
 
 @lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
-    return _stemmer().stem(word, to_lowercase=False)
+    return str(_stemmer().stem(word, to_lowercase=False))
 
 
 @cache
 def _stemmer() -> Any:
     # Loaded when first needed: it takes a second.
-    from nltk.stem.porter import PorterStemmer
+    from nltk.stem.porter import PorterStemmer  # type: ignore[import-untyped, unused-ignore]
 
     return PorterStemmer(mode=PorterStemmer.MARTIN_EXTENSIONS)

@@ -79,9 +79,10 @@ def _check_parameter(parameter: inspect.Parameter, name: str) -> None:
 
 def _annotated(parameter: inspect.Parameter, description: str | None) -> Any:
     """Put the parameter's name and docstring beside the metadata that its type already carries."""
-    annotation, metadata = parameter.annotation, ()
+    annotation: Any = parameter.annotation
+    metadata: list[Any] = []
     if get_origin(annotation) is Annotated:
         annotation, *metadata = get_args(annotation)
     if description:
-        metadata = (Field(description=description), *metadata)
+        metadata.insert(0, Field(description=description))
     return Annotated[(annotation, *metadata, Field(alias=parameter.name))]

@@ -50,8 +50,8 @@ class ToolSpec:
         ...     '''
         ...     return a + b
         >>> spec = ToolSpec.from_function(add)
-        >>> spec.parameters["properties"]
-        {'a': {'description': 'The first.', 'type': 'integer'}, 'b': {'default': 1, 'type': 'integer'}}
+        >>> spec.parameters["properties"]["a"]
+        {'type': 'integer', 'description': 'The first.'}
     """
 
     name: str
@@ -103,7 +103,7 @@ class ToolSpec:
             TrimtabError: A parameter has no type, cannot be given by keyword, or its type has no
                 JSON Schema.
         """
-        called = name or getattr(function, "__name__", "")
+        called = name or str(getattr(function, "__name__", ""))
         model = arguments_model(function, called or repr(function))
         text = read_docstring(inspect.getdoc(function)).description
         return cls(
@@ -161,7 +161,9 @@ class ToolSpec:
         description: str | None = None,
         timeout: float | None = None,
     ) -> "ToolSpec":
-        """Make a tool of a JSON Schema; its ``title`` and ``description`` are the tool's unless given.
+        """Make a tool of a JSON Schema, whose ``title`` and ``description`` are the tool's.
+
+        A ``name`` or ``description`` that is given comes before them.
 
         Raises:
             TrimtabError: There is no name, or the schema is not a valid one of an object.

@@ -46,7 +46,7 @@ def generate_bazaar(
     users: int = 100,
     products: int = 2000,
     seed: int = 0,
-    ambiguous: float = 0.5,
+    ambiguous: float = 0.7,
     habit: float = 0.95,
 ) -> World:
     """Make a bazaar; the same arguments make the same world, on any machine.
@@ -77,7 +77,7 @@ def stream_users(
     users: int,
     catalogue: Catalogue,
     seed: int = 0,
-    ambiguous: float = 0.5,
+    ambiguous: float = 0.7,
     habit: float = 0.95,
     start: int = 0,
 ) -> Iterator[UserRecords]:

@@ -7,8 +7,9 @@ from .catalogue import Catalogue
 from .items import Item
 from .personas import Persona
 
-_TO_COMPANION = 0.5
+_TO_COMPANION = 0.55
 _STAY = 0.2
+_OTHER_BRAND = 0.4
 _LOYALTY = 0.95
 _COMPANION_WEIGHTS = (5.0, 3.0, 2.0)
 
@@ -16,8 +17,8 @@ _COMPANION_WEIGHTS = (5.0, 3.0, 2.0)
 def walk(rng: random.Random, persona: Persona, catalogue: Catalogue, length: int) -> list[Item]:
     """Buy ``length`` different things.
 
-    The next thing is, half of the time, a companion of the last; a fifth of the time another
-    from the same shelf if the user shops there; else one from a shelf to the user's liking.
+    The next thing is, nearly half of the time, a companion of the last; a fifth of the time
+    another from the same shelf if the user shops there; else one from a shelf to the user's liking.
     Which companion, and which thing of a shelf, follows its popularity and the user's taste.
     """
     shelves = list(persona.shelves)
@@ -45,6 +46,7 @@ def walk(rng: random.Random, persona: Persona, catalogue: Catalogue, length: int
 def _companion(
     rng: random.Random, persona: Persona, catalogue: Catalogue, last: Item, bought: Collection[int]
 ) -> int | None:
+    """A companion of the last thing; none if all are bought, or if its brand does not please."""
     left = {
         position: weight
         * _taste(persona, catalogue.items[position])
@@ -52,7 +54,11 @@ def _companion(
         for position, weight in zip(last.companions, _COMPANION_WEIGHTS, strict=True)
         if position not in bought
     }
-    return rng.choices(list(left), list(left.values()))[0] if left else None
+    if not left:
+        return None
+    chosen = rng.choices(list(left), list(left.values()))[0]
+    pleases = _is_favourite(persona, catalogue.items[chosen]) or rng.random() < _OTHER_BRAND
+    return chosen if pleases else None
 
 
 def _pick(

@@ -40,7 +40,7 @@ SHELVES: tuple[Shelf, ...] = (
         ),
         materials=("recycled nylon", "merino wool", "softshell polyester", "waxed cotton"),
         uses=("wet commutes", "hill walks", "the school run", "windy ferries"),
-        near=("camping", "running"),
+        near=("camping", "running gear"),
         features={
             "waterproof": "taped seams keep out a whole day of rain",
             "packable": "folds into its own pocket",

@@ -54,7 +54,7 @@ def test_text_in_text_out(scripted):
     assert (request.tools, request.grammar, request.steering) == ((), None, None)
 
 
-def test_a_conversation_becomes_openai_dicts_with_arguments_as_a_mapping(scripted):
+def test_a_conversation_becomes_openai_dicts(scripted):
     model = scripted(["done"])
     SteeredChatModel(model).invoke(
         [
@@ -71,7 +71,7 @@ def test_a_conversation_becomes_openai_dicts_with_arguments_as_a_mapping(scripte
         {
             "type": "function",
             "id": "1",
-            "function": {"name": "weather", "arguments": {"city": "Oslo"}},
+            "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
         }
     ]
     assert result == {

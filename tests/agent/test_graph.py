@@ -68,7 +68,10 @@ def test_an_invalid_call_is_answered_with_its_error_and_tried_again(scripted, to
     ]
     shown = model.requests[1].messages
     assert [message["role"] for message in shown] == ["system", "user", "assistant", "tool"]
-    assert shown[2]["tool_calls"][0]["function"] == {"name": "rate", "arguments": {"stars": "many"}}
+    assert shown[2]["tool_calls"][0]["function"] == {
+        "name": "rate",
+        "arguments": '{"stars": "many"}',
+    }
     assert "expected an integer" in shown[3]["content"]
     assert [m.status for m in end["messages"] if isinstance(m, ToolMessage)] == [
         "error",

@@ -1,5 +1,6 @@
 """Building, picking and keeping a dictionary, against the formulas written out again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,9 @@ def test_attentive_selection_is_softmax_of_cosine_over_a_tenth(
     assert [p.entry.sample_id for p in steering.picked] == [f"s{n}" for n in best]
     torch.testing.assert_close(torch.tensor([p.weight for p in steering.picked]), weights)
     for column, point in enumerate(dictionary.points):
-        expected = sum(w * dictionary.vectors[n, column] for w, n in zip(weights, best))
+        expected = sum(
+            w * dictionary.vectors[n, column] for w, n in zip(weights, best, strict=True)
+        )
         torch.testing.assert_close(steering.vectors.values[point], expected)
 
 
@@ -132,6 +135,33 @@ def test_a_new_interaction_is_usable_at_once(
     assert steering is not None and steering.picked[0].entry.sample_id == "s9"
     assert dictionary.drop(["s9", "s0", "unknown"]) == 2
     assert len(dictionary) == len(dictionary.vectors) == len(dictionary.keys) == 5
+
+
+def test_a_samples_two_kinds_of_contrast_are_two_entries(tiny_steered: SteeredModel) -> None:
+    shown = [{"role": "user", "content": "w8 w9"}]
+    context = replace(pair(1), negative=Exchange(shown, "w51 w51 w52"), contrast="context")
+    both = SteeringDictionary.build(
+        tiny_steered, [pair(1), context, pair(2)], user_id="ada", layers=[1]
+    )
+    alone = SteeringDictionary.build(tiny_steered, [context], user_id="ada", layers=[1])
+    assert [(e.sample_id, e.contrast) for e in both.entries] == [
+        ("s1", "response"),
+        ("s1", "context"),
+        ("s2", "response"),
+    ]
+    torch.testing.assert_close(both.vectors[1], alone.vectors[0], atol=1e-5, rtol=1e-4)
+    for kind, samples in (("context", {"s1"}), ("response", {"s1", "s2"})):
+        steering = both.select("a lamp", contrast=kind)  # type: ignore[arg-type]
+        assert steering is not None
+        assert {p.entry.sample_id for p in steering.picked} == samples
+        assert {p.entry.contrast for p in steering.picked} == {kind}
+    both.add(tiny_steered, [pair(1, rejected="w70")])
+    assert sorted((e.sample_id, e.contrast) for e in both.entries) == [
+        ("s1", "context"),
+        ("s1", "response"),
+        ("s2", "response"),
+    ]
+    assert both.drop(["s1"]) == 2
 
 
 def test_saved_and_loaded_is_the_same(dictionary: SteeringDictionary, tmp_path: Path) -> None:

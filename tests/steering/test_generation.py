@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from trimtab import TrimtabError
-from trimtab.steering import Point, Steering, SteeredModel, SteeringVectors
+from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
 from trimtab.steering.generation import Completion, Request, generate, stream
 
 TEMPLATE = (
@@ -157,9 +157,7 @@ def test_a_batch_answers_as_each_request_alone(
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_either_attention_answers_alike(
-    attention: str, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_either_attention_answers_alike(attention: str, tokenizer: PreTrainedTokenizerFast) -> None:
     hf = random_model("Qwen2", tokenizer)
     hf.set_attn_implementation(attention)
     model = SteeredModel(hf, tokenizer)
@@ -219,6 +217,24 @@ def test_common_prefixes_run_once_and_are_kept(tokenizer: PreTrainedTokenizerFas
     assert shapes[len(passes) :] == passes[1:]  # the second time the prefix is there already
 
 
+def test_one_prompt_runs_once_for_rows_that_differ_in_steering(qwen: SteeredModel) -> None:
+    vectors = SteeringVectors({Point(1, "mlp"): torch.full((32,), 2.0)})
+    requests = [
+        Request(talk(ask), steering=Steering(vectors * factor), grammar=grammar(SCHEMAS[4]))
+        for ask in ("a lamp for a desk " * 4, "many other mugs for a small room " * 3)
+        for factor in (-1.0, 0.0, 1.0)
+    ]
+    watched, shapes = counting(qwen)
+    with watched:
+        together = generate(qwen, requests, max_new_tokens=40)
+    prefix, distinct, every = shapes[:3]
+    assert (prefix[0], distinct[0], every[0]) == (1, 2, 6)
+    assert distinct[1] > 30 > every[1]  # the prompts' own words; then what the grammar forces
+    assert len({completion.tokens for completion in together}) > 2
+    for request, completion in zip(requests, together, strict=True):
+        assert completion == generate(qwen, [request], max_new_tokens=40, share_prefix=False)[0]
+
+
 def test_a_conversation_goes_on_from_what_has_run(tokenizer: PreTrainedTokenizerFast) -> None:
     model = SteeredModel(random_model("Llama", tokenizer), tokenizer)
     first = talk("a lamp")
@@ -264,7 +280,9 @@ def test_each_row_is_steered_as_if_alone(qwen: SteeredModel, positions: Any) -> 
     for request, completion in zip(requests, together, strict=True):
         [single] = generate(qwen, [request], share_prefix=False, **options)
         assert completion == single
-    unsteered = generate(qwen, [Request(r.messages, grammar=r.grammar) for r in requests], **options)
+    unsteered = generate(
+        qwen, [Request(r.messages, grammar=r.grammar) for r in requests], **options
+    )
     assert together[0].tokens != unsteered[0].tokens
     assert together[2] == unsteered[2]
 
@@ -294,9 +312,7 @@ def test_rows_that_finish_early_change_nothing_for_the_rest(qwen: SteeredModel) 
 def test_constrained_answers_always_fit_their_schema(
     qwen: SteeredModel, temperature: float
 ) -> None:
-    requests = [
-        Request(talk(ask), grammar=grammar(schema)) for schema in SCHEMAS for ask in ASKS
-    ]
+    requests = [Request(talk(ask), grammar=grammar(schema)) for schema in SCHEMAS for ask in ASKS]
     for completion, request in zip(
         generate(qwen, requests, max_new_tokens=64, temperature=temperature, seed=3),
         requests,
@@ -305,18 +321,15 @@ def test_constrained_answers_always_fit_their_schema(
         schema = json.loads(request.grammar.removeprefix("start: %json "))
         value = json.loads(completion.text)
         jsonschema.validate(value, schema)
-        if not any(isinstance(part, float) for part in str(value)):
-            spaced = json.dumps(value, ensure_ascii=False)
-            assert completion.text.count(", ") >= spaced.count(", ")
+        if schema == {**SCHEMAS[4], "x-guidance": SPACING}:
+            assert completion.text.startswith('{"filters": {"brand": "Ärla", "price": ')
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_forced_tokens_cost_no_pass_and_change_nothing(
     qwen: SteeredModel, temperature: float
 ) -> None:
-    requests = [
-        Request(talk(ask), grammar=grammar(schema)) for schema in SCHEMAS for ask in ASKS
-    ]
+    requests = [Request(talk(ask), grammar=grammar(schema)) for schema in SCHEMAS for ask in ASKS]
     options: dict[str, Any] = {"max_new_tokens": 64, "temperature": temperature}
     runs: dict[bool, list[Completion]] = {}
     passes = {}
@@ -473,5 +486,5 @@ def test_what_cannot_be_done_is_refused_in_one_line(
 def test_a_tokenizer_that_cannot_be_followed_is_refused(tiny_steered: SteeredModel) -> None:
     request = Request([{"role": "user", "content": "w7 w8"}], grammar='start: "w9"')
     with pytest.raises(TrimtabError, match="constrained decoding needs a fast tokenizer") as told:
-        generate(tiny_steered, [request])
+        generate(tiny_steered, [request], max_new_tokens=8)
     assert "\n" not in str(told.value)

@@ -1,5 +1,6 @@
 """Steering against plain PyTorch: the formulas written out again, layer by layer, without hooks."""
 
+import copy
 import threading
 from collections.abc import Callable
 
@@ -56,8 +57,7 @@ def test_adds_alpha_after_attention_and_beta_after_the_mlp(any_family: PreTraine
     own = vectors((1, "attn"), (1, "mlp"), (2, "block"))
     steering = Steering(own, {"attn": 0.7, "mlp": -1.3, "block": 0.4}, positions="all")
     alpha, beta, gamma = (
-        s * own.values[p]
-        for s, p in zip((0.7, -1.3, 0.4), own.points, strict=True)
+        s * own.values[p] for s, p in zip((0.7, -1.3, 0.4), own.points, strict=True)
     )
     edits = {
         (1, "attention"): lambda h: h + alpha,
@@ -102,9 +102,7 @@ def test_relative_strength_cap_and_decay(llama: PreTrainedModel) -> None:
 
     with EditedByHand(llama, {(1, "mlp"): relative}), torch.inference_mode():
         expected = llama(PROMPT).logits
-    found = logits(
-        llama, PROMPT, [Steering(own, 0.3, positions="all", relative=True, decay=0.5)]
-    )
+    found = logits(llama, PROMPT, [Steering(own, 0.3, positions="all", relative=True, decay=0.5)])
     torch.testing.assert_close(found, expected)
 
     def capped(h: Tensor) -> Tensor:
@@ -249,3 +247,156 @@ def test_bad_input_is_named(llama: PreTrainedModel) -> None:
         Steering(vectors((1, "mlp")), float("inf"))
     with pytest.raises(TrimtabError, match="expected positions"):
         Steering(vectors((1, "mlp")), positions="end")  # type: ignore[arg-type]
+    with pytest.raises(TrimtabError, match="max_norm and decay of at least 0; .* max_norm -1"):
+        Steering(vectors((1, "mlp")), max_norm=-1)
+    with pytest.raises(TrimtabError, match="max_norm or relative, not both"):
+        Steering(vectors((1, "mlp")), max_norm=1, relative=True)
+
+
+def test_the_norm_of_all_vectors_together_is_bounded(llama: PreTrainedModel) -> None:
+    own = vectors((1, "attn"), (2, "mlp"), (3, "mlp"))
+    strength = {"attn": 2.0, "mlp": -3.0}
+    factors = (2.0, -3.0, -3.0)
+    pushed = {p: f * v for f, (p, v) in zip(factors, own.values.items(), strict=True)}
+    total = torch.cat(list(pushed.values())).norm().item()
+
+    def bounded(**how) -> Tensor:
+        return logits(llama, PROMPT, [Steering(own, strength, positions="all", **how)])
+
+    def by_hand(gain: Tensor | float) -> Tensor:
+        edits = {
+            (point.layer, "attention" if point.site == "attn" else "mlp"): (
+                lambda h, push=push: h + gain * push
+            )
+            for point, push in pushed.items()
+        }
+        with EditedByHand(llama, edits), torch.inference_mode():
+            return llama(PROMPT).logits
+
+    torch.testing.assert_close(bounded(max_norm=total / 4), by_hand(0.25))
+    assert torch.equal(bounded(max_norm=1.01 * total), bounded())
+    assert torch.equal(bounded(max_norm=0.0), logits(llama, PROMPT, [None]))
+    # Decay begins where the bound ends: 1, 1/2, 1/4, ... cut at 1/4, and 1, 2, 4, ... at 3.
+    fading, growing = (factor ** torch.arange(8.0)[None, :, None] for factor in (0.5, 2.0))
+    torch.testing.assert_close(
+        bounded(max_norm=total / 4, decay=0.5), by_hand(fading.clamp(max=0.25))
+    )
+    torch.testing.assert_close(
+        bounded(max_norm=3 * total, decay=2.0), by_hand(growing.clamp(max=3))
+    )
+    sizes = Steering(own, strength, max_norm=total / 4).pushes()
+    assert sum(size**2 for size in sizes.values()) ** 0.5 == pytest.approx(total / 4, rel=1e-5)
+
+
+def test_bounds_hold_for_their_own_row_only(llama: PreTrainedModel) -> None:
+    own = vectors((1, "mlp"), (2, "attn"))
+    rows = [Steering(own, 3.0), Steering(own, 3.0, max_norm=0.5), Steering(own, 3.0, cap=0.05)]
+    together = logits(llama, PROMPT.repeat(3, 1), rows)
+    for n, row in enumerate(rows):
+        torch.testing.assert_close(together[n : n + 1], logits(llama, PROMPT, [row]))
+    assert (together[0] - together[1]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_the_same_in_every_autograd_mode(llama: PreTrainedModel, mode) -> None:
+    with torch.inference_mode():  # where a dictionary's vectors come from
+        own = vectors((1, "attn"), (2, "mlp"))
+    steering = Steering(own, 2.0, cap=0.5)
+    expected = logits(llama, PROMPT, [steering])
+    with mode(), injected(parts_of(llama), [steering]):
+        found = llama(PROMPT).logits
+    assert torch.equal(found.detach(), expected)
+    assert found.is_inference() == (mode is torch.inference_mode)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"decay": 0.7},
+        {"relative": True, "cap": 0.2},
+        {"positions": (2, 6), "max_norm": 1.0},
+        {"positions": "all", "decay": 0.9, "cap": 0.1},
+    ],
+)
+def test_every_option_holds_in_cached_decoding_of_padded_rows(llama: PreTrainedModel, how) -> None:
+    """One pass over the whole row, without padding or cache, against a token at a time."""
+    rows = [None, Steering(vectors((1, "attn"), (2, "mlp")), 2.0, **how)]
+    lengths = (6, 4)
+    whole = [torch.arange(5 + 20 * n, 5 + 20 * n + length + 4) for n, length in enumerate(lengths)]
+    expected = [
+        logits(llama, ids[None], [row], prompt_lengths=[length])[0]
+        for ids, row, length in zip(whole, rows, lengths, strict=True)
+    ]
+    mask = torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
+    tokens = torch.stack([whole[0][:6], torch.nn.functional.pad(whole[1][:4], (2, 0))])
+    cache = None
+    with torch.inference_mode(), injected(parts_of(llama), rows):
+        for step in range(4):
+            output = llama(
+                tokens,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            for row, length in enumerate(lengths):
+                torch.testing.assert_close(
+                    output.logits[row, -1], expected[row][length - 1 + step], atol=1e-4, rtol=1e-4
+                )
+            cache = output.past_key_values
+            mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+            tokens = torch.stack([whole[0][6 + step], whole[1][4 + step]])[:, None]
+
+
+def test_left_padded_generation_of_transformers_is_each_row_alone(llama: PreTrainedModel) -> None:
+    rows = [None, Steering(vectors((2, "mlp"), seed=3), 20.0)]
+    prompts = [torch.arange(5, 11), torch.arange(20, 23)]
+    ids, mask = torch.zeros(2, 6, dtype=torch.long), torch.zeros(2, 6, dtype=torch.long)
+    for n, prompt in enumerate(prompts):
+        ids[n, 6 - len(prompt) :], mask[n, 6 - len(prompt) :] = prompt, 1
+
+    def generated(ids: Tensor, mask: Tensor, rows: list) -> Tensor:
+        with injected(parts_of(llama), rows):
+            found = llama.generate(
+                ids, attention_mask=mask, max_new_tokens=6, min_new_tokens=6, do_sample=False
+            )
+        return found[:, ids.shape[1] :]
+
+    together = generated(ids, mask, rows)
+    for n, prompt in enumerate(prompts):
+        alone = generated(prompt[None], torch.ones_like(prompt)[None], rows[n : n + 1])
+        assert torch.equal(together[n], alone[0])
+    assert not torch.equal(together, generated(ids, mask, [None, None]))
+
+
+def test_steers_under_an_active_adapter(llama: PreTrainedModel) -> None:
+    peft = pytest.importorskip("peft")
+    adapted = peft.get_peft_model(
+        copy.deepcopy(llama),
+        peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "down_proj"]),
+    ).eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:  # zeros at first, so that a new adapter changes nothing
+            weights.data = 0.2 * torch.randn(weights.shape, generator=generator)
+    layers = adapted.base_model.model.model.layers
+    parts = parts_of(adapted)
+    assert [layer.block for layer in parts.layers] == list(layers)
+    assert parts.decoder is adapted.base_model.model.model
+
+    own = vectors((1, "attn"), (2, "mlp"))
+    steering = Steering(own, {"attn": 1.5, "mlp": -2.0}, positions="all")
+    found = logits(adapted, PROMPT, [steering])
+    with adapted.disable_adapter():
+        without = logits(adapted, PROMPT, [steering])
+    assert (found - without).abs().max() > 1e-2
+
+    # The adapter's weights put into the model's own, the vectors into the sub-layers by hand.
+    merged = adapted.merge_and_unload()
+    edits = {
+        (1, "attention"): lambda h: h + 1.5 * own.values[Point(1, "attn")],
+        (2, "mlp"): lambda h: h - 2.0 * own.values[Point(2, "mlp")],
+    }
+    with EditedByHand(merged, edits), torch.inference_mode():
+        expected = merged(PROMPT).logits
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -3,6 +3,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimtab.tools.quoting import quoted, without_control_tokens
 
 MARKUP = [
@@ -48,7 +49,9 @@ def test_one_line_of_visible_characters_cut_to_a_limit():
     assert quoted("\ud800") == "?"
 
 
-@given(st.lists(st.sampled_from([*MARKUP, "<", ">", "|", "\u200b", "im_end", "\n", "x"])).map("".join))
+@given(
+    st.lists(st.sampled_from([*MARKUP, "<", ">", "|", "\u200b", "im_end", "\n", "x"])).map("".join)
+)
 def test_nothing_is_left_that_could_be_markup(text):
     line = quoted(text)
     assert not set(line) & {"<", ">", "\n"}

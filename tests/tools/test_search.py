@@ -3,6 +3,7 @@ import random
 from collections import Counter
 
 import pytest
+
 from trimtab.errors import TrimtabError
 from trimtab.tools.search import SearchIndex, words
 
@@ -27,7 +28,8 @@ def corpus(seed: int) -> dict[str, str]:
     rng = random.Random(seed)
     vocabulary = [f"w{number}" for number in range(30)]
     return {
-        f"p{number}": " ".join(rng.choices(vocabulary, k=rng.randint(1, 20))) for number in range(60)
+        f"p{number}": " ".join(rng.choices(vocabulary, k=rng.randint(1, 20)))
+        for number in range(60)
     }
 
 

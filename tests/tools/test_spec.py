@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from langchain_core.tools import InjectedToolArg, StructuredTool, tool
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
 from trimtab.errors import TrimtabError
 from trimtab.tools.spec import ToolSpec
 from trimtab.tools.toolkit import Toolkit
-from typing_extensions import TypedDict
 
 OBJECT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -83,7 +84,7 @@ class TestFromFunction:
         assert parameters["properties"]["title"] == {"type": "string"}
         assert "title" not in parameters
         assert "title" not in parameters["$defs"]["Prices"]
-        assert list(parameters)[0] == "type"
+        assert next(iter(parameters)) == "type"
 
     def test_arguments_arrive_as_instances(self):
         arguments = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trimtab.errors import TrimtabError
 from trimtab.tools.spec import ToolSpec
 from trimtab.tools.toolkit import ToolError, Toolkit, ToolResult
@@ -128,22 +129,40 @@ class TestFaults:
             ({"q": "mug"}, "", "expected the required 'query', got 'q'"),
             ({"query": 3}, "query", "query: expected a string, got 3"),
             ({"query": "m"}, "query", 'query: expected at least 2 characters, got 1: "m"'),
-            ({"query": "m" * 11}, "query", "query: expected at most 10 characters, got 11: "),
-            ({"query": "MUG"}, "query", 'query: expected a string that matches ^[a-z ]*$, got "MUG"'),
-            ({"query": "mug", "count": 0}, "count", "count: expected a number of at least 1, got 0"),
+            ({"query": "m" * 11}, "query", "query: expected at most 10 characters, got 11"),
+            (
+                {"query": "MUG"},
+                "query",
+                'query: expected a string that matches ^[a-z ]*$, got "MUG"',
+            ),
+            (
+                {"query": "mug", "count": 0},
+                "count",
+                "expected a number of at least 1, got 0",
+            ),
             ({"query": "mug", "count": 10}, "count", "count: expected a number below 10, got 10"),
             ({"query": "mug", "count": "3"}, "count", 'count: expected an integer, got "3"'),
             ({"query": "mug", "order": "x"}, "order", 'one of ["price", "rating"], got "x"'),
-            ({"query": "mug", "more": 1}, "", "expected only 'query', 'count', 'order', 'filters', got 'more'"),
-            ({"query": "mug", "filters": [{}]}, "filters[0]", "expected the required 'brand', got nothing"),
+            (
+                {"query": "mug", "more": 1},
+                "",
+                "expected only 'query', 'count', 'order', 'filters', got 'more'",
+            ),
+            (
+                {"query": "mug", "filters": [{}]},
+                "filters[0]",
+                "expected the required 'brand', got nothing",
+            ),
             ({"query": "mug", "filters": [{"brand": 1}]}, "filters[0].brand", "got 1"),
             ({"query": "mug", "filters": [1, 2, 3]}, "filters", "at most 2 items, got 3"),
             ([], "", "expected an object with the arguments by name, got []"),
             (None, "", "got null"),
             ('{"query": "mug"}', "", "expected an object"),
         ],
-    )  # fmt: skip
-    def test_invalid_arguments_say_where_what_and_what_came(self, toolkit, arguments, path, message):
+    )
+    def test_invalid_arguments_say_where_what_and_what_came(
+        self, toolkit, arguments, path, message
+    ):
         result = toolkit.call("search", arguments)
         assert result.error is not None
         assert result.error.kind == "invalid_arguments"
@@ -260,8 +279,12 @@ class TestToolkit:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["query", "count", "order", "filters", "brand"]) | st.text(), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["query", "count", "order", "filters", "brand"]) | st.text(), inner
+        )
+    ),
     max_leaves=12,
 )
 NEAR = st.fixed_dictionaries(
