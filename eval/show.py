@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.rule import Rule
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -23,58 +24,49 @@ def episode_view(scored: ScoredEpisode) -> Group:
     """An episode for ``console.print``."""
     episode = scored.episode
     title = f"{scored.task_id}  {scored.type}  {scored.user_id}  {scored.arm}"
-    lines: list[RenderableType] = [Rule(Text(title), align="left")]
-    if episode is None:
-        return Group(*lines, _labelled("broken off", [scored.error], style="red"))
-    lines.append(_labelled("request", [episode.request], style="bold"))
-    if episode.purchases:
-        lines.append(_labelled("purchases", _first(episode.purchases)))
-    if episode.remembered:
-        lines.append(_labelled("memory", episode.remembered))
-    for step in episode.steps:
-        lines.extend(_step_view(step))
-    score = ", ".join(
-        f"{name} {'–' if math.isnan(value) else format(value, '.2f')}"
-        for name, value in [("function", scored.function), ("result", scored.result)]
-    )
-    right = scored.function == 1
-    lines.append(_labelled("score", [score], style="green" if right else "red"))
+    view = Table.grid(padding=(0, 2, 0, 0))
+    view.add_column(justify="right", style="dim", no_wrap=True)
+    view.add_column(overflow="fold")
+    if episode is not None:
+        _add(view, "request", [episode.request], "bold")
+        _add(view, "purchases", _first(episode.purchases))
+        _add(view, "memory", episode.remembered)
+        for step in episode.steps:
+            _add_step(view, step)
+        score = ", ".join(
+            f"{name} {'–' if math.isnan(value) else format(value, '.2f')}"
+            for name, value in [("function", scored.function), ("result", scored.result)]
+        )
+        _add(view, "score", [score], "green" if scored.function == 1 else "red")
     if scored.error:
-        lines.append(_labelled("broken off", [scored.error], style="red"))
-    return Group(*lines)
+        _add(view, "broken off", [scored.error], "red")
+    return Group(Rule(Text(title), align="left"), view)
 
 
-def _step_view(step: Step) -> list[Text]:
-    views = []
-    if step.picked:
-        picked = [
-            f"weight {entry.weight:.2f}, similarity {entry.similarity:.2f}: {entry.key}"
-            for entry in step.picked
-        ]
-        views.append(_labelled("picked", picked, style="cyan"))
+def _add_step(view: Table, step: Step) -> None:
+    picked = [
+        f"weight {entry.weight:.2f}, similarity {entry.similarity:.2f}: {entry.key}"
+        for entry in step.picked
+    ]
+    _add(view, "picked", picked, "cyan")
     if step.call is not None:
         arguments = json.dumps(step.call.arguments, ensure_ascii=False)
-        views.append(_labelled("call", [f"{step.call.name} {_one_line(arguments)}"], style="bold"))
+        _add(view, "call", [f"{step.call.name} {arguments}"], "bold")
     else:
-        views.append(_labelled("answer", [_one_line(step.text) or "(nothing)"]))
+        _add(view, "answer", [step.text or "(nothing)"])
     shown = _first(step.content.splitlines(), _RESULT_LINES)
-    views.append(_labelled("error" if step.error else "result", shown, "red" if step.error else ""))
-    return views
+    _add(view, "error" if step.error else "result", shown, "red" if step.error else "")
 
 
-def _labelled(label: str, lines: Sequence[str], style: str = "") -> Text:
-    text = Text()
+def _add(view: Table, label: str, lines: Sequence[str], style: str = "") -> None:
+    """Add lines below each other, the label beside the first; nothing for no lines."""
     for number, line in enumerate(lines):
-        text.append(f"{label if number == 0 else '':>10}  ", style="dim")
-        text.append(_one_line(line), style=style)
-        text.append("\n")
-    text.rstrip()
-    return text
+        view.add_row(label if number == 0 else "", Text(_one_line(line), style=style))
 
 
 def _first(lines: Sequence[str], count: int = 5) -> list[str]:
-    kept = [_one_line(line) for line in lines[:count]]
-    return [*kept, f"... {len(lines) - count} more"] if len(lines) > count else kept
+    more = len(lines) - count
+    return [*lines[:count], f"... {more} more"] if more > 0 else list(lines)
 
 
 def _one_line(text: str) -> str:

@@ -194,10 +194,13 @@ def _cost_table(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> Table
 def _with_interval(mean: float, low: float, high: float, gap: str, sign: str = "") -> str:
     if math.isnan(mean):
         return "–"
-    form = f"{sign}.2f"
+
+    def written(value: float) -> str:
+        return format(round(value, 2) + 0.0, f"{sign}.2f")  # + 0.0: no -0.00
+
     if math.isnan(low):
-        return format(mean, form)
-    return f"{mean:{form}}{gap}({low:{form}} to {high:{form}})"
+        return written(mean)
+    return f"{written(mean)}{gap}({written(low)} to {written(high)})"
 
 
 def _number(value: float, form: str) -> str:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -23,30 +23,12 @@ from .prefixes import MIN_SHARED, Prefix, Prefixes, common, new_cache, run
 from .prompts import CALL_MARKS, render, tokenize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from .generation import Options, Request
     from .injection import Steering
+    from .model import SteeredModel
 
 _PASS_TOKENS = 8192  # in one forward pass over prompts, to bound its memory
 _WORTH_A_PASS = 64  # tokens that must be saved for one more forward pass to pay
-
-
-class LanguageModel(Protocol):
-    """What is needed of a ``SteeredModel``."""
-
-    @property
-    def hf(self) -> PreTrainedModel:
-        """The causal language model."""
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer."""
-
-    def steered(
-        self, rows: Sequence[Steering | None], *, prompt_lengths: Sequence[int] | None = None
-    ) -> AbstractContextManager[None]:
-        """Steer forward passes, one steering a row."""
 
 
 class _Memory:
@@ -58,7 +40,7 @@ class _Memory:
         prefixes: The prompts' beginnings that were used last.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: SteeredModel) -> None:
         tokenizer = model.tokenizer
         config = getattr(model.hf, "generation_config", None)
         declared = getattr(config, "eos_token_id", None)
@@ -73,7 +55,7 @@ class _Memory:
         self._model = model
 
     @staticmethod
-    def of(model: LanguageModel) -> _Memory:
+    def of(model: SteeredModel) -> _Memory:
         memory = vars(model).get("_decoding_memory")
         if memory is None:
             memory = vars(model)["_decoding_memory"] = _Memory(model)
@@ -101,7 +83,7 @@ class Row:
     """
 
     def __init__(
-        self, model: LanguageModel, index: int, request: Request, options: Options
+        self, model: SteeredModel, index: int, request: Request, options: Options
     ) -> None:
         self.request = request
         text = render(model.tokenizer, request.messages, request.tools)
@@ -210,7 +192,7 @@ class Batch:
         rows: Those that are still in the batch; a few of them may have finished.
     """
 
-    def __init__(self, model: LanguageModel, rows: Sequence[Row], options: Options) -> None:
+    def __init__(self, model: SteeredModel, rows: Sequence[Row], options: Options) -> None:
         self.rows = list(rows)
         self._model = model
         self._options = options
@@ -252,7 +234,7 @@ class Batch:
         saved = sum(map(len, own)) - sum(map(len, distinct))
         together = self._options.share_prefix and self._holes and saved >= _WORTH_A_PASS
         started = len(distinct) if together else len(own)
-        self._cache = new_cache(self._model.hf, prefix, started, room)
+        self._cache = new_cache(self._model.hf.config, prefix, started, room)
         self._mask = torch.ones(started, done, dtype=torch.long)
         if together:
             self._feed(distinct)
@@ -273,7 +255,7 @@ class Batch:
         known = self._memory.prefixes.longest(first.prompt[:shared])
         if not others:
             return known  # the rest runs anyway, and is kept then
-        prefix = run(self._model.hf, first.prompt[:shared], known)
+        prefix = run(self._model.parts.decoder, first.prompt[:shared], known)
         self._memory.prefixes.keep(prefix)
         return prefix
 
@@ -306,19 +288,19 @@ class Batch:
         return logits
 
     def _run(self, tokens: Tensor) -> Tensor:
-        hf = self._model.hf
+        decoder, device = self._model.parts.decoder, self._model.device
         positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        with grouped(hf):
-            output = hf(
-                input_ids=tokens.to(hf.device),
-                attention_mask=self._mask.to(hf.device),
-                position_ids=positions.to(hf.device),
+        with grouped(decoder):
+            hidden = decoder(
+                input_ids=tokens.to(device),
+                attention_mask=self._mask.to(device),
+                position_ids=positions.to(device),
                 past_key_values=self._cache,
                 use_cache=True,
-                logits_to_keep=1,
-            )
-        logits: Tensor = output.logits[:, -1]
-        return logits
+            ).last_hidden_state
+        # Two dimensions: PyTorch multiplies a strided batch of three by a copy of the whole
+        # vocabulary matrix for every row.
+        return self._model.logits(hidden[:, -1])
 
     def _keep_prompt(self) -> None:
         """Keep what a row that is alone has just run: the conversation may go on from there."""
@@ -379,7 +361,7 @@ def _top(chances: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return torch.where(before < share, highest, 0), tokens
 
 
-def _check_length(model: LanguageModel, prompt: int, room: int) -> None:
+def _check_length(model: SteeredModel, prompt: int, room: int) -> None:
     if prompt < 1:
         raise TrimtabError("expected a prompt of at least one token, got an empty one")
     context = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
@@ -390,7 +372,7 @@ def _check_length(model: LanguageModel, prompt: int, room: int) -> None:
         )
 
 
-def _window_passed(model: LanguageModel, rows: Sequence[Row], options: Options) -> bool:
+def _window_passed(model: SteeredModel, rows: Sequence[Row], options: Options) -> bool:
     """Whether a row can grow longer than the window of a layer that looks back only so far."""
     config = model.hf.config.get_text_config()
     if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TrimtabError
-from .decoding import Batch, LanguageModel, Row
+from .decoding import Batch, Row
 from .prefixes import MIN_SHARED
 
 if TYPE_CHECKING:
     from .injection import Steering
+    from .model import SteeredModel
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Options:
 
 
 def generate(
-    model: LanguageModel, requests: Sequence[Request], *, batch_size: int = 48, **options: Any
+    model: SteeredModel, requests: Sequence[Request], *, batch_size: int = 48, **options: Any
 ) -> list[Completion]:
     """Answer requests in batches.
 
@@ -127,7 +128,7 @@ def generate(
 
 
 def stream(
-    model: LanguageModel, request: Request, **options: Any
+    model: SteeredModel, request: Request, **options: Any
 ) -> Generator[str, None, Completion]:
     """Answer one request, yielding its text in pieces as it comes; returns the completion.
 

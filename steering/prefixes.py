@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 MIN_SHARED = 16
@@ -136,30 +136,29 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n in range(shortest) if one[n] != other[n]), shortest)
 
 
-def new_cache(hf: PreTrainedModel, prefix: Prefix | None, rows: int, room: int) -> Cache:
+def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: int) -> Cache:
     """A cache for ``rows`` rows that begins with a prefix or empty, with room for ``room`` tokens.
 
     The prefix itself is copied, never changed.
     """
-    layers = [GrowingLayer(room) for _ in range(hf.config.get_text_config().num_hidden_layers)]
+    layers = [GrowingLayer(room) for _ in range(config.get_text_config().num_hidden_layers)]
     if prefix is not None:
         for layer, (keys, values) in zip(layers, prefix.states, strict=True):
             layer.start_from(keys, values, rows)
     return Cache(layers=list(layers))
 
 
-def run(hf: PreTrainedModel, tokens: Sequence[int], start: Prefix | None) -> Prefix:
+def run(decoder: nn.Module, tokens: Sequence[int], start: Prefix | None) -> Prefix:
     """Run what ``tokens`` adds to ``start``; returns the whole as a prefix."""
     done = len(start.tokens) if start else 0
-    cache = new_cache(hf, start, 1, len(tokens))
+    cache = new_cache(decoder.config, start, 1, len(tokens))
     if done < len(tokens):
-        device = hf.device
-        hf(
+        device = next(decoder.parameters()).device
+        decoder(
             input_ids=torch.tensor([list(tokens[done:])], device=device),
             attention_mask=torch.ones(1, len(tokens), dtype=torch.long, device=device),
             position_ids=torch.arange(done, len(tokens), device=device)[None],
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
         )
     return Prefix.of(cache, tokens)

@@ -104,11 +104,11 @@ def misfit(checker: Draft202012Validator, arguments: Any) -> Misfit | None:
         return Misfit("", "an object with the arguments by name", _got(arguments))
     try:
         errors = list(checker.iter_errors(arguments))
-    except RecursionError:
-        return Misfit("", "arguments that are not nested this deeply", "too many levels")
     except Exception as failure:
-        # Python values that no JSON text has, such as keys that are not strings.
-        return Misfit("", "JSON values", _short(f"{type(failure).__name__}: {failure}"))
+        # Nested too deeply, or Python values that JSON does not have, such as keys of other types.
+        return Misfit(
+            "", "JSON that can be checked", _short(f"{type(failure).__name__}: {failure}")
+        )
     error = best_match(errors)
     if error is None:
         return None

@@ -225,7 +225,7 @@ def test_another_study_does_not_go_into_the_same_folder(study, tmp_path):
         study.dictionaries,
         settings=SteeringSettings(strength=9.0),
     )
-    with pytest.raises(TrimtabError, match=r"settings\.strength: was 1\.0, now 9\.0"):
+    with pytest.raises(TrimtabError, match=r"settings\.strength: was .*, now 9\.0"):
         run_shop(stronger, folder=tmp_path)
     shorter = ShopStudy(study.model, study.environment, study.tasks[:3], study.dictionaries)
     with pytest.raises(TrimtabError, match=r"tasks\.number: was 9, now 3"):

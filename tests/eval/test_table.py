@@ -67,6 +67,17 @@ def test_a_pipe_gets_plain_text_that_is_never_folded():
     assert broken == "1"
 
 
+def test_no_zero_is_below_zero():
+    text = printed(
+        [e for e in EPISODES if e.user_id == "bob"]
+        + [
+            scored("unsteered", "eve", "search", 1.0, 0.001),
+            scored("steered", "eve", "search", 1.0, 0.0),
+        ]
+    )
+    assert "-0.00" not in text
+
+
 def test_a_terminal_gets_colour_within_its_width():
     text = printed(EPISODES, force_terminal=True)
     assert "\x1b[" in text

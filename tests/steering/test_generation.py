@@ -128,7 +128,7 @@ def counting(model: SteeredModel) -> tuple[contextlib.AbstractContextManager[Non
 
     @contextlib.contextmanager
     def watched() -> Iterator[None]:
-        handle = model.hf.register_forward_pre_hook(note, with_kwargs=True)
+        handle = model.parts.decoder.register_forward_pre_hook(note, with_kwargs=True)
         try:
             yield
         finally:

@@ -64,7 +64,7 @@ def test_what_is_not_named_keeps_its_default(tmp_path: Path) -> None:
         ('[steering]\nstrength = "high"', "setting 'strength': Input should be a valid number"),
         ("[steering]\nstrength = inf", "expected a finite strength"),
         ("[steering]\nrelative = 1", "setting 'relative': Input should be a valid boolean"),
-        ('[steering]\nsites = "mlp"', "setting 'sites': Input should be a valid tuple; got 'mlp'"),
+        ('[steering]\nsites = "mlp"', "setting 'sites': Input should be a valid array; got 'mlp'"),
         ('[steering]\nsites = ["head"]', "setting 'sites': Input should be 'attn', 'mid', 'mlp'"),
         ("[steering]\nsites = []", "at least one of each of sites and depths"),
         ("[steering]\ndepths = [17]", "expected depths from 0 to 1"),

@@ -1,7 +1,6 @@
 import json
 import math
 import random
-import string
 
 import pytest
 import torch
@@ -218,11 +217,25 @@ class TestTraining:
         assert set(made.numbers) == set(texts)
         for kind in kinds:
             had = [f"{kind}{n}" for n in range(6)]
-            ranked = made.recommend(had, k=len(texts))
-            new = [id for id in ranked if int(id.lstrip(string.ascii_lowercase)) >= 6]
-            assert all(id.startswith(kind) for id in new[:6])
+            embeddings = made.network.item_emb.weight[[made.numbers[f"{kind}{n}"] for n in (7, 9)]]
+            assert torch.equal(embeddings[0], embeddings[1])
+            new = made.recommend(had, k=6)
+            assert sorted(new) == sorted(f"{kind}{n}" for n in range(6, 12))
         without = SequentialRecommender.train(bought, epochs=20, **SMALL)
         assert "mug11" not in without.numbers
+
+    def test_unbought_items_follow_what_became_of_similar_ones(self):
+        torch.manual_seed(0)
+        net = SASRec(400, hidden=8)
+        components, rule = torch.randn(400, 4), torch.randn(4, 8)
+        expected = components @ rule + 2.0
+        bought = torch.arange(1, 401, 2)
+        with torch.no_grad():
+            net.item_emb.weight[bought] = expected[bought - 1]
+        module._place_unbought(net, components, bought)
+        torch.testing.assert_close(net.item_emb.weight[1:], expected, atol=0.1, rtol=0.0)
+        assert torch.equal(net.item_emb.weight[bought], expected[bought - 1])
+        assert not net.item_emb.weight[0].any()
 
     @pytest.mark.parametrize("sequences", [[], [[]], [["a", "b"], ["c"]]])
     def test_too_little_to_learn_from_is_refused(self, sequences):

@@ -108,6 +108,13 @@ class TestFromFunction:
         assert (result.error.kind, result.error.path) == ("invalid_arguments", "day")
         assert '"soon"' in result.content
 
+    def test_a_misspelt_argument_is_told_as_a_missing_one(self):
+        toolkit = Toolkit([ToolSpec.from_function(find)])
+        assert toolkit.call("find", {"qery": "mug"}).content == (
+            "Error: expected the required 'query', got 'qery'"
+        )
+        assert "got 'more'" in toolkit.call("find", {"query": "mug", "more": 1}).content
+
     def test_string_annotations_and_bound_methods(self):
         class Shop:
             def buy(self, asin: "str", count: "int" = 1) -> "str":
@@ -173,6 +180,9 @@ class TestFromPydantic:
         assert fine.value == [Node(value=2)]
         assert wrong.error is not None
         assert wrong.error.path == "children[0]"
+        root = Node.model_json_schema()
+        assert "$ref" in root
+        assert ToolSpec("node", "", root).parameters["required"] == ["value"]
 
     def test_something_else_is_refused(self):
         with pytest.raises(TrimtabError, match="pydantic model"):

@@ -1,0 +1,218 @@
+"""Tuning against likelihoods worked out one plain pass at a time, and the search over settings."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from trimtab import TrimtabError
+from trimtab.steering import ContrastPair, Exchange, SteeredModel, SteeringDictionary
+from trimtab.steering.settings import SteeringSettings
+from trimtab.steering.tune import Grid, Trial, Tuner, search
+
+
+def pair(user: int, n: int, rejected: str = "w60 w61") -> ContrastPair:
+    messages = [{"role": "user", "content": f"w{20 + n + 5 * user} w7 w{30 + n}"}]
+    return ContrastPair(
+        sample_id=f"s{n}",
+        request=f"request {n} for a {'lamp' if n % 2 else 'boat'}",
+        positive=Exchange(messages, f"w{50 + n} w{70 + user}"),
+        negative=Exchange(messages, rejected),
+        timestamp=10 + n,
+    )
+
+
+BUILD = {f"u{user}": [pair(user, n) for n in range(4)] for user in range(3)}
+HELD_BACK = {
+    "u0": [pair(0, 5), pair(0, 5, "w80 w90"), pair(0, 2)],  # s2 is in the dictionary, s3 is later
+    "u1": [pair(1, 6)],
+}
+
+
+@pytest.fixture(scope="module")
+def tuner(tiny_steered: SteeredModel) -> Tuner:
+    return Tuner(tiny_steered, BUILD, HELD_BACK, sites=("attn", "mid", "mlp"), depths=(0.3, 0.6))
+
+
+def log_likelihood(model: SteeredModel, side: Exchange, steering) -> torch.Tensor:
+    forced = model.forced(side)
+    ids = torch.tensor([[*forced.prompt, *forced.answer]])
+    with torch.inference_mode(), model.steered([steering], prompt_lengths=[len(forced.prompt)]):
+        logs = model.hf(ids).logits[0].log_softmax(-1)
+    start = len(forced.prompt) - 1
+    return torch.stack([logs[start + t, token] for t, token in enumerate(forced.answer)]).sum()
+
+
+def by_hand(model: SteeredModel, settings: SteeringSettings | None) -> tuple[float, float]:
+    """Score and accuracy with a dictionary of its own for each setting, a pass for each answer."""
+    scores, shares = [], []
+    for user, held_back in HELD_BACK.items():
+        worst: dict[str, torch.Tensor] = {}
+        for held in held_back:
+            steering = None
+            if settings is not None:
+                earlier = [p for p in BUILD[user] if p.timestamp < held.timestamp]
+                dictionary = SteeringDictionary.build(
+                    model,
+                    earlier,
+                    user_id=user,
+                    layers=settings.layers(model),
+                    sites=settings.sites,
+                    keys=settings.keys,
+                )
+                steering = settings.select(dictionary, held.request)
+            margin = log_likelihood(model, held.positive, steering) - log_likelihood(
+                model, held.negative, steering
+            )
+            worst[held.sample_id] = min(margin, worst.get(held.sample_id, margin))
+        margins = torch.stack(list(worst.values()))
+        scores.append(torch.nn.functional.logsigmoid(margins).mean())
+        shares.append((margins > 0).float().mean())
+    return float(torch.stack(scores).mean()), float(torch.stack(shares).mean())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        SteeringSettings(depths=(0.3,), strength=3.0),
+        SteeringSettings(sites=("attn",), depths=(0.3, 0.6), strength=8.0, k=2, aggregate="mean"),
+        SteeringSettings(depths=(0.6,), keys="input+answer", strength=9.0, k=1, cap=2.0),
+        SteeringSettings(depths=(0.6,), strength=3.0, aggregate="naive", positions="all"),
+    ],
+)
+def test_a_trial_is_the_likelihood_margin(
+    tuner: Tuner, tiny_steered: SteeredModel, settings: SteeringSettings | None
+) -> None:
+    trial = tuner.try_settings(settings)
+    score, accuracy = by_hand(tiny_steered, settings)
+    assert trial.settings == settings
+    assert trial.score == pytest.approx(score, abs=1e-4)
+    assert trial.accuracy == pytest.approx(accuracy)
+    assert settings is None or abs(trial.score - tuner.try_settings(None).score) > 1e-3
+
+
+def test_a_held_back_sample_never_steers_itself(tuner: Tuner) -> None:
+    steerings = tuner.steerings(SteeringSettings(depths=(0.3,), aggregate="naive"))
+    picked = [sorted(p.entry.sample_id for p in s.picked) for s in steerings if s is not None]
+    assert picked == [["s0", "s1", "s2", "s3"]] * 2 + [["s0", "s1"]] + [["s0", "s1", "s2", "s3"]]
+
+
+def test_without_times_a_sample_is_known_by_its_id(tiny_steered: SteeredModel) -> None:
+    def timeless(pairs: list[ContrastPair]) -> list[ContrastPair]:
+        return [replace(p, timestamp=0) for p in pairs]
+
+    held_back = {"u0": timeless(HELD_BACK["u0"][2:])}
+    tuner = Tuner(
+        tiny_steered, {"u0": timeless(BUILD["u0"])}, held_back, sites=["mlp"], depths=[0.3]
+    )
+    (steering,) = tuner.steerings(
+        SteeringSettings(sites=("mlp",), depths=(0.3,), aggregate="naive")
+    )
+    assert steering is not None
+    assert sorted(p.entry.sample_id for p in steering.picked) == ["s0", "s1", "s3"]
+
+
+def test_bad_input_is_named(tiny_steered: SteeredModel) -> None:
+    with pytest.raises(TrimtabError, match="got no held-back pairs"):
+        Tuner(tiny_steered, BUILD, {"u0": []}, sites=["mlp"], depths=[0.3])
+    with pytest.raises(TrimtabError, match="none earlier for user 'u9'"):
+        Tuner(tiny_steered, BUILD, {"u9": [pair(9, 1)]}, sites=["mlp"], depths=[0.3])
+
+
+GRID = Grid(
+    sites=(("mlp",), ("mid", "mlp")),
+    depths=(0.3, 0.6),
+    strengths=(1.0, 2.0),
+    keys=("input", "input+answer"),
+    aggregates=("attentive", "naive"),
+    ks=(5, 1),
+    temperatures=(0.1, 0.2),
+    positions=("answer", "all"),
+)
+
+
+class Scored:
+    """Stands for a tuner whose scores are known, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[SteeringSettings | None] = []
+
+    def try_settings(self, settings: SteeringSettings | None) -> Trial:
+        self.asked.append(settings)
+        if settings is None:
+            return Trial(None, -2.0, 0.1, 0.5)
+        score = -abs(settings.strength - 2.8) - abs(settings.depths[0] - 0.6)
+        score -= (settings.sites != ("mlp",)) + (settings.aggregate != "naive")
+        score -= (settings.keys != "input+answer") + (settings.positions != "all")
+        return Trial(settings, score, 0.25, 0.125)
+
+
+def run(tuner: Scored, **how) -> list[Trial]:
+    return list(search(tuner, GRID, start=SteeringSettings(k=5), **how))  # type: ignore[arg-type]
+
+
+def test_goes_from_coarse_to_fine_and_finds_the_best() -> None:
+    tuner = Scored()
+    trials = run(tuner)
+    assert [trial.settings for trial in trials] == tuner.asked
+    assert tuner.asked[0] is None
+    coarse = tuner.asked[1:9]
+    assert {(s.sites, s.depths, s.strength) for s in coarse if s} == {
+        (sites, (depth,), strength)
+        for sites in GRID.sites
+        for depth in GRID.depths
+        for strength in GRID.strengths
+    }
+    assert {s.keys for s in coarse if s} == {"input"}
+    best = max(trials, key=lambda trial: trial.score).settings
+    assert best is not None
+    assert (best.sites, best.depths, best.strength) == (("mlp",), (0.6,), 2.8)
+    assert (best.keys, best.aggregate, best.positions) == ("input+answer", "naive", "all")
+    assert len(set(tuner.asked)) == len(tuner.asked)  # nothing twice
+
+
+@pytest.mark.parametrize("broken", [b"", b'{"settings": {"sites": ["ml', b"{}[\x00"])
+def test_an_interrupted_search_goes_on_where_it_stopped(broken: bytes, tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+    whole = run(Scored(), log=log)
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert len(lines) == len(whole)
+
+    for done in (0, 1, 5, len(lines) - 1):
+        log.write_bytes(b"".join(lines[:done]) + broken)
+        again = Scored()
+        assert run(again, log=log) == whole
+        assert again.asked == [trial.settings for trial in whole[done:]]
+        last = Scored()
+        assert run(last, log=log) == whole and last.asked == []
+
+
+def test_a_log_holds_every_trial_as_soon_as_it_is_done(tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+    trials: Iterator[Trial] = search(Scored(), GRID, log=log)  # type: ignore[arg-type]
+    for count, trial in zip(range(1, 4), trials, strict=False):
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        assert len(records) == count and records[-1]["score"] == trial.score
+
+
+def test_begins_no_trial_when_the_budget_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Slow(Scored):
+        def try_settings(self, settings: SteeringSettings | None) -> Trial:
+            now[0] += 10
+            return super().try_settings(settings)
+
+    log = tmp_path / "trials.jsonl"
+    tuner = Slow()
+    assert len(run(tuner, budget_seconds=25, log=log)) == len(tuner.asked) == 3
+    assert len(run(tuner, budget_seconds=-1, log=log)) == 3  # those that are done cost nothing
+    assert len(run(Scored(), budget_seconds=-1)) == 0
