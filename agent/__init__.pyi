@@ -24,3 +24,4 @@ from .pairs import tool_choice_pairs as tool_choice_pairs
 from .prompt import SYSTEM_PROMPT as SYSTEM_PROMPT
 from .prompt import opening as opening
 from .prompt import user_message as user_message
+from .settings import TOOL_CHOICE as TOOL_CHOICE

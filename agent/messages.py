@@ -20,6 +20,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from ..errors import TrimtabError
 from ..tools.toolkit import ToolError
 from .calls import parse_call, parse_calls
+from .settings import TOOL_CHOICE
 
 if TYPE_CHECKING:
     from ..steering.dictionary import SteeringDictionary
@@ -132,13 +133,11 @@ def steering_for(
         user_id: Whose request it is.
         request: The current request.
         before: Only what precedes this time is picked.
-        settings: What is picked and how it is added; None is the default.
+        settings: What is picked and how it is added; None is ``TOOL_CHOICE``.
 
     Raises:
         TrimtabError: There are dictionaries but no user, or the keys are of another encoder.
     """
-    from ..steering.settings import SteeringSettings
-
     if dictionaries is None:
         return None
     if user_id is None:
@@ -154,7 +153,7 @@ def steering_for(
             f"the model has {model.encoder.name!r}; load the model with the dictionary's encoder"
         )
     query = model.encoder.encode([request])[0]
-    return (settings or SteeringSettings()).select(dictionary, query, before=before)
+    return (settings or TOOL_CHOICE).select(dictionary, query, before=before)
 
 
 def picked_entries(steering: Steering | None) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ from .intervals import Difference as Difference
 from .intervals import Estimate as Estimate
 from .intervals import mean_interval as mean_interval
 from .intervals import paired_difference as paired_difference
+from .score import ScoredEpisode as ScoredEpisode
+from .score import score_episode as score_episode
 from .shop import ARMS as ARMS
 from .shop import Arm as Arm
-from .shop import ScoredEpisode as ScoredEpisode
 from .shop import ShopRun as ShopRun
 from .shop import ShopStudy as ShopStudy
 from .shop import play_shop as play_shop
 from .shop import run_shop as run_shop
-from .shop import score_episode as score_episode
 from .show import episode_view as episode_view
 from .table import print_tables as print_tables

@@ -21,7 +21,8 @@ from rich.progress import (
 from ..errors import TrimtabError
 from ..files import home
 from .dictionaries import given_dictionaries, shop_dictionaries
-from .shop import STEERED, ScoredEpisode, ShopStudy, run_shop
+from .score import ScoredEpisode
+from .shop import STEERED, ShopStudy, run_shop
 from .show import episode_view
 from .table import print_tables
 
@@ -70,11 +71,12 @@ def run_command(
         TrimtabError: Anything that a person can put right.
         KeyboardInterrupt: After Ctrl-C, when what is finished has been shown.
     """
+    from ..agent.settings import TOOL_CHOICE
     from ..steering.model import SteeredModel
     from ..steering.settings import SteeringSettings
 
     console = console or Console()
-    chosen = SteeringSettings.load(settings) if settings else SteeringSettings()
+    chosen = SteeringSettings.load(settings) if settings else TOOL_CHOICE
     shop = _shop(world)
     tasks = pick_tasks(shop.world, episodes, seed, users)
     out = out or home() / "runs" / f"shop-{datetime.now():%Y%m%d-%H%M%S}"

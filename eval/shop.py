@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 import sys
 import time
@@ -21,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..agent.batching import BatchedModel
-from ..agent.episode import Episode, Play, play_episodes
+from ..agent.episode import Play, play_episodes
 from ..agent.graph import Decode, build_agent
 from ..agent.memory import Memory, PastRequest
+from ..agent.settings import TOOL_CHOICE
 from ..envs.reference import reference_call
-from ..envs.scoring import result_score, right_tool
 from ..errors import TrimtabError
 from .folder import RunFolder, run_folder
+from .score import ScoredEpisode, score_episode
 
 if TYPE_CHECKING:
     from ..envs.records import ShoppingTask
@@ -61,57 +61,6 @@ ARMS = (
     Arm(STEERED, steering="own"),
     Arm("steered-by-other", steering="other"),
 )
-
-
-@dataclass(frozen=True)
-class ScoredEpisode:
-    """One task played under one arm.
-
-    Attributes:
-        arm: The arm's name.
-        task_id: The task.
-        user_id: Whose task.
-        type: The task's type.
-        function: Function accuracy: 1 with a right call, else 0; NaN if the machinery failed.
-        result: Result accuracy: the best result among the right calls, 0 without one; NaN as well.
-        episode: What happened; None where it was broken off.
-        error: What of the machinery failed; empty where nothing did.
-    """
-
-    arm: str
-    task_id: str
-    user_id: str
-    type: str
-    function: float
-    result: float
-    episode: Episode | None
-    error: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; a score that is not known is None."""
-        return {
-            **{name: getattr(self, name) for name in ("arm", "task_id", "user_id", "type")},
-            "function": None if math.isnan(self.function) else self.function,
-            "result": None if math.isnan(self.result) else self.result,
-            "error": self.error,
-            "episode": self.episode and self.episode.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> ScoredEpisode:
-        """What ``to_json`` made.
-
-        Raises:
-            TrimtabError: It is not such a record.
-        """
-        try:
-            made = dict(plain)
-            for measure in ("function", "result"):
-                made[measure] = math.nan if made[measure] is None else float(made[measure])
-            made["episode"] = made["episode"] and Episode.from_json(made["episode"])
-            return cls(**made)
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrimtabError(f"not the record of a scored episode: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -161,8 +110,6 @@ class ShopStudy:
 
     def configuration(self) -> dict[str, Any]:
         """Plain data that tells this study from another one."""
-        from ..steering.settings import SteeringSettings
-
         world = self.environment.world
         entries = {
             user: [entry.sample_id for entry in dictionary.entries]
@@ -178,7 +125,7 @@ class ShopStudy:
             "world": {"name": world.name, "fingerprint": world.fingerprint},
             "tasks": {"number": len(self.tasks), "digest": _digest([t.id for t in self.tasks])},
             "dictionaries": {"number": len(entries), "digest": _digest(entries)},
-            "settings": asdict(self.settings or SteeringSettings()),
+            "settings": asdict(self.settings or TOOL_CHOICE),
             "arms": {arm.name: asdict(arm) for arm in self.arms},
             "remembered": self.remembered,
             "decode": self.decode,
@@ -283,55 +230,6 @@ def play_shop(
                 similarity=study.model.encoder.similarity,
                 error=_told(end.error) if end.error is not None else "",
             )
-
-
-def score_episode(
-    arm: str,
-    task: ShoppingTask,
-    episode: Episode | None,
-    *,
-    similarity: Callable[[str, str], float],
-    error: str = "",
-) -> ScoredEpisode:
-    """Score an episode as PersonalWAB does.
-
-    The right calls are the successful ones of the action tool of the task's type. Function
-    accuracy is whether there is one, result accuracy the best result among them. A tool that
-    failed or timed out is no fault of the agent's: without a right call, there is no score.
-
-    Args:
-        arm: Under which it was played.
-        task: Which was played.
-        episode: What happened; None where the machinery broke it off.
-        similarity: Cosine of two texts' embeddings, for reviews.
-        error: Why it was broken off.
-    """
-    function = result = math.nan
-    if episode is not None:
-        wanted = right_tool(task.type)
-        right = [
-            step
-            for step in episode.steps
-            if step.call is not None and step.call.name == wanted and step.error is None
-        ]
-        failed = next(
-            (s.error for s in episode.steps if s.error and s.error.kind in ("failed", "timeout")),
-            None,
-        )
-        if right or failed is None:
-            function = float(bool(right))
-            result = max(
-                (
-                    result_score(
-                        task, step.call.arguments if step.call else {}, step.value, similarity
-                    )
-                    for step in right
-                ),
-                default=0.0,
-            )
-        else:
-            error = failed.message
-    return ScoredEpisode(arm, task.id, task.user_id, task.type, function, result, episode, error)
 
 
 def strangers(users: Collection[str], seed: int) -> dict[str, str]:

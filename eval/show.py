@@ -14,7 +14,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..agent.episode import Step
-    from .shop import ScoredEpisode
+    from .score import ScoredEpisode
 
 _RESULT_LINES = 3
 _LINE_CHARACTERS = 160

@@ -13,7 +13,7 @@ from ..envs.records import TASK_TYPES
 from .intervals import Difference, Estimate, mean_interval, paired_difference
 
 if TYPE_CHECKING:
-    from .shop import ScoredEpisode
+    from .score import ScoredEpisode
 
 MEASURES = {"function": "function accuracy", "result": "result accuracy"}
 ALL = "all"

@@ -24,7 +24,6 @@ from .prompts import CALL_MARKS, render, tokenize
 
 if TYPE_CHECKING:
     from .generation import Options, Request
-    from .injection import Steering
     from .model import SteeredModel
 
 _PASS_TOKENS = 8192  # in one forward pass over prompts, to bound its memory
@@ -82,9 +81,7 @@ class Row:
         finish: None while the answer goes on.
     """
 
-    def __init__(
-        self, model: SteeredModel, index: int, request: Request, options: Options
-    ) -> None:
+    def __init__(self, model: SteeredModel, index: int, request: Request, options: Options) -> None:
         self.request = request
         text = render(model.tokenizer, request.messages, request.tools)
         self.prompt = tokenize(model.tokenizer, text)

@@ -247,11 +247,17 @@ class EntryTable:
             if head is None or not found["user_id"][head].is_valid:
                 continue
             place_of = dict(zip(numbers[own].tolist(), own, strict=True))
-            live = [place_of[row] for row in live_rows(found["head"][head].as_py()).tolist()]
+            live = live_rows(found["head"][head].as_py()).tolist()
+            if not place_of.keys() >= set(live):
+                raise TrimtabError(
+                    f"the store at {self.uri} lacks entries of user "
+                    f"{found['user_id'][head].as_py()!r}; restore a copy or build it again in "
+                    "another folder, and let only one process write at a time"
+                )
             result[owner] = UserRows(
                 user_id=found["user_id"][head].as_py(),
                 head=int(numbers[head]),
-                entries=_taken(found, live),
+                entries=_taken(found, [place_of[row] for row in live]),
                 rows=tuple(place_of),
             )
         return result

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..errors import TrimtabError
 
@@ -73,7 +74,7 @@ class Layer:
 class Parts:
     """A model's decoder and its layers, found by its family's declaration."""
 
-    decoder: nn.Module
+    decoder: PreTrainedModel
     layers: tuple[Layer, ...]
 
 
@@ -83,7 +84,8 @@ def parts_of(model: nn.Module, family: Family | None = None) -> Parts:
     Raises:
         TrimtabError: The family is unknown and its structure is not recognised.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # PEFT's wrapper has this method; nn.Module's types do not know it.
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     family = family or FAMILIES.get(inner.config.model_type) or find_family(inner)
     return _parts(inner, family)
 
@@ -91,8 +93,10 @@ def parts_of(model: nn.Module, family: Family | None = None) -> Parts:
 def _parts(model: nn.Module, family: Family) -> Parts:
     blocks = model.get_submodule(family.layers)
     assert isinstance(blocks, nn.ModuleList)
+    decoder = model.get_submodule(family.decoder)
+    assert isinstance(decoder, PreTrainedModel)
     return Parts(
-        model.get_submodule(family.decoder),
+        decoder,
         tuple(
             Layer(b, b.get_submodule(family.attention), b.get_submodule(family.mlp)) for b in blocks
         ),

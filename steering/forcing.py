@@ -135,7 +135,7 @@ def forced_batches(
         )
 
 
-def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
+def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many leading tokens all prompts share, short of the shortest one's last token.
 
     0 where it is too few to be worth a pass, or where there is only one prompt.
@@ -197,15 +197,17 @@ def _run(
     """One forward pass over ``tokens`` that fills ``cache``; ``mask`` covers the cache as well."""
     device = next(parts.decoder.parameters()).device
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    hidden: Tensor | None = None
     with grouped(parts.decoder), _stopping_after(parts, last):
-        return parts.decoder(
+        output = parts.decoder(
             input_ids=tokens.to(device),
             attention_mask=mask.to(device),
             position_ids=positions.to(device),
             past_key_values=cache,
             use_cache=True,
-        ).last_hidden_state
-    return None
+        )
+        hidden = output.last_hidden_state
+    return hidden
 
 
 def _padded(sequences: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .dictionary import Picked
     from .explain import Explanation
 
-Positions = Literal["all", "answer", "prompt"] | tuple[int, int]
+Positions = Literal["all", "answer", "prompt"] | int | tuple[int, int]
 
 # `attn` and `mid` are read differently and added at the same place: attention's output.
 _PLACES: dict[Site, str] = {"attn": "attention", "mid": "attention", "mlp": "mlp", "block": "block"}
@@ -39,8 +39,9 @@ class Steering:
         strength: The multiplier, for all sites or for each (alpha at ``attn`` or ``mid``, beta at
             ``mlp``). 0 is no steering.
         positions: Which tokens of the row: ``all``; ``answer``, from the last prompt token on,
-            which leaves the prompt's cache as it is without steering; ``prompt``; or a window
-            ``(start, end)`` counted over the row's real tokens, end exclusive.
+            which leaves the prompt's cache as it is without steering; a number ``n``, the first
+            ``n`` of these; ``prompt``; or a window ``(start, end)`` counted over the row's real
+            tokens, end exclusive.
         relative: Scale each vector to the norm of the activation that it is added to, times the
             strength, in place of its own norm.
         cap: At most this share of the activation's norm is added at one place; None for no bound.
@@ -64,7 +65,8 @@ class Steering:
     def __post_init__(self) -> None:
         if isinstance(self.positions, str) and self.positions not in ("all", "answer", "prompt"):
             raise TrimtabError(
-                f"expected positions all, answer, prompt or (start, end), got {self.positions!r}"
+                f"expected positions all, answer, prompt, a number or (start, end), "
+                f"got {self.positions!r}"
             )
         strengths = (
             self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
@@ -92,11 +94,12 @@ class Steering:
         """First steered position and the one after the last, in a row with this prompt."""
         if self.positions == "all":
             return 0, math.inf
-        if self.positions == "answer":
-            return max(prompt_length - 1, 0), math.inf
         if self.positions == "prompt":
             return 0, prompt_length
-        return self.positions
+        if isinstance(self.positions, tuple):
+            return self.positions
+        start = max(prompt_length - 1, 0)
+        return start, math.inf if self.positions == "answer" else start + self.positions
 
     def pushes(self) -> dict[Point, float]:
         """At each point the norm of what is added, before decay and any ``cap``.

@@ -274,6 +274,12 @@ def scales_of(vectors: Tensor) -> Tensor:
     return torch.exp2(over.log2().ceil().clamp(min=0))
 
 
+def numbered(rows: pa.Table, numbers: NDArray[np.int64]) -> pa.Table:
+    """The rows with their numbers."""
+    place = rows.schema.get_field_index("row")
+    return rows.set_column(place, rows.schema.field(place), pa.array(numbers))
+
+
 def unchanged(old: pa.Table, new: pa.Table) -> dict[int, int]:
     """Positions in ``new`` whose entry is also in ``old`` bit for bit: to its position there."""
     where = {key: n for n, key in enumerate(_identities(old))}

@@ -92,14 +92,17 @@ class SteeredModel:
                 f"cannot load the model {name!r}: expected a name from `trimtab models list`, a "
                 f"hub id that can be reached or a local folder; {str(error).splitlines()[0]}"
             ) from error
-        return cls(hf.to(device), tokenizer, name=name, encoder=encoder)
+        hf.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides nn.Module's types
+        return cls(hf, tokenizer, name=name, encoder=encoder)
 
     @property
     def device(self) -> torch.device:
+        """Where the decoder's inputs go."""
         return next(self.parts.decoder.parameters()).device
 
     @property
     def layer_count(self) -> int:
+        """How many decoder layers there are."""
         return len(self.parts.layers)
 
     def layer_at(self, depth: float) -> int:

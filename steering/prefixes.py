@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from transformers import Cache, PreTrainedConfig
+from torch import Tensor
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 MIN_SHARED = 16
@@ -148,7 +148,7 @@ def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: 
     return Cache(layers=list(layers))
 
 
-def run(decoder: nn.Module, tokens: Sequence[int], start: Prefix | None) -> Prefix:
+def run(decoder: PreTrainedModel, tokens: Sequence[int], start: Prefix | None) -> Prefix:
     """Run what ``tokens`` adds to ``start``; returns the whole as a prefix."""
     done = len(start.tokens) if start else 0
     cache = new_cache(decoder.config, start, 1, len(tokens))

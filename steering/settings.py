@@ -44,12 +44,12 @@ class SteeringSettings:
     """
 
     sites: tuple[Site, ...] = ("mid", "mlp")
-    depths: tuple[float, ...] = (0.68,)
+    depths: tuple[float, ...] = (0.72,)
     keys: Keys = "input"
     k: int = 5
     aggregate: Aggregation = "attentive"
     temperature: float = 0.1
-    strength: float = 4.0
+    strength: float = 1.0
     positions: Positions = "answer"
     relative: bool = False
     cap: float = 0.0

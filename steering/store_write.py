@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .audit import now_milliseconds
 from .dictionary import SteeringDictionary
 from .entry_table import EntryTable, UserRows
-from .layout import Layout, unchanged
+from .layout import Layout, numbered, unchanged
 from .population import Population
 
 
@@ -54,8 +54,7 @@ class StoreWrite:
             live[list(same)] = old.entries["row"].to_numpy()[list(same.values())]
         if old and live.tolist() == old.entries["row"].to_pylist():
             return
-        new = fresh.take(pa.array(changed, pa.int64()))
-        self._append(new.set_column(1, new.schema.field("row"), pa.array(live[changed])))
+        self._append(numbered(fresh.take(pa.array(changed, pa.int64())), live[changed]))
         # Summed up as it will be read: rounded.
         self._change(old, self._layout.dictionary(dictionary.user_id, fresh), live)
 

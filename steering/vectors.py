@@ -68,6 +68,7 @@ class SteeringVectors:
 
     @property
     def points(self) -> tuple[Point, ...]:
+        """Where there is a vector."""
         return tuple(self.values)
 
     def norms(self) -> dict[Point, float]:

@@ -6,15 +6,14 @@ import math
 import pytest
 
 from trimtab.errors import TrimtabError
+from trimtab.eval.score import ScoredEpisode, score_episode
 from trimtab.eval.shop import (
     ARMS,
     Arm,
-    ScoredEpisode,
     ShopStudy,
     past_requests,
     play_shop,
     run_shop,
-    score_episode,
     strangers,
 )
 

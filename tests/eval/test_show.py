@@ -8,7 +8,7 @@ from rich.console import Console
 
 from trimtab.agent.calls import ToolCall
 from trimtab.agent.episode import Episode, PickedEntry, Step
-from trimtab.eval.shop import ScoredEpisode
+from trimtab.eval.score import ScoredEpisode
 from trimtab.eval.show import episode_view
 from trimtab.tools import ToolError
 

@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from trimtab.eval.shop import ScoredEpisode
+from trimtab.eval.score import ScoredEpisode
 from trimtab.eval.table import accuracies, differences, print_tables, summary
 
 ARMS = ["unsteered", "steered"]

@@ -8,7 +8,6 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-
 if TYPE_CHECKING:
     from trimtab.steering import SteeredModel
 
@@ -76,9 +75,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def tiny_steered(
-    llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
-) -> "SteeredModel":
+def tiny_steered(llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> "SteeredModel":
     from trimtab.steering import SteeredModel
 
     return SteeredModel(llama, tiny_tokenizer, name="tiny-llama")

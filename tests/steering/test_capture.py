@@ -28,7 +28,11 @@ def read_plainly(model: PreTrainedModel, sample: Forced, point: Point) -> torch.
         module.register_forward_hook(
             lambda m, a, out, name=name: kept.__setitem__(name, first_tensor(out))
         )
-        for name, module in {"attn": layer.attention, "mlp": layer.mlp, "block": layer.block}.items()
+        for name, module in {
+            "attn": layer.attention,
+            "mlp": layer.mlp,
+            "block": layer.block,
+        }.items()
     ]
     with torch.inference_mode():
         states = model(
@@ -75,8 +79,10 @@ def test_stops_before_later_layers_and_the_vocabulary(llama: PreTrainedModel) ->
 
 def test_a_shared_prompt_runs_once(llama: PreTrainedModel) -> None:
     seen = []
-    handle = parts_of(llama).layers[0].mlp.register_forward_hook(
-        lambda m, a, out: seen.append(out.shape[0] * out.shape[1])
+    handle = (
+        parts_of(llama)
+        .layers[0]
+        .mlp.register_forward_hook(lambda m, a, out: seen.append(out.shape[0] * out.shape[1]))
     )
     mean_activations(parts_of(llama), FORCED[:2], points_of([0], ["mlp"]))
     handle.remove()

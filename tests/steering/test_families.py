@@ -1,7 +1,13 @@
 import pytest
 import torch
 from torch import nn
-from transformers import MptConfig, MptForCausalLM, PreTrainedModel, StableLmConfig, StableLmForCausalLM
+from transformers import (
+    MptConfig,
+    MptForCausalLM,
+    PreTrainedModel,
+    StableLmConfig,
+    StableLmForCausalLM,
+)
 
 from trimtab import TrimtabError
 from trimtab.steering.families import FAMILIES, find_family, first_tensor, parts_of
@@ -44,7 +50,9 @@ def test_structure_alone_finds_what_is_declared(any_family: PreTrainedModel) -> 
     names = ("found", "declared")
     for which in ("attention", "mlp"):
         pair = (found_parts.layers[1], declared_parts.layers[1])
-        kept = recorded(dict(zip(names, (getattr(p, which) for p in pair))), any_family)
+        kept = recorded(
+            dict(zip(names, (getattr(p, which) for p in pair), strict=True)), any_family
+        )
         torch.testing.assert_close(kept["found"], kept["declared"])
 
 

@@ -79,7 +79,13 @@ def test_mid_is_added_where_attn_is(llama: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize(
     ("positions", "steered"),
-    [("all", range(8)), ("answer", range(4, 8)), ("prompt", range(5)), ((2, 4), range(2, 4))],
+    [
+        ("all", range(8)),
+        ("answer", range(4, 8)),
+        (2, range(4, 6)),
+        ("prompt", range(5)),
+        ((2, 4), range(2, 4)),
+    ],
 )
 def test_positions(llama: PreTrainedModel, positions, steered) -> None:
     own = vectors((2, "mlp"))

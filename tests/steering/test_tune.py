@@ -96,6 +96,20 @@ def test_a_trial_is_the_likelihood_margin(
     assert settings is None or abs(trial.score - tuner.try_settings(None).score) > 1e-3
 
 
+@pytest.mark.parametrize("keys", ["input", "input+answer"])
+def test_picks_by_either_kind_of_key(tuner: Tuner, tiny_steered: SteeredModel, keys) -> None:
+    settings = SteeringSettings(depths=(0.3,), keys=keys, k=3)
+    found = tuner.steerings(settings)[-1]
+    built = SteeringDictionary.build(
+        tiny_steered, BUILD["u1"], user_id="u1", layers=[1], sites=settings.sites, keys=keys
+    )
+    expected = settings.select(built, HELD_BACK["u1"][0].request)
+    assert found is not None and expected is not None
+    for mine, theirs in zip(found.picked, expected.picked, strict=True):
+        assert mine.entry == theirs.entry
+        assert mine.similarity == pytest.approx(theirs.similarity, abs=1e-5)
+
+
 def test_a_held_back_sample_never_steers_itself(tuner: Tuner) -> None:
     steerings = tuner.steerings(SteeringSettings(depths=(0.3,), aggregate="naive"))
     picked = [sorted(p.entry.sample_id for p in s.picked) for s in steerings if s is not None]
