@@ -76,7 +76,8 @@ def run(
     world: Annotated[
         str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
     ] = "bazaar",
-    episodes: Annotated[int, typer.Option(help="How many test tasks, under every arm.")] = 48,
+    episodes: Annotated[int, typer.Option(help="How many test tasks, under every arm.")] = 72,
+    spread: Annotated[int, typer.Option(help="Over how many users they are spread.")] = 24,
     user: Annotated[
         list[str] | None, typer.Option(help="Only tasks of this user; may be repeated.")
     ] = None,
@@ -102,6 +103,7 @@ def run(
         model=model,
         world=world,
         episodes=episodes,
+        spread=spread,
         users=user or [],
         seed=seed,
         settings=settings,

@@ -39,7 +39,8 @@ def run_command(
     *,
     model: str,
     world: str = BUILT_IN_WORLD,
-    episodes: int = 24,
+    episodes: int = 72,
+    spread: int = 24,
     users: Sequence[str] = (),
     seed: int = 0,
     settings: Path | None = None,
@@ -56,6 +57,7 @@ def run_command(
         model: A model's name, hub id or folder.
         world: ``bazaar``, or a folder in PersonalWAB's format.
         episodes: How many test tasks.
+        spread: Over how many users, as each one's dictionary has to be built.
         users: Only tasks of these users; empty is all.
         seed: Of the choice of tasks and of the strangers.
         settings: A TOML file with a ``[steering]`` table; None is the default.
@@ -78,7 +80,7 @@ def run_command(
     console = console or Console()
     chosen = SteeringSettings.load(settings) if settings else TOOL_CHOICE
     shop = _shop(world)
-    tasks = pick_tasks(shop.world, episodes, seed, users)
+    tasks = pick_tasks(shop.world, episodes, seed, users, spread)
     out = out or home() / "runs" / f"shop-{datetime.now():%Y%m%d-%H%M%S}"
     with _progress(console) as progress:
         loading = progress.add_task(f"loading {model}", total=None)
@@ -123,15 +125,23 @@ def run_command(
 
 
 def pick_tasks(
-    world: World, episodes: int, seed: int, users: Sequence[str] = ()
+    world: World, episodes: int, seed: int, users: Sequence[str] = (), spread: int | None = None
 ) -> list[ShoppingTask]:
     """The test tasks to play.
+
+    Args:
+        world: The world.
+        episodes: How many.
+        seed: Of the choice.
+        users: Only tasks of these; empty is all.
+        spread: Tasks of so many users, or of as many more as it takes; None is of all.
 
     Raises:
         TrimtabError: Fewer than 1 or more than there are, or a user whom the world does not know.
     """
     if not users:
-        return world.select_tasks("test", episodes, seed)
+        world.select_tasks("test", episodes, seed)  # refuses a number that there is not
+        return _spread(world.select_tasks("test", None, seed), episodes, spread)
     for user in users:
         world.profile(user)  # refuses an unknown one
     own = [task for task in world.select_tasks("test", None, seed) if task.user_id in users]
@@ -141,6 +151,21 @@ def pick_tasks(
             f"{', '.join(users)}; got {episodes}"
         )
     return own[:episodes]
+
+
+def _spread(tasks: Sequence[ShoppingTask], episodes: int, spread: int | None) -> list[ShoppingTask]:
+    """The first tasks of so few users, in the order of ``tasks``, in which users take turns."""
+    by_user: dict[str, list[ShoppingTask]] = {}
+    for task in tasks:
+        by_user.setdefault(task.user_id, []).append(task)
+    chosen: set[str] = set()
+    available = 0
+    for number, (user, own) in enumerate(by_user.items()):
+        if spread is not None and number >= spread and available >= episodes:
+            break
+        chosen.add(user)
+        available += len(own)
+    return [task for task in tasks if task.user_id in chosen][:episodes]
 
 
 def _shop(world: str) -> ShopEnvironment:

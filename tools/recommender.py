@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,7 @@ from ..errors import TrimtabError
 from ..files import replacing
 from .sasrec import SASRec
 from .search import words
+from .shopping import Recommends
 
 
 class Epoch(NamedTuple):
@@ -32,16 +33,8 @@ class Epoch(NamedTuple):
     recall: float
 
 
-class Recommender(Protocol):
-    """What recommends the next item of a sequence."""
-
-    def recommend(self, sequence: Sequence[str], k: int = 10) -> list[str]:
-        """The ids of at most ``k`` items, best first."""
-        ...
-
-
 class Popularity:
-    """The baseline: what is bought most, whoever asks.
+    """The baseline: what is bought most, whoever asks; of equals, what has the smaller id.
 
     Args:
         sequences: Item ids, one sequence a user.
@@ -49,7 +42,6 @@ class Popularity:
     """
 
     def __init__(self, sequences: Iterable[Sequence[str]], items: Iterable[str] = ()) -> None:
-        """Count the items; of equally popular ones, the one with the smaller id comes first."""
         counts = Counter(item for sequence in sequences for item in sequence)
         counts.update(dict.fromkeys(items, 0))
         self.order = sorted(counts, key=lambda item: (-counts[item], item))
@@ -65,6 +57,15 @@ class Popularity:
 class SequentialRecommender:
     """Recommends what a user may want next, given what they had before, oldest first.
 
+    Args:
+        network: A trained network, which is put in evaluation mode.
+        numbers: The network's number, from 1, of each item that may be recommended.
+        order: Item ids by popularity, for sequences that hold no known item; the order of
+            ``numbers`` if empty.
+
+    Raises:
+        TrimtabError: A number is not one of the network's items, or there are none.
+
     Example:
         >>> recommender = SequentialRecommender.train([["mug", "tea", "honey"]] * 20, epochs=20)
         >>> recommender.recommend(["mug", "tea"], k=1)
@@ -74,17 +75,6 @@ class SequentialRecommender:
     def __init__(
         self, network: SASRec, numbers: Mapping[str, int], order: Sequence[str] = ()
     ) -> None:
-        """Hold a trained network.
-
-        Args:
-            network: The network, which is put in evaluation mode.
-            numbers: The network's number, from 1, of each item that may be recommended.
-            order: Item ids by popularity, for sequences that hold no known item; the order of
-                ``numbers`` if empty.
-
-        Raises:
-            TrimtabError: A number is not one of the network's items.
-        """
         items = network.item_emb.num_embeddings - 1
         odd = next((id for id, number in numbers.items() if not 1 <= number <= items), None)
         if odd is not None or not numbers:
@@ -117,11 +107,15 @@ class SequentialRecommender:
         The last item of each sequence is held back; training ends when their mean NDCG has not
         risen for ``patience`` epochs, and the best epoch's weights are kept.
 
-        The loss is the softmax over all items (over a sample of them in large catalogues) rather
-        than the paper's binary one, and the item embeddings start as what sets the items' texts
-        apart, if there are texts: a truncated singular value decomposition of their TF-IDF
-        vectors, in the manner of Harte et al. (2023). Where purchases are few, that is most of
-        what there is to know: in the bazaar, DOCNUMBERS.
+        The loss is the softmax over all items that occur (over a sample of them in large
+        catalogues) rather than the paper's binary one, which comes to the same recall in more
+        epochs. If there are texts, item embeddings start as what sets the texts apart: a truncated
+        singular value decomposition of their TF-IDF vectors, in the manner of Harte et al.
+        (2023), who start from a language model's embeddings. Items of no sequence get embeddings
+        by the same rule that those of the others have come to follow. Where purchases are few,
+        that matters: in the bazaar of 100 users and 2,000 products, of whose test tasks' targets
+        30 % were never bought before, recall at 10 is 0.39 with texts, 0.21 without, and 0.01 for
+        popularity (mean over the seeds 0, 1 and 2).
 
         Args:
             sequences: Item ids, one sequence a user. Those of a single item teach nothing.
@@ -236,7 +230,15 @@ class SequentialRecommender:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             network = SASRec.of_weights(weights, heads=int(metadata["heads"]))
             return cls(network, json.loads(metadata["numbers"]), json.loads(metadata["order"]))
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        except (
+            SafetensorError,
+            OSError,
+            ValueError,
+            KeyError,
+            RuntimeError,
+            TypeError,
+            AttributeError,
+        ) as error:
             reason = str(error).splitlines()[0]
             raise TrimtabError(
                 f"{path} is no recommender ({reason}); delete it and train one anew"
@@ -244,7 +246,7 @@ class SequentialRecommender:
 
 
 def recall_at_k(
-    recommender: Recommender, examples: Iterable[tuple[Sequence[str], str]], k: int = 10
+    recommender: Recommends, examples: Iterable[tuple[Sequence[str], str]], k: int = 10
 ) -> float:
     """The share of examples whose target is among the ``k`` recommended items.
 
@@ -256,7 +258,7 @@ def recall_at_k(
     Returns:
         The share, from 0 to 1; NaN without examples.
     """
-    hits = [target in recommender.recommend(sequence, k) for sequence, target in examples]
+    hits = [target in recommender.recommend(list(sequence), k) for sequence, target in examples]
     return sum(hits) / len(hits) if hits else math.nan
 
 
@@ -339,10 +341,12 @@ def _evaluate(network: SASRec, sequences: Sequence[Sequence[int]]) -> tuple[floa
     for start in range(0, len(sequences), 256):
         batch = sequences[start : start + 256]
         scores = network.scores(_padded([s[:-1] for s in batch], network.max_length))
-        right = scores.gather(1, torch.tensor([[s[-1] - 1] for s in batch]))
+        targets = torch.tensor([[s[-1] - 1] for s in batch])
+        right = scores.gather(1, targets)
         for row, sequence in enumerate(batch):
             scores[row, torch.tensor(sequence[:-1]) - 1] = -math.inf
-        ranks = (scores > right).sum(dim=1)
+        # What is not worse is ranked above, so that ties and NaN never look like success.
+        ranks = (~(scores < right)).scatter(1, targets, False).sum(dim=1)
         gains.append(1 / torch.log2(ranks + 2))
         hits.append((ranks < 10).float())
     return torch.cat(gains).mean().item(), torch.cat(hits).mean().item()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import TrimtabError
+
 
 class SASRec(nn.Module):
     """Self-attentive sequential recommendation (Kang and McAuley, 2018).
@@ -22,6 +24,9 @@ class SASRec(nn.Module):
         blocks: Number of blocks of attention and feed-forward layers.
         heads: Attention heads; ``hidden`` is a multiple of it.
         dropout: Share of values that are dropped in training.
+
+    Raises:
+        TrimtabError: ``hidden`` is no multiple of ``heads``.
     """
 
     def __init__(
@@ -34,8 +39,9 @@ class SASRec(nn.Module):
         heads: int = 2,
         dropout: float = 0.2,
     ) -> None:
-        """Make the layers, with random weights from torch's global generator."""
         super().__init__()
+        if hidden % heads:
+            raise TrimtabError(f"expected hidden as a multiple of {heads} heads, got {hidden}")
         self.max_length = max_length
         self.heads = heads
         self.item_emb = nn.Embedding(items + 1, hidden, padding_idx=0)

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import referencing
@@ -17,7 +17,7 @@ from ..errors import TrimtabError
 
 # Keywords whose value maps names to schemas, and keywords whose value is no schema at all.
 _NAMED = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
-_PLAIN = {"const", "enum", "default", "examples", "required"}
+_PLAIN = {"const", "enum", "default", "examples", "required", "dependentRequired"}
 
 _ARTICLES = {
     "string": "a string",
@@ -65,7 +65,7 @@ def checked_schema(schema: Any, owner: str) -> dict[str, Any]:
     except SchemaError as error:
         raise TrimtabError(
             f"the parameters of {owner} are no JSON Schema (draft 2020-12) at "
-            f"{_path(error.absolute_path) or 'the root'}: {_short(error.message, 160)}"
+            f"{location(error.absolute_path) or 'the root'}: {_short(error.message, 160)}"
         ) from error
     _check_references(own, owner)
     own = _without_root_reference(own)
@@ -101,7 +101,7 @@ def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
 def misfit(checker: Draft202012Validator, arguments: Any) -> Misfit | None:
     """The one thing most worth telling about why ``arguments`` do not fit, or None if they do."""
     if not isinstance(arguments, dict):
-        return Misfit("", "an object with the arguments by name", _got(arguments))
+        return Misfit("", "an object with the arguments by name", shown(arguments))
     try:
         errors = list(checker.iter_errors(arguments))
     except Exception as failure:
@@ -120,18 +120,24 @@ def misfit(checker: Draft202012Validator, arguments: Any) -> Misfit | None:
     return _explained(error)
 
 
-def location(path: Any) -> str:
+def location(path: Iterable[str | int]) -> str:
     """Write a path of keys and indices as ``filters.brands[2]``."""
-    return _path(path)
+    written = ""
+    for part in path:
+        written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else str(part)
+    return _short(written, 120)
 
 
 def shown(value: Any) -> str:
     """Write a value as short JSON, for a message."""
-    return _got(value)
+    try:
+        return _short(json.dumps(value, ensure_ascii=False))
+    except (TypeError, ValueError, RecursionError):
+        return f"a Python {type(value).__name__}"
 
 
 def _explained(error: ValidationError) -> Misfit:
-    path = _path(error.absolute_path)
+    path = location(error.absolute_path)
     wanted, value = error.validator_value, error.instance
     match error.validator:
         case "type":
@@ -152,7 +158,7 @@ def _explained(error: ValidationError) -> Misfit:
             expected = f"a string that matches {wanted}"
         case "minLength" | "maxLength":
             side = "at least" if error.validator == "minLength" else "at most"
-            return Misfit(path, f"{side} {wanted} characters", f"{len(value)}: {_got(value)}")
+            return Misfit(path, f"{side} {wanted} characters", f"{len(value)}: {shown(value)}")
         case "minItems" | "maxItems":
             side = "at least" if error.validator == "minItems" else "at most"
             return Misfit(path, f"{side} {wanted} items", str(len(value)))
@@ -170,7 +176,7 @@ def _explained(error: ValidationError) -> Misfit:
             expected = f"a value that fits one of {_short(json.dumps(wanted), 200)}"
         case _:
             expected = f"a value for which {error.validator} holds"
-    return Misfit(path, expected, _got(value))
+    return Misfit(path, expected, shown(value))
 
 
 def _check_references(schema: dict[str, Any], owner: str) -> None:
@@ -235,22 +241,8 @@ def _tidied(schema: Any) -> Any:
     return tidy
 
 
-def _path(parts: Any) -> str:
-    path = ""
-    for part in parts:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return _short(path, 120)
-
-
-def _names(names: Any) -> str:
+def _names(names: Iterable[Any]) -> str:
     return _short(", ".join(repr(str(name)) for name in names), 200)
-
-
-def _got(value: Any) -> str:
-    try:
-        return _short(json.dumps(value, ensure_ascii=False))
-    except (TypeError, ValueError, RecursionError):
-        return f"a Python {type(value).__name__}"
 
 
 def _short(text: str, limit: int = 80) -> str:

@@ -50,6 +50,10 @@ def words(text: str) -> list[str]:
 class SearchIndex:
     """A BM25 index that gives the ids of the texts that fit a query, best first.
 
+    Args:
+        bm25: A built index.
+        ids: The id of the text of each of its rows.
+
     Example:
         >>> index = SearchIndex.build({"a": "red wool scarf", "b": "blue cotton scarf"})
         >>> index.search("a blue scarf")
@@ -57,7 +61,6 @@ class SearchIndex:
     """
 
     def __init__(self, bm25: bm25s.BM25, ids: Sequence[str]) -> None:
-        """Hold a built index; ``ids[row]`` names the text of that row."""
         self._bm25 = bm25
         self.ids = tuple(ids)
 

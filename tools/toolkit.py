@@ -86,7 +86,6 @@ class Toolkit:
     """
 
     def __init__(self, specs: Iterable[ToolSpec] = (), *, limit: int = 8_000) -> None:
-        """Take the tools in order."""
         self._specs: dict[str, ToolSpec] = {}
         for spec in specs:
             if not isinstance(spec, ToolSpec):

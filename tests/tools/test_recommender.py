@@ -224,6 +224,23 @@ class TestTraining:
         without = SequentialRecommender.train(bought, epochs=20, **SMALL)
         assert "mug11" not in without.numbers
 
+    def test_ranks_are_those_among_unseen_items_and_ties_and_nan_are_no_success(self):
+        net = network()
+        one = [3, 9, 4, 7]
+        for target in range(1, 21):
+            scores = net.scores(torch.tensor([one]))[0]
+            above = [i for i in range(1, 21) if scores[i - 1] > scores[target - 1]]
+            rank = len(set(above) - set(one))
+            ndcg, recall = module._evaluate(net, [[*one, target]])
+            assert ndcg == pytest.approx(1 / math.log2(rank + 2))
+            assert recall == (rank < 10)
+        with torch.no_grad():
+            net.item_emb.weight.fill_(0.0)
+        assert module._evaluate(net, [[*one, 8]])[0] == pytest.approx(1 / math.log2(17))
+        with torch.no_grad():
+            net.item_emb.weight.fill_(math.nan)
+        assert module._evaluate(net, [[*one, 8]])[1] == 0.0
+
     def test_unbought_items_follow_what_became_of_similar_ones(self):
         torch.manual_seed(0)
         net = SASRec(400, hidden=8)
