@@ -814,7 +814,9 @@ def test_a_killed_put_is_done_or_not_done(
         lines = [writer.popen.stdout.readline() for _ in range(chance.randint(1, 12))]
         threading.Event().wait(chance.random() * 0.05)
         writer.popen.send_signal(signal.SIGKILL)
-        lines += writer.popen.communicate()[0].splitlines()
+        # Not communicate(), which passes over what readline() has buffered.
+        lines += writer.popen.stdout.read().splitlines()
+        writer.popen.wait()
         begun = max([int(x.split()[1]) for x in lines if x.startswith("start")])
         ended = max([ended] + [int(x.split()[1]) for x in lines if x.startswith("end")])
 

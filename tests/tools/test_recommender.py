@@ -228,7 +228,7 @@ class TestTraining:
         net = network()
         one = [3, 9, 4, 7]
         for target in range(1, 21):
-            scores = net.scores(torch.tensor([one]))[0]
+            scores = net.scores(torch.tensor([[0, 0, *one]]))[0]
             above = [i for i in range(1, 21) if scores[i - 1] > scores[target - 1]]
             rank = len(set(above) - set(one))
             ndcg, recall = module._evaluate(net, [[*one, target]])
