@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import TrimtabError
 from .families import Parts, first_tensor
-from .forcing import Forced, forced_batches
+from .forcing import TOKEN_BUDGET, Forced, forced_batches
 from .vectors import Point
 
 
@@ -72,7 +72,7 @@ def mean_activations(
     forced: Sequence[Forced],
     points: Sequence[Point],
     *,
-    token_budget: int = 4096,
+    token_budget: int = TOKEN_BUDGET,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """The activation at each point, averaged over each answer's tokens.

@@ -23,6 +23,13 @@ from .kv_cache import select_rows
 MIN_SHARED = 16
 """A common prefix shorter than this is not worth a pass of its own."""
 
+TOKEN_BUDGET = 2048
+"""Tokens in one batch, padding included.
+
+Wide enough for full matrix products; with twice as many, what lies between the layers of a small
+model outgrows what the allocator keeps, and every step on a processor pays for fresh memory.
+"""
+
 
 @dataclass(frozen=True)
 class Forced:
@@ -72,7 +79,7 @@ def forced_batches(
     *,
     last_layer: int | None = None,
     prefill: bool = True,
-    token_budget: int = 4096,
+    token_budget: int = TOKEN_BUDGET,
 ) -> Iterator[ForcedBatch]:
     """Run the prompts and yield batches that are ready for their answers.
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -170,3 +171,12 @@ def test_picked_tasks_are_those_of_the_users_asked_for():
     assert pick_tasks(world, 8, 0) != pick_tasks(world, 8, 1)
     with pytest.raises(TrimtabError, match="test tasks of"):
         pick_tasks(world, 500, 0, [user])
+
+
+def test_tasks_are_spread_over_as_few_users_as_asked_or_as_it_takes():
+    world = generate_bazaar(users=6, products=100)
+    few = pick_tasks(world, 8, 0, spread=2)
+    assert sorted(Counter(task.user_id for task in few).values()) == [4, 4]
+    assert few[:2] == pick_tasks(world, 2, 0)
+    users = {task.user_id for task in pick_tasks(world, 30, 0, spread=2)}
+    assert 30 / 8 <= len(users) < 6
