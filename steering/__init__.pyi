@@ -7,12 +7,15 @@ from .dictionary import SteeringDictionary as SteeringDictionary
 from .dictionary import build_dictionaries as build_dictionaries
 from .encoder import Encoder as Encoder
 from .encoder import load_encoder as load_encoder
+from .explain import compare as compare
 from .families import FAMILIES as FAMILIES
 from .families import Family as Family
 from .generation import Completion as Completion
 from .generation import Request as Request
 from .injection import Steering as Steering
 from .model import SteeredModel as SteeredModel
+from .settings import SteeringSettings as SteeringSettings
+from .store import SteeringStore as SteeringStore
 from .vectors import SITES as SITES
 from .vectors import Point as Point
 from .vectors import Site as Site
