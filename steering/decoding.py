@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ..errors import TrimtabError
+from .attention import grouped
 from .constraints import Constraint, Constraints, masked
-from .forward import padded, run, window_passed
-from .prefixes import MIN_SHARED, Prefix, Prefixes, common, extended, new_cache
+from .prefixes import MIN_SHARED, Prefix, Prefixes, common, new_cache, run
 from .prompts import CALL_MARKS, render, tokenize
 
 if TYPE_CHECKING:
@@ -197,8 +197,7 @@ class Batch:
         self._begun = False
         # Padding between tokens counts as distance inside a sliding window: there, rows are only
         # padded on the left, and go on by one token each.
-        longest = max(len(row.prompt) for row in rows) + options.max_new_tokens
-        self._holes = len(rows) == 1 or not window_passed(model.hf.config, longest)
+        self._holes = len(rows) == 1 or not _window_passed(model, rows, options)
         with torch.inference_mode():
             self._start()
 
@@ -253,7 +252,7 @@ class Batch:
         known = self._memory.prefixes.longest(first.prompt[:shared])
         if not others:
             return known  # the rest runs anyway, and is kept then
-        prefix = extended(known, first.prompt[:shared], self._model.parts.decoder)
+        prefix = run(self._model.parts.decoder, first.prompt[:shared], known)
         self._memory.prefixes.keep(prefix)
         return prefix
 
@@ -272,8 +271,12 @@ class Batch:
 
     def _feed(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Run tokens, some or none a row; logits after the last ones."""
-        tokens, real = padded(rows, left=True)
-        width = tokens.shape[1]
+        width = max(map(len, rows))
+        tokens = torch.zeros(len(rows), width, dtype=torch.long)
+        real = torch.zeros_like(tokens)
+        for number, upcoming in enumerate(rows):
+            tokens[number, width - len(upcoming) :] = torch.tensor(upcoming)
+            real[number, width - len(upcoming) :] = 1
         columns = max(_PASS_TOKENS // len(rows), 1)
         for start in range(0, width, columns):
             part = slice(start, start + columns)
@@ -282,7 +285,16 @@ class Batch:
         return logits
 
     def _run(self, tokens: Tensor) -> Tensor:
-        hidden = run(self._model.parts.decoder, tokens, self._mask, self._cache)
+        decoder, device = self._model.parts.decoder, self._model.device
+        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        with grouped(decoder):
+            hidden = decoder(
+                input_ids=tokens.to(device),
+                attention_mask=self._mask.to(device),
+                position_ids=positions.to(device),
+                past_key_values=self._cache,
+                use_cache=True,
+            ).last_hidden_state
         # Two dimensions: PyTorch multiplies a strided batch of three by a copy of the whole
         # vocabulary matrix for every row.
         return self._model.logits(hidden[:, -1])
@@ -355,3 +367,13 @@ def _check_length(model: SteeredModel, prompt: int, room: int) -> None:
             f"a prompt of {prompt} tokens and an answer of up to {room} do not fit the model's "
             f"context of {context} tokens; shorten the prompt or lower max_new_tokens"
         )
+
+
+def _window_passed(model: SteeredModel, rows: Sequence[Row], options: Options) -> bool:
+    """Whether a row can grow longer than the window of a layer that looks back only so far."""
+    config = model.hf.config.get_text_config()
+    if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:
+        return False
+    windows = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
+    longest = max(len(row.prompt) for row in rows) + options.max_new_tokens
+    return any(window is not None and longest > window for window in windows)

@@ -1,4 +1,4 @@
-"""The prompt prefixes that are kept from batch to batch.
+"""The key-value cache of a batch, and the prompt prefixes that are kept from batch to batch.
 
 The system prompt and the tool descriptions open nearly every prompt. They run once; every batch
 starts from what they left in the cache.
@@ -12,12 +12,64 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
-
-from .forward import run
-from .kv_cache import GrowingLayer
+from transformers.cache_utils import DynamicLayer
 
 MIN_SHARED = 16
 """A common prefix shorter than this is not worth a pass of its own."""
+
+
+class GrowingLayer(DynamicLayer):
+    """Keys and values in buffers with room to spare, so that a step need not copy what is there.
+
+    Args:
+        room: Tokens to make room for at first.
+    """
+
+    _MORE = 64
+
+    def __init__(self, room: int = 0) -> None:
+        super().__init__()
+        self._room = room
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Append the states of new tokens; returns those of all tokens."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        before = self.get_seq_length()
+        after = before + key_states.shape[-2]
+        self._make_room(key_states, value_states, before, after)
+        assert self._buffers is not None
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, before:after] = states
+        self.keys, self.values = (buffer[:, :, :after] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Only keep these rows."""
+        if self._buffers is not None:
+            length = self.get_seq_length()
+            keys, values = (buffer[indices] for buffer in self._buffers)
+            self._buffers = (keys, values)
+            self.keys, self.values = keys[:, :, :length], values[:, :, :length]
+
+    def start_from(self, keys: Tensor, values: Tensor, rows: int) -> None:
+        """Begin with ``rows`` copies of a single row's states, which stay as they are."""
+        self.lazy_initialization(keys, values)
+        shape = (rows, -1, -1, -1)
+        self.update(keys.expand(shape), values.expand(shape))
+
+    def _make_room(self, keys: Tensor, values: Tensor, before: int, after: int) -> None:
+        if self._buffers is not None and after <= self._buffers[0].shape[-2]:
+            return
+        room = max(self._room, after + self._MORE)
+        grown = tuple(s.new_empty(*s.shape[:2], room, s.shape[3]) for s in (keys, values))
+        if self._buffers is not None:
+            for old, new in zip(self._buffers, grown, strict=True):
+                new[:, :, :before] = old[:, :, :before]
+        self._buffers = (grown[0], grown[1])
 
 
 @dataclass(frozen=True)
@@ -96,11 +148,17 @@ def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: 
     return Cache(layers=list(layers))
 
 
-def extended(start: Prefix | None, tokens: Sequence[int], decoder: PreTrainedModel) -> Prefix:
+def run(decoder: PreTrainedModel, tokens: Sequence[int], start: Prefix | None) -> Prefix:
     """Run what ``tokens`` adds to ``start``; returns the whole as a prefix."""
     done = len(start.tokens) if start else 0
     cache = new_cache(decoder.config, start, 1, len(tokens))
     if done < len(tokens):
-        mask = torch.ones(1, len(tokens), dtype=torch.long)
-        run(decoder, torch.tensor([list(tokens[done:])]), mask, cache)
+        device = next(decoder.parameters()).device
+        decoder(
+            input_ids=torch.tensor([list(tokens[done:])], device=device),
+            attention_mask=torch.ones(1, len(tokens), dtype=torch.long, device=device),
+            position_ids=torch.arange(done, len(tokens), device=device)[None],
+            past_key_values=cache,
+            use_cache=True,
+        )
     return Prefix.of(cache, tokens)
