@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import TrimtabError
 from .attention import grouped
 from .constraints import Constraint, Constraints, masked
-from .prefixes import MIN_SHARED, Prefix, Prefixes, common, new_cache, run
+from .prefixes import MIN_SHARED, Prefix, Prefixes, common, new_cache, run, window_passed
 from .prompts import CALL_MARKS, render, tokenize
 
 if TYPE_CHECKING:
@@ -197,7 +197,8 @@ class Batch:
         self._begun = False
         # Padding between tokens counts as distance inside a sliding window: there, rows are only
         # padded on the left, and go on by one token each.
-        self._holes = len(rows) == 1 or not _window_passed(model, rows, options)
+        longest = max(len(row.prompt) for row in rows) + options.max_new_tokens
+        self._holes = len(rows) == 1 or not window_passed(model.hf.config, longest)
         with torch.inference_mode():
             self._start()
 
@@ -367,13 +368,3 @@ def _check_length(model: SteeredModel, prompt: int, room: int) -> None:
             f"a prompt of {prompt} tokens and an answer of up to {room} do not fit the model's "
             f"context of {context} tokens; shorten the prompt or lower max_new_tokens"
         )
-
-
-def _window_passed(model: SteeredModel, rows: Sequence[Row], options: Options) -> bool:
-    """Whether a row can grow longer than the window of a layer that looks back only so far."""
-    config = model.hf.config.get_text_config()
-    if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:
-        return False
-    windows = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
-    longest = max(len(row.prompt) for row in rows) + options.max_new_tokens
-    return any(window is not None and longest > window for window in windows)

@@ -19,6 +19,7 @@ from ..errors import TrimtabError
 from .attention import grouped
 from .families import Parts
 from .kv_cache import select_rows
+from .prefixes import window_passed
 
 MIN_SHARED = 16
 """A common prefix shorter than this is not worth a pass of its own."""
@@ -88,7 +89,8 @@ def forced_batches(
         forced: Prompts with the answers to force.
         last_layer: Stop every pass after this layer; None runs all.
         prefill: Run the prompts beforehand; otherwise they are part of the answers' pass, as a
-            steering that changes the prompt needs it.
+            steering that changes the prompt needs it. They always are where a row outgrows a
+            sliding window.
         token_budget: Tokens in one batch, padding included.
 
     Raises:
@@ -106,6 +108,9 @@ def forced_batches(
     for index, item in enumerate(forced):
         answers.setdefault(item.prompt, []).append(index)
     prompts = sorted(answers, key=lambda prompt: (len(prompt), prompt))
+    longest = max(len(item.prompt) + len(item.answer) for item in forced)
+    # What runs apart is padded apart, which leaves padding between a row's tokens.
+    prefill = prefill and not window_passed(parts.decoder.config, longest)
     shared = shared_prefix(prompts) if prefill else 0
     prefix = DynamicCache()
     if shared:

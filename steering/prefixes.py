@@ -162,3 +162,15 @@ def run(decoder: PreTrainedModel, tokens: Sequence[int], start: Prefix | None) -
             use_cache=True,
         )
     return Prefix.of(cache, tokens)
+
+
+def window_passed(config: PreTrainedConfig, longest: int) -> bool:
+    """Whether a row of ``longest`` tokens outgrows a layer that looks back only so far.
+
+    Such a layer counts padding between a row's tokens as distance, so that none may be there.
+    """
+    config = config.get_text_config()
+    if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:
+        return False
+    windows = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
+    return any(window is not None and longest > window for window in windows)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from transformers import PreTrainedModel
 
 from trimtab import TrimtabError
@@ -52,6 +53,37 @@ def test_equals_one_plain_pass_a_sample(any_family: PreTrainedModel) -> None:
         for column, point in enumerate(points):
             torch.testing.assert_close(
                 found[row, column], read_plainly(any_family, sample, point), atol=1e-4, rtol=1e-4
+            )
+
+
+@pytest.mark.parametrize(
+    ("family", "window"),
+    [
+        ("Mistral", {}),
+        ("Qwen2", {"use_sliding_window": True, "max_window_layers": 1}),
+        ("Gemma2", {"head_dim": 8}),
+    ],
+)
+def test_rows_that_outgrow_a_sliding_window_are_read_right(family: str, window: dict) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=128,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        sliding_window=8,
+        **window,
+    )
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    points = points_of([1, 2], ["mid", "mlp"])
+    found = mean_activations(parts_of(model), FORCED, points)
+    for row, sample in enumerate(FORCED):
+        for column, point in enumerate(points):
+            torch.testing.assert_close(
+                found[row, column], read_plainly(model, sample, point), atol=1e-4, rtol=1e-4
             )
 
 
