@@ -16,6 +16,7 @@ from .injection import Steering as Steering
 from .model import SteeredModel as SteeredModel
 from .settings import SteeringSettings as SteeringSettings
 from .store import SteeringStore as SteeringStore
+from .store import UnknownUser as UnknownUser
 from .vectors import SITES as SITES
 from .vectors import Point as Point
 from .vectors import Site as Site

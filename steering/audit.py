@@ -162,7 +162,17 @@ class _AuditFile:
 
     def flush(self) -> None:
         with self._lock:
-            self.append([(o, "read", a, b, count) for o, (a, b, count) in self._reads.items()])
+            if self._reads:
+                # Another process may have forgotten a user since: then nothing else is kept.
+                gone = self.rows(f"event = 'forgotten' AND {_among(self._reads)}").to_pylist()
+                forgotten = {row["owner"]: row["at"] for row in gone}
+                self.append(
+                    [
+                        (owner, "read", first, last, count)
+                        for owner, (first, last, count) in self._reads.items()
+                        if last > forgotten.get(owner, 0)
+                    ]
+                )
             self._reads.clear()
             self._written = time.monotonic()
 

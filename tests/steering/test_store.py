@@ -18,11 +18,11 @@ from filelock import FileLock
 
 from trimtab import TrimtabError
 from trimtab.steering.dictionary import Entry, SteeringDictionary
+from trimtab.steering.entry_table import EntryTable
 from trimtab.steering.hot import HotUser, HotUsers
 from trimtab.steering.layout import Layout, scales_of
 from trimtab.steering.population import Population
 from trimtab.steering.store import SteeringStore, UnknownUser
-from trimtab.steering.store_write import StoreWrite
 from trimtab.steering.vectors import points_of
 
 HIDDEN, KEY = 8, 4
@@ -387,13 +387,14 @@ class TestForgetting:
         store.put(dictionary("ann", 1))
         assert same(store["ann"], dictionary("ann", 1))
 
+    @pytest.mark.parametrize("killed_before", ["_delete", "erase", "_sweep", "_rewrite", "_index"])
     def test_is_finished_by_the_next_writer(
-        self, store: SteeringStore, monkeypatch: pytest.MonkeyPatch
+        self, store: SteeringStore, monkeypatch: pytest.MonkeyPatch, killed_before: str
     ) -> None:
         store.put(dictionary("ann"), dictionary("mallory-4711", 4))
         store["mallory-4711"]
         with monkeypatch.context() as patch:
-            patch.setattr(StoreWrite, "erase", lambda self: 1 / 0)
+            patch.setattr(EntryTable, killed_before, lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 store.forget("mallory-4711")
         assert store.users() == ["ann"]
@@ -403,6 +404,7 @@ class TestForgetting:
         assert not files_with(store, b"mallory")
         assert store.users() == ["ann", "bob"]
         assert [event.event for event in store.audit("mallory-4711")] == ["forgotten"]
+        assert store.population().kinds["response"].count == 6
 
     def test_expires_by_the_age_of_what_was_written(self, store: SteeringStore) -> None:
         store.put(dictionary("ann", 2))
@@ -579,6 +581,20 @@ class TestUpkeep:
         assert size_on_disk(store) < 1.5 * once
         assert same(store["ann"], dictionary("ann", 1000, seed=2))
 
+    def test_what_killed_writers_left_is_swept_up(
+        self, store: SteeringStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.put(dictionary("ann", 4), dictionary("bob", 2))
+        with monkeypatch.context() as patch:
+            patch.setattr(EntryTable, "_delete", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                store.drop("ann", ["s1", "s2"])
+        assert samples(store["ann"]) == ["s0", "s3"]
+        assert len(lance(store).to_arrow()) == 6 + 3 + 2  # ann's old head and the old state too
+        store.compact()
+        assert len(lance(store).to_arrow()) == 4 + 2 + 1
+        assert samples(store["ann"]) == ["s0", "s3"]
+
     def test_that_happens_by_itself(self, store: SteeringStore) -> None:
         store.put(dictionary("ann", 1000))
         once = size_on_disk(store)
@@ -696,6 +712,51 @@ def test_threads_read_while_one_writes(store: SteeringStore) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+def test_every_version_is_the_state_after_some_write(store: SteeringStore) -> None:
+    store.put(dictionary("bob", 2, fill=5))
+    states = [{"bob": ([5.0] * 2)}]
+
+    def wrote(**users: list[float] | None) -> None:
+        after = states[-1] | users
+        states.append({name: fills for name, fills in after.items() if fills is not None})
+
+    for fill in range(20):  # past where small files are joined
+        store.put(dictionary("ann", 4, fill=fill), dictionary("cid", 1, fill=fill))
+        wrote(ann=[fill] * 4, cid=[fill])
+    store.add(dictionary("ann", 1, fill=9, start=3), dictionary("bob", 1, fill=3, start=7))
+    wrote(ann=[19, 19, 19, 9], bob=[5, 5, 3])
+    store.drop("ann", ["s0", "s1"])
+    wrote(ann=[19, 9])
+
+    reader = EntryTable(store.uri, None, 0)
+    layout = reader.layout
+    assert layout is not None
+    seen = []
+    for version in sorted(v["version"] for v in lance(store).list_versions())[1:]:
+        reader._table.checkout(version)
+        users = reader.users(map(layout.owner, ("ann", "bob", "cid")))
+        fills = {
+            rows.user_id: layout.dictionary("", rows.entries).vectors[:, 0, 0].tolist()
+            for rows in users.values()
+        }
+        assert reader.user_ids() == sorted(fills)
+        total = reader.state().population.kinds["response"].total
+        assert total.unique().tolist() == [sum(sum(own) for own in fills.values())]
+        if fills not in seen:
+            seen.append(fills)
+    assert seen == states
+
+
+def test_a_reader_whose_version_is_erased_reads_the_newest(store: SteeringStore) -> None:
+    store.put(dictionary("ann"), dictionary("bob"))
+    late = SteeringStore(store.uri, refresh=3600, hot_bytes=0)
+    assert len(late["bob"]) == 3
+    store.put(dictionary("bob", 2))
+    store.forget("ann")
+    assert same(late["bob"], dictionary("bob", 2))
+    assert late.users() == ["bob"]
 
 
 class Process:
