@@ -15,14 +15,26 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..errors import TrimtabError
 from .attention import grouped
 from .constraints import Constraint, Constraints, masked
-from .prefixes import MIN_SHARED, Prefix, Prefixes, common, new_cache, run, window_passed
+from .prefixes import (
+    MIN_SHARED,
+    Prefix,
+    Prefixes,
+    common,
+    join_caches,
+    new_cache,
+    run,
+    window_passed,
+)
 from .prompts import CALL_MARKS, render, tokenize
 
 if TYPE_CHECKING:
+    from transformers import Cache
+
     from .generation import Options, Request
     from .model import SteeredModel
 
@@ -195,6 +207,8 @@ class Batch:
         self._options = options
         self._memory = _Memory.of(model)
         self._begun = False
+        self._cache: Cache
+        self._mask: Tensor  # which places of the cache hold a token of the row's own
         # Padding between tokens counts as distance inside a sliding window: there, rows are only
         # padded on the left, and go on by one token each.
         longest = max(len(row.prompt) for row in rows) + options.max_new_tokens
@@ -220,6 +234,18 @@ class Batch:
         ready = [n for n, row in enumerate(self.rows) if row.finish is None and not row.pending]
         self._choose([self.rows[n] for n in ready], logits[ready])
         return self._drop_finished()
+
+    @torch.inference_mode()
+    def join(self, other: Batch) -> None:
+        """Take in the rows of another batch that has begun as well.
+
+        Not where rows can outgrow a sliding window: the shorter ones are padded on their left.
+        """
+        join_caches(self._cache, other._cache)
+        length = self._cache.get_seq_length()
+        masks = [pad(m, (length - m.shape[1], 0)) for m in (self._mask, other._mask)]
+        self._mask = torch.cat(masks)
+        self.rows += other.rows
 
     def _start(self) -> None:
         """Fill the cache with what the rows share, unsteered as it is."""

@@ -2,18 +2,19 @@
 
 A batch decodes in little more than the time of one row, so requests are batched widely, by length,
 and few tokens are computed: what all prompts begin with runs once and is kept, tokens that a
-grammar forces cost no pass of their own, and rows that have finished are dropped.
+grammar forces cost no pass of their own, and rows that have finished make room for others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TrimtabError
 from .decoding import Batch, Row
-from .prefixes import MIN_SHARED
+from .prefixes import MIN_SHARED, window_passed
 
 if TYPE_CHECKING:
     from .injection import Steering
@@ -121,9 +122,9 @@ def generate(
         raise TrimtabError(f"expected batch_size of at least 1, got {batch_size}")
     wanted = Options(**options)
     rows = [Row(model, index, request, wanted) for index, request in enumerate(requests)]
-    waiting = [row for row in rows if row.finish is None]
-    for batch in _batches(waiting, batch_size, wanted):
-        _decode(Batch(model, batch, wanted))
+    waiting = deque(_in_order([row for row in rows if row.finish is None], wanted))
+    while waiting:
+        _decode(model, waiting, batch_size, wanted)
     return [_completion(row) for row in rows]
 
 
@@ -162,23 +163,41 @@ def stream(
     return completion
 
 
-def _batches(rows: Sequence[Row], size: int, options: Options) -> Iterator[list[Row]]:
-    """Rows of similar length together, apart from those that can share no prefix."""
-    able = [options.share_prefix and row.shareable >= MIN_SHARED for row in rows]
-    for sharing in (True, False):
-        group = [row for row, can in zip(rows, able, strict=True) if can == sharing]
-        group.sort(key=lambda row: (len(row.prompt), row.prompt))  # equal prompts are neighbours
-        count = -(-len(group) // size)
-        for number in range(count):  # of even sizes: a small rest would cost as much as a batch
-            yield group[len(group) * number // count : len(group) * (number + 1) // count]
+def _in_order(rows: Sequence[Row], options: Options) -> list[Row]:
+    """Rows by length, those that can share no prefix last; equal prompts are neighbours."""
+    return sorted(rows, key=lambda row: (not _shares(row, options), len(row.prompt), row.prompt))
 
 
-def _decode(batch: Batch) -> None:
+def _shares(row: Row, options: Options) -> bool:
+    return options.share_prefix and row.shareable >= MIN_SHARED
+
+
+def _decode(model: SteeredModel, waiting: deque[Row], size: int, options: Options) -> None:
+    """Answer rows that wait; as some finish, others take their places in the batch."""
+    longest = max(len(row.prompt) for row in waiting) + options.max_new_tokens
+    refill = not window_passed(model.hf.config, longest)
+    batch = Batch(model, _next_rows(waiting, size, options), options)
     while batch.rows:
+        free = size - len(batch.rows)
+        if refill and waiting and 4 * free >= size:
+            fresh = Batch(model, _next_rows(waiting, free, options), options)
+            with fresh.steered():
+                fresh.step()
+            if fresh.rows:
+                batch.join(fresh)
         with batch.steered():
             # The hooks stay on until rows are dropped and the rest needs hooks of its own.
             while not batch.step():
                 pass
+
+
+def _next_rows(waiting: deque[Row], count: int, options: Options) -> list[Row]:
+    """Take up to ``count`` rows that wait, all or none of which share prefixes."""
+    rows = [waiting.popleft()]
+    shares = _shares(rows[0], options)
+    while waiting and len(rows) < count and _shares(waiting[0], options) == shares:
+        rows.append(waiting.popleft())
+    return rows
 
 
 def _completion(row: Row) -> Completion:

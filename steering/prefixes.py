@@ -44,22 +44,44 @@ class GrowingLayer(DynamicLayer):
         assert self._buffers is not None
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, before:after] = states
-        self.keys, self.values = (buffer[:, :, :after] for buffer in self._buffers)
+        self._hold(self._buffers, after)
+        assert self.keys is not None and self.values is not None
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Only keep these rows."""
+        """Go on with these rows, of which one may come several times."""
         if self._buffers is not None:
-            length = self.get_seq_length()
-            keys, values = (buffer[indices] for buffer in self._buffers)
-            self._buffers = (keys, values)
-            self.keys, self.values = keys[:, :, :length], values[:, :, :length]
+            self._hold([buffer[indices] for buffer in self._buffers], self.get_seq_length())
+
+    def join(self, other: GrowingLayer) -> None:
+        """Put another layer's rows under these; all end at the same place.
+
+        The shorter rows get zeros in front, which a mask must hide.
+        """
+        length = max(self.get_seq_length(), other.get_seq_length())
+        room = max(self._room, length + self._MORE)
+        joined = []
+        for own, others in ((self.keys, other.keys), (self.values, other.values)):
+            assert own is not None and others is not None
+            rows = len(own) + len(others)
+            buffer = own.new_empty(rows, own.shape[1], room, own.shape[3])
+            for part, states in ((buffer[: len(own)], own), (buffer[len(own) :], others)):
+                start = length - states.shape[2]
+                part[:, :, :start] = 0  # whatever lay there might be NaN, which no mask hides
+                part[:, :, start:length] = states
+            joined.append(buffer)
+        self._hold(joined, length)
 
     def start_from(self, keys: Tensor, values: Tensor, rows: int) -> None:
         """Begin with ``rows`` copies of a single row's states, which stay as they are."""
         self.lazy_initialization(keys, values)
         shape = (rows, -1, -1, -1)
         self.update(keys.expand(shape), values.expand(shape))
+
+    def _hold(self, buffers: Sequence[Tensor], length: int) -> None:
+        keys, values = buffers
+        self._buffers = (keys, values)
+        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
 
     def _make_room(self, keys: Tensor, values: Tensor, before: int, after: int) -> None:
         if self._buffers is not None and after <= self._buffers[0].shape[-2]:
@@ -146,6 +168,13 @@ def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: 
         for layer, (keys, values) in zip(layers, prefix.states, strict=True):
             layer.start_from(keys, values, rows)
     return Cache(layers=list(layers))
+
+
+def join_caches(cache: Cache, other: Cache) -> None:
+    """Put the rows of ``other`` under those of ``cache``; all end at the same place."""
+    for own, others in zip(cache.layers, other.layers, strict=True):
+        assert isinstance(own, GrowingLayer) and isinstance(others, GrowingLayer)
+        own.join(others)
 
 
 def run(decoder: PreTrainedModel, tokens: Sequence[int], start: Prefix | None) -> Prefix:

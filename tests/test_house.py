@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "envs": ("tools",),
     "agent": ("steering", "tools", "envs"),
     "eval": ("steering", "tools", "envs", "agent"),
+    "commands": ("steering", "tools", "envs", "agent", "eval"),
 }
 
 
@@ -41,7 +42,7 @@ def module_of(path: Path) -> str:
 
 
 MODULES = {module_of(path): path for path in package_files() if path.suffix == ".py"}
-LAZY = [f"trimtab.{m}".rstrip(".") for m, path in MODULES.items() if path.stem == "__init__"]
+LAZY = [f"trimtab.{module_of(p)}".rstrip(".") for p in package_files() if p.name == "__init__.pyi"]
 
 
 @dataclass(frozen=True)

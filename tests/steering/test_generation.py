@@ -308,6 +308,42 @@ def test_rows_that_finish_early_change_nothing_for_the_rest(qwen: SteeredModel) 
         assert len(json.loads(completion.text)) == size
 
 
+def test_rows_that_wait_take_the_places_of_those_that_finish(qwen: SteeredModel) -> None:
+    sizes = [1, 60, 2, 3, 50, 1, 2, 1, 40, 2, 1, 3]
+    vectors = SteeringVectors({Point(1, "mlp"): torch.full((32,), 3.0)})
+    requests = [
+        Request(
+            talk(ASKS[n % len(ASKS)]),
+            grammar=grammar({"type": "string", "minLength": size, "maxLength": size}),
+            steering=[None, Steering(vectors), Steering(vectors, positions="all")][n % 3],
+        )
+        for n, size in enumerate(sizes)
+    ]
+    watched, shapes = counting(qwen)
+    with watched:
+        together = generate(qwen, requests, max_new_tokens=200, batch_size=4)
+    assert max(rows for rows, _ in shapes) == 4
+    # Were they answered four by four, each four would take as long as its longest.
+    assert len(shapes) < len(generate(qwen, requests[1:2], max_new_tokens=200)[0].tokens) * 2
+    for request, completion in zip(requests, together, strict=True):
+        assert completion == generate(qwen, [request], max_new_tokens=200, share_prefix=False)[0]
+
+
+@pytest.mark.parametrize("positions", ["answer", "all"])
+def test_steering_reaches_the_tokens_that_it_names(qwen: SteeredModel, positions: Any) -> None:
+    torch.manual_seed(3)
+    vectors = SteeringVectors({Point(1, "mlp"): torch.randn(32) * 3})
+    steering = Steering(vectors, positions=positions)
+    changed = 0
+    for ask in ASKS:
+        with qwen.steered([steering]):  # whose prompt is what the first pass holds
+            expected = alone(qwen, ask, 12)
+        [made] = generate(qwen, [Request(talk(ask), steering=steering)], max_new_tokens=12)
+        assert made.tokens == expected
+        changed += made.tokens != alone(qwen, ask, 12)
+    assert changed > 2
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_constrained_answers_always_fit_their_schema(
     qwen: SteeredModel, temperature: float
@@ -423,15 +459,22 @@ def drained(pieces: Any) -> tuple[list[str], Completion]:
             return texts, end.value
 
 
-@pytest.mark.parametrize("stop", [(), ("e",)])
-def test_a_stream_is_the_answer_in_pieces(qwen: SteeredModel, stop: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("length", [0, 3, 4])
+def test_a_stream_is_the_answer_in_pieces(qwen: SteeredModel, length: int) -> None:
     request = Request(talk("a desk for a small room, please"))
-    options: dict[str, Any] = {"max_new_tokens": 12, "stop": stop}
+    [whole] = generate(qwen, [request], max_new_tokens=12)
+    middle = len(whole.text) // 2
+    options: dict[str, Any] = {
+        "max_new_tokens": 12,
+        # Of a stop text that comes in several pieces, none may be shown.
+        "stop": (whole.text[middle : middle + length],) if length else (),
+    }
     [expected] = generate(qwen, [request], **options)
     pieces, completion = drained(stream(qwen, request, **options))
     assert completion == expected
     assert "".join(pieces) == expected.text
-    assert len(pieces) > 1 or stop
+    assert len(pieces) > 1
+    assert (expected == whole) == (length == 0)
 
 
 def test_a_stream_leaves_the_model_alone_between_pieces(qwen: SteeredModel) -> None:

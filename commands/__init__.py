@@ -1,0 +1,1 @@
+"""The commands of ``trimtab``, a module each; ``cli`` puts them together."""
