@@ -7,9 +7,11 @@ rest of the step. Here the query heads of a group are laid end to end instead.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -64,16 +66,30 @@ def grouped_attention(
     return attended.reshape(batch, heads, tokens, -1).transpose(1, 2).contiguous(), None
 
 
+AttentionInterface.register(_NAME, grouped_attention)
+AttentionMaskInterface.register(_NAME, sdpa_mask)
+
+_inside: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
+_changing = threading.Lock()
+
+
 @contextmanager
 def grouped(hf: PreTrainedModel) -> Iterator[None]:
-    """Let a model that uses ``sdpa`` attention use ``grouped_attention`` inside the context."""
-    if hf.config._attn_implementation != "sdpa":
-        yield
-        return
-    AttentionInterface.register(_NAME, grouped_attention)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
-    hf.config._attn_implementation = _NAME
+    """Let a model that uses ``sdpa`` attention use ``grouped_attention`` inside the context.
+
+    Several threads may be inside at once; the last one that leaves puts ``sdpa`` back.
+    """
+    with _changing:
+        others = _inside.get(hf, 0)
+        usable = others > 0 or hf.config._attn_implementation == "sdpa"
+        if usable:
+            _inside[hf] = others + 1
+            hf.config._attn_implementation = _NAME
     try:
         yield
     finally:
-        hf.config._attn_implementation = "sdpa"
+        with _changing:
+            if usable:
+                _inside[hf] -= 1
+                if not _inside[hf]:
+                    hf.config._attn_implementation = "sdpa"

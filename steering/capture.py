@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import TrimtabError
 from .families import Parts, first_tensor
 from .forcing import TOKEN_BUDGET, Forced, forced_batches
+from .hooks import of_this_thread
 from .vectors import Point
 
 
@@ -22,7 +23,7 @@ from .vectors import Point
 def reading(
     parts: Parts, points: Sequence[Point], keep: Callable[[int, Tensor], None]
 ) -> Iterator[None]:
-    """Call ``keep(i, activation)`` when a forward pass meets ``points[i]``.
+    """Call ``keep(i, activation)`` when a forward pass of this thread meets ``points[i]``.
 
     An activation has the shape ``(batch, tokens, hidden_size)``. The hooks are removed when the
     context ends.
@@ -55,11 +56,10 @@ def reading(
                 )
             layer = parts.layers[point.layer]
             if point.site == "mid":
-                handles.append(
-                    layer.block.register_forward_pre_hook(remember(point.layer), with_kwargs=True)
-                )
+                before = of_this_thread(remember(point.layer))
+                handles.append(layer.block.register_forward_pre_hook(before, with_kwargs=True))
             module = {"mlp": layer.mlp, "block": layer.block}.get(point.site, layer.attention)
-            handles.append(module.register_forward_hook(read(index, point)))
+            handles.append(module.register_forward_hook(of_this_thread(read(index, point))))
         yield
     finally:
         for handle in handles:

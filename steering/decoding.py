@@ -18,18 +18,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import TrimtabError
-from .attention import grouped
 from .constraints import Constraint, Constraints, masked
-from .prefixes import (
-    MIN_SHARED,
-    Prefix,
-    Prefixes,
-    common,
-    join_caches,
-    new_cache,
-    run,
-    window_passed,
-)
+from .forward import padded, run, window_passed
+from .kv_cache import join_caches
+from .prefixes import MIN_SHARED, Prefix, Prefixes, common, extended, new_cache
 from .prompts import CALL_MARKS, render, tokenize
 
 if TYPE_CHECKING:
@@ -279,7 +271,7 @@ class Batch:
         known = self._memory.prefixes.longest(first.prompt[:shared])
         if not others:
             return known  # the rest runs anyway, and is kept then
-        prefix = run(self._model.parts.decoder, first.prompt[:shared], known)
+        prefix = extended(known, first.prompt[:shared], self._model.parts.decoder)
         self._memory.prefixes.keep(prefix)
         return prefix
 
@@ -298,12 +290,8 @@ class Batch:
 
     def _feed(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Run tokens, some or none a row; logits after the last ones."""
-        width = max(map(len, rows))
-        tokens = torch.zeros(len(rows), width, dtype=torch.long)
-        real = torch.zeros_like(tokens)
-        for number, upcoming in enumerate(rows):
-            tokens[number, width - len(upcoming) :] = torch.tensor(upcoming)
-            real[number, width - len(upcoming) :] = 1
+        tokens, real = padded(rows, left=True)
+        width = tokens.shape[1]
         columns = max(_PASS_TOKENS // len(rows), 1)
         for start in range(0, width, columns):
             part = slice(start, start + columns)
@@ -312,16 +300,7 @@ class Batch:
         return logits
 
     def _run(self, tokens: Tensor) -> Tensor:
-        decoder, device = self._model.parts.decoder, self._model.device
-        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        with grouped(decoder):
-            hidden = decoder(
-                input_ids=tokens.to(device),
-                attention_mask=self._mask.to(device),
-                position_ids=positions.to(device),
-                past_key_values=self._cache,
-                use_cache=True,
-            ).last_hidden_state
+        hidden = run(self._model.parts.decoder, tokens, self._mask, self._cache)
         # Two dimensions: PyTorch multiplies a strided batch of three by a copy of the whole
         # vocabulary matrix for every row.
         return self._model.logits(hidden[:, -1])

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ..errors import TrimtabError
-from .attention import grouped
 from .families import Parts
+from .forward import padded, run, window_passed
+from .hooks import of_this_thread
 from .kv_cache import select_rows
-from .prefixes import window_passed
-
-MIN_SHARED = 16
-"""A common prefix shorter than this is not worth a pass of its own."""
+from .prefixes import MIN_SHARED, common
 
 TOKEN_BUDGET = 2048
 """Tokens in one batch, padding included.
@@ -120,14 +118,14 @@ def forced_batches(
     for batch in _by_length(prompts, answers, forced, shared, token_budget):
         cache = select_rows(prefix, [0] * len(batch))
         ready = [prompt[shared:-1] if prefill else () for prompt in batch]
-        tokens, real = _padded(ready, left=True)
+        tokens, real = padded(ready, left=True)
         before = torch.cat([real.new_ones(len(batch), shared), real], dim=1)
         if tokens.shape[1]:
             _run(parts, last_layer, tokens, before, cache)
         rows = [index for prompt in batch for index in answers[prompt]]
         of_prompt = [n for n, prompt in enumerate(batch) for _ in answers[prompt]]
         leading = [forced[row].prompt[-1:] if prefill else forced[row].prompt for row in rows]
-        tokens, real = _padded(
+        tokens, real = padded(
             [(*lead, *forced[row].answer) for lead, row in zip(leading, rows, strict=True)],
             left=False,
         )
@@ -154,11 +152,8 @@ def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """
     if len(prompts) < 2:
         return 0
-    low, high = min(prompts), max(prompts)
-    limit = min(len(prompt) for prompt in prompts) - 1
-    shared = 0
-    while shared < limit and low[shared] == high[shared]:
-        shared += 1
+    # What the first and the last in order share, all between them share.
+    shared = min(common(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
     return shared if shared >= MIN_SHARED else 0
 
 
@@ -194,7 +189,7 @@ def _stopping_after(parts: Parts, layer: int | None) -> Iterator[None]:
     if layer is None:
         yield
         return
-    handle = parts.layers[layer].block.register_forward_hook(stop)
+    handle = parts.layers[layer].block.register_forward_hook(of_this_thread(stop))
     try:
         yield
     except _Stop:
@@ -206,29 +201,8 @@ def _stopping_after(parts: Parts, layer: int | None) -> Iterator[None]:
 def _run(
     parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: DynamicCache
 ) -> Tensor | None:
-    """One forward pass over ``tokens`` that fills ``cache``; ``mask`` covers the cache as well."""
-    device = next(parts.decoder.parameters()).device
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    """One forward pass that fills ``cache``, up to the last wanted layer."""
     hidden: Tensor | None = None
-    with grouped(parts.decoder), _stopping_after(parts, last):
-        output = parts.decoder(
-            input_ids=tokens.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        hidden = output.last_hidden_state
+    with _stopping_after(parts, last):
+        hidden = run(parts.decoder, tokens, mask, cache)
     return hidden
-
-
-def _padded(sequences: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
-    """Token ids and mask of shape ``(rows, longest)``; padding is token 0 under mask 0."""
-    longest = max(len(sequence) for sequence in sequences)
-    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
-    real = torch.zeros_like(tokens)
-    for row, sequence in enumerate(sequences):
-        where = slice(longest - len(sequence), longest) if left else slice(0, len(sequence))
-        tokens[row, where] = torch.tensor(sequence, dtype=torch.long)
-        real[row, where] = 1
-    return tokens, real

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TrimtabError
 from .decoding import Batch, Row
-from .prefixes import MIN_SHARED, window_passed
+from .forward import window_passed
+from .prefixes import MIN_SHARED
 
 if TYPE_CHECKING:
     from .injection import Steering

@@ -7,7 +7,6 @@ context ends they are gone, whatever happened inside it.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import TrimtabError
 from .families import Parts, first_tensor
+from .hooks import of_this_thread
 from .vectors import Point, Site, SteeringVectors
 
 if TYPE_CHECKING:
@@ -165,9 +165,10 @@ def injected(
     handles = []
     try:
         if places:
-            handles.append(parts.decoder.register_forward_pre_hook(plan.locate, with_kwargs=True))
+            locate = of_this_thread(plan.locate)
+            handles.append(parts.decoder.register_forward_pre_hook(locate, with_kwargs=True))
         for module, pushes in places:
-            handles.append(module.register_forward_hook(plan.adding(pushes)))
+            handles.append(module.register_forward_hook(of_this_thread(plan.adding(pushes))))
         yield
     finally:
         for handle in handles:
@@ -221,7 +222,6 @@ class _Plan:
             )
         self._rows = rows
         self._prompt_lengths = list(prompt_lengths) if prompt_lengths is not None else None
-        self._thread = threading.get_ident()
         self._gain: Tensor | None = None  # (batch, tokens), 0 where nothing is added
         self._relative = torch.tensor([bool(row and row.relative) for row in rows])
         self._caps = torch.tensor(
@@ -231,8 +231,6 @@ class _Plan:
 
     def locate(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the decoder runs: find the position of each of its tokens."""
-        if threading.get_ident() != self._thread:
-            return
         positions, real = _token_positions(args, kwargs)
         if positions.shape[0] % len(self._rows):
             raise TrimtabError(
@@ -264,7 +262,7 @@ class _Plan:
         """A forward hook that adds ``push`` to the output of a sub-layer."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if threading.get_ident() != self._thread or self._gain is None:
+            if self._gain is None:
                 return None
             hidden = first_tensor(output)
             steered = hidden + self._added(push, hidden)

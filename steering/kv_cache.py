@@ -1,4 +1,4 @@
-"""Key-value caches that are read by many rows and never changed by them."""
+"""Key-value caches: that many rows read and none changes, and that grow without being copied."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from transformers import DynamicCache
+from torch import Tensor
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 
 def select_rows(cache: DynamicCache, rows: Sequence[int]) -> DynamicCache:
@@ -19,3 +21,86 @@ def select_rows(cache: DynamicCache, rows: Sequence[int]) -> DynamicCache:
     selected.layers = [copy.copy(layer) for layer in cache.layers]
     selected.batch_select_indices(torch.tensor(list(rows), dtype=torch.long))
     return selected
+
+
+class GrowingLayer(DynamicLayer):
+    """Keys and values in buffers with room to spare, so that a step need not copy what is there.
+
+    Args:
+        room: Tokens to make room for at first.
+    """
+
+    _MORE = 64
+
+    def __init__(self, room: int = 0) -> None:
+        super().__init__()
+        self._room = room
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Append the states of new tokens; returns those of all tokens."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        before = self.get_seq_length()
+        after = before + key_states.shape[-2]
+        self._make_room(key_states, value_states, before, after)
+        assert self._buffers is not None
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, before:after] = states
+        self._hold(self._buffers, after)
+        assert self.keys is not None and self.values is not None
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Go on with these rows, of which one may come several times."""
+        if self._buffers is not None:
+            self._hold([buffer[indices] for buffer in self._buffers], self.get_seq_length())
+
+    def join(self, other: GrowingLayer) -> None:
+        """Put another layer's rows under these; all end at the same place.
+
+        The shorter rows get zeros in front, which a mask must hide.
+        """
+        length = max(self.get_seq_length(), other.get_seq_length())
+        room = max(self._room, length + self._MORE)
+        joined = []
+        for own, others in ((self.keys, other.keys), (self.values, other.values)):
+            assert own is not None and others is not None
+            rows = len(own) + len(others)
+            buffer = own.new_empty(rows, own.shape[1], room, own.shape[3])
+            for part, states in ((buffer[: len(own)], own), (buffer[len(own) :], others)):
+                start = length - states.shape[2]
+                part[:, :, :start] = 0  # whatever lay there might be NaN, which no mask hides
+                part[:, :, start:length] = states
+            joined.append(buffer)
+        self._hold(joined, length)
+
+    def start_from(self, keys: Tensor, values: Tensor, rows: int) -> None:
+        """Begin with ``rows`` copies of a single row's states, which stay as they are."""
+        self.lazy_initialization(keys, values)
+        shape = (rows, -1, -1, -1)
+        self.update(keys.expand(shape), values.expand(shape))
+
+    def _hold(self, buffers: Sequence[Tensor], length: int) -> None:
+        keys, values = buffers
+        self._buffers = (keys, values)
+        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
+
+    def _make_room(self, keys: Tensor, values: Tensor, before: int, after: int) -> None:
+        if self._buffers is not None and after <= self._buffers[0].shape[-2]:
+            return
+        room = max(self._room, after + self._MORE)
+        grown = tuple(s.new_empty(*s.shape[:2], room, s.shape[3]) for s in (keys, values))
+        if self._buffers is not None:
+            for old, new in zip(self._buffers, grown, strict=True):
+                new[:, :, :before] = old[:, :, :before]
+        self._buffers = (grown[0], grown[1])
+
+
+def join_caches(cache: Cache, other: Cache) -> None:
+    """Put the rows of ``other`` under those of ``cache``; all end at the same place."""
+    for own, others in zip(cache.layers, other.layers, strict=True):
+        assert isinstance(own, GrowingLayer) and isinstance(others, GrowingLayer)
+        own.join(others)

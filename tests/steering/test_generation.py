@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -327,6 +328,20 @@ def test_rows_that_wait_take_the_places_of_those_that_finish(qwen: SteeredModel)
     assert len(shapes) < len(generate(qwen, requests[1:2], max_new_tokens=200)[0].tokens) * 2
     for request, completion in zip(requests, together, strict=True):
         assert completion == generate(qwen, [request], max_new_tokens=200, share_prefix=False)[0]
+
+
+def test_threads_that_share_a_model_get_their_own_answers(qwen: SteeredModel) -> None:
+    vectors = SteeringVectors({Point(1, "mlp"): torch.full((32,), 3.0)})
+    requests = [
+        Request(talk(ASKS[n % len(ASKS)]), grammar=grammar(SCHEMAS[n % 3]), steering=steering)
+        for n, steering in enumerate([None, Steering(vectors)] * 4)
+    ]
+    expected = [generate(qwen, [request], max_new_tokens=24) for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        for _ in range(3):
+            found = list(pool.map(lambda r: generate(qwen, [r], max_new_tokens=24), requests))
+            assert found == expected
+    assert qwen.hf.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("positions", ["answer", "all"])

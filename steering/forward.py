@@ -1,0 +1,64 @@
+"""One forward pass of a decoder over rows of unequal length, after what their cache holds.
+
+Rows lie side by side, padded under a mask of 0. A token's position is the number of real ones
+before it in its row, wherever the padding is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
+
+from .attention import grouped
+
+
+def padded(sequences: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
+    """Token ids and mask of shape ``(rows, longest)``; padding is token 0 under mask 0."""
+    longest = max(len(sequence) for sequence in sequences)
+    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
+    real = torch.zeros_like(tokens)
+    for row, sequence in enumerate(sequences):
+        where = slice(longest - len(sequence), longest) if left else slice(0, len(sequence))
+        tokens[row, where] = torch.tensor(sequence, dtype=torch.long)
+        real[row, where] = 1
+    return tokens, real
+
+
+def run(decoder: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Cache) -> Tensor:
+    """Run tokens and append them to the cache.
+
+    Args:
+        decoder: The module that runs the layers and stops short of the vocabulary.
+        tokens: Token ids, shape ``(rows, tokens)``.
+        mask: 1 for real tokens, shape ``(rows, cached + tokens)``.
+        cache: What the tokens before left there.
+
+    Returns:
+        The last hidden states, shape ``(rows, tokens, hidden_size)``.
+    """
+    device = next(decoder.parameters()).device
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    with grouped(decoder):
+        hidden: Tensor = decoder(
+            input_ids=tokens.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+    return hidden
+
+
+def window_passed(config: PreTrainedConfig, longest: int) -> bool:
+    """Whether a row of ``longest`` tokens outgrows a layer that looks back only so far.
+
+    Such a layer counts padding between a row's tokens as distance, so that none may be there.
+    """
+    config = config.get_text_config()
+    if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:
+        return False
+    windows = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
+    return any(window is not None and longest > window for window in windows)
