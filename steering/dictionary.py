@@ -19,13 +19,14 @@ from .contrast import Contrast, ContrastPair, Keys
 from .encoder import load_encoder
 from .injection import Steering
 from .outliers import Limits, Outlier, find_outliers
+from .selection import Aggregation, check_selection, visible_rows, weighted
 from .vectors import Point, Site, SteeringVectors, points_of
 
 if TYPE_CHECKING:
     from .model import SteeredModel
     from .population import Population
+    from .two_parts import TwoParts
 
-Aggregation = Literal["naive", "mean", "attentive"]
 Guard = Literal["keep", "drop", "cap"]
 """What becomes of outliers: nothing, left out, or scaled down to the largest expected norm."""
 
@@ -259,6 +260,7 @@ class SteeringDictionary:
         contrast: Contrast | None = None,
         outliers: Guard = "keep",
         population: Population | None = None,
+        two_parts: TwoParts | None = None,
         **how: Any,
     ) -> Steering | None:
         """Pick the entries that resemble a request and make one steering of them.
@@ -278,73 +280,69 @@ class SteeringDictionary:
             outliers: What becomes of outliers among the entries that may be picked; see
                 ``guarded``.
             population: What outliers are compared with besides these entries.
+            two_parts: Add the others' mean, and of the picked entries what sets them apart from
+                it. Only entries of its ``personal_from`` are picked, unless ``contrast`` says
+                otherwise; where there are none, the others' mean is left.
             **how: Passed to ``Steering``: strength, positions, relative, cap, decay, max_norm.
 
         Returns:
-            None where there is no entry to pick.
+            None where there is no entry to pick, and no other part.
 
         Raises:
-            TrimtabError: An unknown aggregation, or ``k`` or temperature not positive.
+            TrimtabError: An unknown aggregation, ``k`` or temperature not positive, or a population
+                without entries of a kind that ``two_parts`` names.
         """
-        if aggregate not in get_args(Aggregation):
-            raise TrimtabError(
-                f"expected aggregation {', '.join(get_args(Aggregation))}, got {aggregate!r}"
-            )
-        if k < 1 or temperature <= 0:
-            raise TrimtabError(
-                f"expected k of at least 1 and a temperature above 0, got {k} and {temperature}"
-            )
-        visible = len(self.entries)
-        if before is not None or without or contrast is not None:
-            hidden = torch.tensor(
-                [
-                    (before is not None and entry.timestamp >= before)
-                    or entry.sample_id in without
-                    or (contrast is not None and entry.contrast != contrast)
-                    for entry in self.entries
-                ],
-                dtype=torch.bool,
-            )
-            visible -= int(hidden.sum())
-        if not visible:
-            return None
+        check_selection(k, aggregate, temperature)
+        if two_parts is not None:
+            contrast = contrast or two_parts.personal_from
+        entries = self
+        rows = visible_rows(self.entries, before=before, without=without, contrast=contrast)
         if outliers != "keep":
             # Of the visible ones alone: what is unusual must not be learned from later entries.
-            others = self.restricted(self.points)
-            if visible < len(self.entries):
-                others._keep((~hidden).nonzero().flatten().tolist())
-            return others.guarded(outliers, population).select(
-                query, k=k, aggregate=aggregate, temperature=temperature, **how
-            )
+            entries, rows = self._with_rows(rows).guarded(outliers, population), None
+        own: SteeringVectors | None = None
+        picked: tuple[Picked, ...] = ()
+        if len(entries) if rows is None else rows:
+            own, picked = entries._picked(query, rows, k, aggregate, temperature)
+        elif two_parts is None:
+            return None
+        if two_parts is not None:
+            own = two_parts.vectors(self.points, own)
+        assert own is not None
+        return Steering(own, picked=picked, fingerprint=self.fingerprint, **how)
+
+    def _with_rows(self, rows: Sequence[int] | None) -> SteeringDictionary:
+        """A dictionary of some of the entries; None is all."""
+        chosen = self.restricted(self.points)
+        if rows is not None:
+            chosen._keep(rows)
+        return chosen
+
+    def _picked(
+        self,
+        query: str | Tensor,
+        rows: Sequence[int] | None,
+        k: int,
+        aggregate: Aggregation,
+        temperature: float,
+    ) -> tuple[SteeringVectors, tuple[Picked, ...]]:
+        """The nearest entries, and the vectors that they make together."""
         if isinstance(query, str):
             query = load_encoder(self.encoder_name).encode([query])[0]
-        similarity = self.keys @ query
-        if visible < len(self.entries):
-            similarity = similarity.masked_fill(hidden, -torch.inf)
-        top = similarity.topk(visible if aggregate == "naive" else min(k, visible))
-        if aggregate == "attentive":
-            weights = torch.softmax(top.values / temperature, dim=0)
-        else:
-            weights = torch.full_like(top.values, 1 / len(top.values))
-        rows = top.indices.tolist()
-        chosen = self.vectors[rows]
-        combined = torch.einsum("n,nph->ph", weights, chosen)
+        found = weighted(self.keys, query, rows, k=k, aggregate=aggregate, temperature=temperature)
+        chosen = self.vectors[found.rows]
+        combined = torch.einsum("n,nph->ph", found.weights, chosen)
         picked = tuple(
             Picked(self.entries[row], cosine, weight, tuple(norms))
             for row, cosine, weight, norms in zip(
-                rows,
-                top.values.tolist(),
-                weights.tolist(),
+                found.rows.tolist(),
+                found.similarities.tolist(),
+                found.weights.tolist(),
                 chosen.norm(dim=-1).tolist(),
                 strict=True,
             )
         )
-        return Steering(
-            SteeringVectors(dict(zip(self.points, combined, strict=True))),
-            picked=picked,
-            fingerprint=self.fingerprint,
-            **how,
-        )
+        return SteeringVectors(dict(zip(self.points, combined, strict=True))), picked
 
     def save(self, path: Path | str) -> None:
         """Write the dictionary as one safetensors file, whole or not at all."""

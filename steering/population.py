@@ -82,7 +82,7 @@ class Population:
     A value: users come and go by ``plus`` and ``minus``.
 
     Example:
-        >>> everyone = Population.of(one).plus(Population.of(other))  # doctest: +SKIP
+        >>> everyone = Population.of(one, other, third)  # doctest: +SKIP
         >>> others = everyone.minus(Population.of(one))  # doctest: +SKIP
         >>> residual = Population.of(one).mean("context") - others.mean("context")  # doctest: +SKIP
     """
@@ -91,15 +91,16 @@ class Population:
     kinds: Mapping[Contrast, Moments]
 
     @classmethod
-    def of(cls, dictionary: SteeringDictionary) -> Population:
-        """One user's entries."""
+    def of(cls, first: SteeringDictionary, *more: SteeringDictionary) -> Population:
+        """The entries of one user, or of several users with the same points."""
         rows: dict[Contrast, list[int]] = {}
-        for row, entry in enumerate(dictionary.entries):
+        for row, entry in enumerate(first.entries):
             rows.setdefault(entry.contrast, []).append(row)
-        return cls(
-            dictionary.points,
-            {kind: Moments.of(dictionary.vectors[chosen]) for kind, chosen in rows.items()},
-        )
+        kinds = {kind: Moments.of(first.vectors[chosen]) for kind, chosen in rows.items()}
+        population = cls(first.points, kinds)
+        for other in more:
+            population = population.plus(cls.of(other))
+        return population
 
     def plus(self, other: Population) -> Population:
         """Both together."""
@@ -110,6 +111,11 @@ class Population:
         return self._joined(other, -1)
 
     def _joined(self, other: Population, sign: int) -> Population:
+        if self.points != other.points:
+            raise TrimtabError(
+                "expected populations with vectors at the same points, got "
+                f"{[tuple(p) for p in self.points]} and {[tuple(p) for p in other.points]}"
+            )
         kinds = dict(self.kinds)
         for kind, moments in other.kinds.items():
             if kind in kinds:

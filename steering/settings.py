@@ -9,15 +9,18 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 from ..errors import TrimtabError
 from ..files import replacing
-from .contrast import Keys
-from .dictionary import Aggregation, Guard, SteeringDictionary
+from .contrast import Contrast, Keys
+from .dictionary import Guard, SteeringDictionary
 from .injection import Positions, Steering
+from .population import Population
+from .selection import Aggregation
+from .two_parts import TwoParts
 from .vectors import Site
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ class SteeringSettings:
         cap: Bound on what is added, as a share of the activation's norm; 0 for none.
         max_norm: Bound on the norm of what is added at all places together; 0 for none.
         outliers: What becomes of entries with unusual vectors: ``keep``, ``drop`` or ``cap``.
+        contrast: Only entries of this kind are picked; ``any`` takes all.
+        collective: Weight of the other users' mean ``response`` vector. With this or ``personal``
+            above 0, steering is in two parts; see ``TwoParts``.
+        personal: Weight of the user's picked ``context`` entries minus the others' mean.
     """
 
     sites: tuple[Site, ...] = ("mid", "mlp")
@@ -55,6 +62,9 @@ class SteeringSettings:
     cap: float = 0.0
     max_norm: float = 0.0
     outliers: Guard = "keep"
+    contrast: Contrast | Literal["any"] = "any"
+    collective: float = 0.0
+    personal: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot steer.
@@ -67,7 +77,9 @@ class SteeringSettings:
             "depths from 0 to 1": all(0 <= depth <= 1 for depth in self.depths),
             "k of at least 1": self.k >= 1,
             "a temperature above 0": self.temperature > 0,
-            "a finite strength": math.isfinite(self.strength),
+            "finite strength, collective and personal": all(
+                map(math.isfinite, (self.strength, self.collective, self.personal))
+            ),
             "cap and max_norm of at least 0": self.cap >= 0 and self.max_norm >= 0,
             "relative or max_norm, not both": not (self.relative and self.max_norm),
         }
@@ -86,8 +98,29 @@ class SteeringSettings:
         *,
         before: int | None = None,
         without: Collection[str] = (),
+        others: Population | None = None,
     ) -> Steering | None:
-        """Pick from a dictionary and set strength and positions; see its ``select``."""
+        """Pick from a dictionary and set strength and positions; see its ``select``.
+
+        Args:
+            dictionary: The user's.
+            query: The request, or its embedding.
+            before: Only entries of samples strictly earlier than this.
+            without: Samples whose entries are left out.
+            others: Everybody else's entries, which steering in two parts needs, and which
+                outliers are compared with.
+
+        Raises:
+            TrimtabError: Two parts are wanted without ``others``, or as for ``select``.
+        """
+        two_parts = None
+        if self.collective or self.personal:
+            if others is None:
+                raise TrimtabError(
+                    "steering in two parts (collective, personal) needs the other users' entries; "
+                    "pass others=store.population(without=user_id)"
+                )
+            two_parts = TwoParts(others, self.collective, self.personal)
         return dictionary.select(
             query,
             k=self.k,
@@ -95,7 +128,10 @@ class SteeringSettings:
             temperature=self.temperature,
             before=before,
             without=without,
+            contrast=None if self.contrast == "any" else self.contrast,
             outliers=self.outliers,
+            population=others,
+            two_parts=two_parts,
             strength=self.strength,
             positions=self.positions,
             relative=self.relative,

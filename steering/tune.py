@@ -8,23 +8,22 @@ setting.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import TrimtabError
 from .contrast import ContrastPair, Keys
-from .dictionary import Aggregation, SteeringDictionary, build_dictionaries
+from .dictionary import SteeringDictionary, build_dictionaries
 from .forcing import Forced, ForcedBatch, forced_batches
 from .injection import Positions, Steering
 from .likelihood import answer_log_likelihoods, batch_log_likelihoods
 from .model import SteeredModel
+from .selection import Aggregation
 from .settings import SteeringSettings
 from .vectors import Site, points_of
 
@@ -60,6 +59,23 @@ class Trial:
     score: float
     accuracy: float
     seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Trial:
+        """What ``to_json`` made.
+
+        Raises:
+            TrimtabError: It is not the record of a trial.
+        """
+        try:
+            settings = plain["settings"] and SteeringSettings.of(plain["settings"])
+            return cls(settings, plain["score"], plain["accuracy"], plain["seconds"])
+        except (KeyError, TypeError) as error:
+            raise TrimtabError(f"not the record of a trial: {error!r}") from error
 
 
 class Tuner:
@@ -140,7 +156,8 @@ class Tuner:
         started = time.monotonic()
         steerings = self.steerings(settings) if settings else [None] * len(self._pairs)
         both = [steering for steering in steerings for _ in range(2)]
-        if settings is None or settings.positions == "answer":
+        # Both start at the last prompt token, and leave the prompts' caches as they are.
+        if settings is None or settings.positions == "answer" or type(settings.positions) is int:
             found = torch.zeros(len(self._forced))
             with torch.inference_mode():
                 for batch in self._batches:
@@ -187,34 +204,32 @@ def search(
     *,
     start: SteeringSettings | None = None,
     budget_seconds: float = float("inf"),
-    log: Path | None = None,
+    done: Iterable[Trial] = (),
 ) -> Iterator[Trial]:
     """Try settings coarse to fine and yield each trial as it is done.
 
     Unsteered first; then all sites, depths and strengths; then, from the best of these, what is
-    picked and how it is combined; last the positions. A trial that ``log`` already holds is
-    yielded from there, so an interrupted search goes on where it stopped.
+    picked and how it is combined; last the positions.
 
     Args:
         tuner: The held-back samples.
         grid: What is tried.
         start: What the first round takes for everything else.
         budget_seconds: No new trial is begun after this.
-        log: A file of JSON lines that every trial is appended to.
+        done: Trials of an earlier search of the same samples: not tried again, but yielded in
+            their place, so that an interrupted search goes on where it stopped.
     """
     started = time.monotonic()
-    done = _read_log(log)
+    known = {trial.settings: trial for trial in done}
     best: Trial | None = None
 
     def tried(settings: SteeringSettings | None) -> Trial | None:
         nonlocal best
-        trial = done.get(settings)
+        trial = known.get(settings)
         if trial is None:
             if time.monotonic() - started > budget_seconds:
                 return None
-            trial = done[settings] = tuner.try_settings(settings)
-            if log:
-                _append(log, trial)
+            trial = known[settings] = tuner.try_settings(settings)
         if settings and (best is None or trial.score > best.score):
             best = trial
         return trial
@@ -244,7 +259,7 @@ def search(
     base = start
     for candidates in rounds:
         for settings in candidates(base):
-            if settings in done and best is not None and settings == best.settings:
+            if settings in known and best is not None and settings == best.settings:
                 continue
             trial = tried(settings)
             if trial is None:
@@ -252,28 +267,3 @@ def search(
             yield trial
         if best is not None and best.settings is not None:
             base = best.settings
-
-
-def _append(log: Path, trial: Trial) -> None:
-    with log.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.write(b"\n")  # after the line that a killed process left half-written
-        file.write(json.dumps(asdict(trial)).encode() + b"\n")
-
-
-def _read_log(log: Path | None) -> dict[SteeringSettings | None, Trial]:
-    if log is None or not log.exists():
-        return {}
-    trials = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that a killed process left half-written
-        settings = record["settings"]
-        if settings is not None:
-            settings = SteeringSettings.of(settings)
-        trials[settings] = Trial(settings, record["score"], record["accuracy"], record["seconds"])
-    return trials

@@ -22,6 +22,9 @@ ODD = SteeringSettings(
     relative=True,
     cap=0.25,
     outliers="drop",
+    contrast="context",
+    collective=1.5,
+    personal=0.5,
 )
 
 
@@ -62,7 +65,7 @@ def test_what_is_not_named_keeps_its_default(tmp_path: Path) -> None:
         ("[steering]\nk = true", "setting 'k': Input should be a valid integer; got True"),
         ("[steering]\nk = 0", "expected k of at least 1"),
         ('[steering]\nstrength = "high"', "setting 'strength': Input should be a valid number"),
-        ("[steering]\nstrength = inf", "expected a finite strength"),
+        ("[steering]\nstrength = inf", "expected finite strength"),
         ("[steering]\nrelative = 1", "setting 'relative': Input should be a valid boolean"),
         ('[steering]\nsites = "mlp"', "setting 'sites': Input should be a valid array; got 'mlp'"),
         ('[steering]\nsites = ["head"]', "setting 'sites': Input should be 'attn', 'mid', 'mlp'"),
@@ -103,12 +106,13 @@ def test_every_setting_reaches_the_steering() -> None:
         fingerprint="f",
         points=[Point(1, "mlp")],
         encoder_name="all-MiniLM-L6-v2",
-        entries=[Entry(f"s{n}", "", "", "response", n) for n in range(7)],
+        entries=[Entry(f"s{n}", "", "", "context", n) for n in range(7)],
         keys=torch.eye(7),
         vectors=vectors,
     )
     query = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
-    steering = ODD.select(dictionary, query, before=99, without={"s5"})
+    odd = dataclasses.replace(ODD, collective=0.0, personal=0.0)
+    steering = odd.select(dictionary, query, before=99, without={"s5"})
     assert steering is not None
     assert [p.entry.sample_id for p in steering.picked] == ["s4", "s3", "s2"]  # s6 is an outlier
     assert [p.weight for p in steering.picked] == [pytest.approx(1 / 3)] * 3
@@ -119,3 +123,4 @@ def test_every_setting_reaches_the_steering() -> None:
     weights = torch.tensor([0.7, 0.6]).div(0.5).softmax(0)
     torch.testing.assert_close(torch.tensor([p.weight for p in bounded.picked]), weights)
     assert SteeringSettings().select(dictionary, query, before=0) is None
+    assert SteeringSettings(contrast="response").select(dictionary, query) is None

@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +80,7 @@ def by_hand(model: SteeredModel, settings: SteeringSettings | None) -> tuple[flo
         SteeringSettings(depths=(0.3,), strength=3.0),
         SteeringSettings(sites=("attn",), depths=(0.3, 0.6), strength=8.0, k=2, aggregate="mean"),
         SteeringSettings(depths=(0.6,), keys="input+answer", strength=9.0, k=1, cap=2.0),
+        SteeringSettings(depths=(0.6,), strength=9.0, positions=1),
         SteeringSettings(depths=(0.6,), strength=3.0, aggregate="naive", positions="all"),
     ],
 )
@@ -190,33 +189,22 @@ def test_goes_from_coarse_to_fine_and_finds_the_best() -> None:
     assert len(set(tuner.asked)) == len(tuner.asked)  # nothing twice
 
 
-@pytest.mark.parametrize("broken", [b"", b'{"settings": {"sites": ["ml', b"{}[\x00"])
-def test_an_interrupted_search_goes_on_where_it_stopped(broken: bytes, tmp_path: Path) -> None:
-    log = tmp_path / "trials.jsonl"
-    whole = run(Scored(), log=log)
-    lines = log.read_bytes().splitlines(keepends=True)
-    assert len(lines) == len(whole)
-
-    for done in (0, 1, 5, len(lines) - 1):
-        log.write_bytes(b"".join(lines[:done]) + broken)
+def test_an_interrupted_search_goes_on_where_it_stopped() -> None:
+    whole = run(Scored())
+    for done in (0, 1, 5, len(whole) - 1, len(whole)):
         again = Scored()
-        assert run(again, log=log) == whole
+        kept = [Trial.from_json(json.loads(json.dumps(t.to_json()))) for t in whole[:done]]
+        assert run(again, done=kept) == whole
         assert again.asked == [trial.settings for trial in whole[done:]]
-        last = Scored()
-        assert run(last, log=log) == whole and last.asked == []
 
 
-def test_a_log_holds_every_trial_as_soon_as_it_is_done(tmp_path: Path) -> None:
-    log = tmp_path / "trials.jsonl"
-    trials: Iterator[Trial] = search(Scored(), GRID, log=log)  # type: ignore[arg-type]
-    for count, trial in zip(range(1, 4), trials, strict=False):
-        records = [json.loads(line) for line in log.read_text().splitlines()]
-        assert len(records) == count and records[-1]["score"] == trial.score
+@pytest.mark.parametrize("plain", [{}, {"settings": {"k": 3}}, {"settings": 3}, [1]])
+def test_what_is_no_record_is_refused(plain) -> None:
+    with pytest.raises(TrimtabError, match="not the record of a trial"):
+        Trial.from_json(plain)
 
 
-def test_begins_no_trial_when_the_budget_is_spent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_begins_no_trial_when_the_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
@@ -225,8 +213,8 @@ def test_begins_no_trial_when_the_budget_is_spent(
             now[0] += 10
             return super().try_settings(settings)
 
-    log = tmp_path / "trials.jsonl"
     tuner = Slow()
-    assert len(run(tuner, budget_seconds=25, log=log)) == len(tuner.asked) == 3
-    assert len(run(tuner, budget_seconds=-1, log=log)) == 3  # those that are done cost nothing
+    found = run(tuner, budget_seconds=25)
+    assert len(found) == len(tuner.asked) == 3
+    assert run(tuner, budget_seconds=-1, done=found) == found  # those that are done cost nothing
     assert len(run(Scored(), budget_seconds=-1)) == 0
