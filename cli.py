@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from .commands import models, run
+from .commands import (
+    compare,
+    data,
+    evaluate,
+    export,
+    models,
+    play,
+    report,
+    run,
+    store,
+    study,
+    tools,
+    tune,
+)
 from .errors import TrimtabError
 
 INTERRUPTED = 130
@@ -23,7 +36,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.run)
+app.command()(play.play)
+app.command("eval")(evaluate.evaluate)
+app.command()(report.report)
+app.command()(compare.compare)
+app.command()(export.export)
+app.command()(tune.tune)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(store.app, name="store")
+app.add_typer(study.app, name="study")
+app.add_typer(tools.app, name="tools")
 
 
 def main() -> None:

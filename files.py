@@ -36,3 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def encodable(text: str) -> str:
+    """The text as any encoding of Unicode holds it: half a surrogate pair becomes U+FFFD.
+
+    A model can write one, JSON keeps it as an escape, and no UTF-8 file, Parquet column or strict
+    JSON reader takes it.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -13,8 +13,6 @@ from .episode import Play as Play
 from .episode import Step as Step
 from .episode import play as play
 from .episode import play_episodes as play_episodes
-from .graph import AgentInput as AgentInput
-from .graph import AgentState as AgentState
 from .graph import build_agent as build_agent
 from .memory import MODES as MODES
 from .memory import Memory as Memory
@@ -22,6 +20,12 @@ from .memory import PastRequest as PastRequest
 from .pairs import response_pairs as response_pairs
 from .pairs import tool_choice_pairs as tool_choice_pairs
 from .prompt import SYSTEM_PROMPT as SYSTEM_PROMPT
+from .prompt import conversation_prompt as conversation_prompt
 from .prompt import opening as opening
 from .prompt import user_message as user_message
+from .prompting import PROMPTINGS as PROMPTINGS
 from .settings import TOOL_CHOICE as TOOL_CHOICE
+from .state import AgentInput as AgentInput
+from .state import AgentState as AgentState
+from .tool_check import check_examples as check_examples
+from .tool_check import check_tool as check_tool

@@ -44,6 +44,7 @@ class _Ticket:
     """One blocked call: what is asked, and in the end its answers or its error."""
 
     number: int  # of the job
+    model: BatchedModel
     kind: Literal["encode", "generate"]
     items: Sequence[Any]
     options: dict[str, Any]
@@ -55,9 +56,9 @@ class _Ticket:
         return self.answers is not None or self.error is not None
 
     @property
-    def batch(self) -> str:
-        """Tickets of one kind with the same options can be run together."""
-        return repr(sorted(self.options.items()))
+    def batch(self) -> tuple[int, str]:
+        """Tickets of one kind for one model with the same options can be run together."""
+        return self.model.place, repr(sorted(self.options.items()))
 
 
 @dataclass
@@ -85,10 +86,19 @@ class BatchedModel:
     Inside a job of ``run_together``, ``generate`` and ``encoder.encode`` block until they are run
     as part of a batch; anywhere else they go straight to the model, one thread at a time. All
     else (``name``, ``tokenizer``, ...) is the wrapped model's own.
+
+    Args:
+        model: The model.
+        beside: Another one that the same jobs call, and that ``run_together`` is given: the calls
+            of both are waited for together, and each is run in batches of its own.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, beside: BatchedModel | None = None) -> None:
         self.model = model
+        self._first: BatchedModel = self if beside is None else beside._first
+        self._members: list[BatchedModel] = []
+        self._first._members.append(self)
+        self.place = len(self._first._members)
         self._alone = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -117,11 +127,11 @@ class BatchedModel:
         self, kind: Literal["encode", "generate"], items: Sequence[Any], options: dict[str, Any]
     ) -> list[Any]:
         job = _job.get()
-        if job is None or job[0] is not self:
+        if job is None or job[0] is not self._first:
             with self._alone:
                 return self._run(kind, items, options)
         _, shared, number = job
-        ticket = _Ticket(number, kind, items, options)
+        ticket = _Ticket(number, self, kind, items, options)
         with shared.changed:
             shared.waiting.append(ticket)
             shared.changed.notify_all()
@@ -210,7 +220,7 @@ def run_together(
                 shared.live.add(number)
             threads[number] = threading.Thread(
                 target=contextvars.copy_context().run,
-                args=(_run_job, model, shared, number, job),
+                args=(_run_job, model._first, shared, number, job),
                 name=f"trimtab-job-{number}",
                 daemon=True,
             )
@@ -228,7 +238,7 @@ def run_together(
             if ended:
                 start_more()
             elif shared.live:
-                _run_waiting(model, shared)
+                _run_waiting(shared)
             else:
                 return
     finally:
@@ -252,7 +262,7 @@ def _run_job(model: BatchedModel, shared: _Round, number: int, job: Callable[[],
         shared.changed.notify_all()
 
 
-def _run_waiting(model: BatchedModel, shared: _Round) -> None:
+def _run_waiting(shared: _Round) -> None:
     """Run what waits: embeddings first, since who waits for one will then ask the model."""
     with shared.changed:
         kind = min(ticket.kind for ticket in shared.waiting)  # encode is before generate
@@ -260,6 +270,7 @@ def _run_waiting(model: BatchedModel, shared: _Round) -> None:
         shared.waiting = [ticket for ticket in shared.waiting if ticket.kind != kind]
     now.sort(key=lambda ticket: (ticket.batch, ticket.number))
     for _, batch in groupby(now, key=lambda ticket: ticket.batch):
-        model._answer(list(batch))
+        together = list(batch)
+        together[0].model._answer(together)
     with shared.changed:
         shared.changed.notify_all()

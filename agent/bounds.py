@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .unfolding import MAX_DEPTH, plain
+
 MAX_STRING = 512
 """Characters in a string whose schema sets no bound."""
 
@@ -52,18 +54,21 @@ class Bounds:
     Attributes:
         max_string: Characters in a string.
         max_items: Items in an array, members of a free-form object.
+        max_depth: How many references deep into recursive definitions a value may go.
     """
 
     max_string: int = MAX_STRING
     max_items: int = MAX_ITEMS
+    max_depth: int = MAX_DEPTH
 
     def narrowed(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The schema of an object of arguments, narrowed; notes for the reader are left out.
 
-        Strings, arrays and numbers are bounded, objects hold nothing but their named properties,
-        and what may be anything is a scalar, or a list or object of scalars.
+        Strings, arrays, numbers and recursion are bounded, objects hold nothing but their named
+        properties, and what may be anything is a scalar, or a list or object of scalars and of
+        lists of scalars.
         """
-        schema = dict(parameters)
+        schema = plain(parameters, self.max_depth)
         if not any(key in schema for key in _DECIDING) or schema.get("type") == "object":
             schema = {"type": "object", "properties": {}, **schema}
         # Closing an object takes away what a schema that is merged with it adds: where schemas
@@ -90,7 +95,7 @@ class Bounds:
             if "maxItems" not in schema:
                 schema["maxItems"] = max(self.max_items, _number(schema, "minItems"))
             if close:
-                schema.setdefault("items", self.scalar())
+                schema.setdefault("items", self.member())
         if "object" in types and close:
             self._close(schema)
 
@@ -100,12 +105,19 @@ class Bounds:
         self.bound(scalar, close=True)
         return scalar
 
+    def member(self) -> dict[str, Any]:
+        """A schema of any scalar, or a list of scalars."""
+        listed = {"type": "array", "items": self.scalar(), "maxItems": self.max_items}
+        return {"anyOf": [self.scalar(), listed]}
+
     def _close(self, schema: dict[str, Any]) -> None:
         named = "properties" in schema or "patternProperties" in schema
         if named or "additionalProperties" in schema:
-            schema.setdefault("additionalProperties", False)
+            if schema.setdefault("additionalProperties", False) is False and named:
+                for name in schema.get("required", ()):
+                    schema.setdefault("properties", {}).setdefault(name, self.member())
             return
-        schema["additionalProperties"] = self.scalar()
+        schema["additionalProperties"] = self.member()
         if "maxProperties" not in schema:
             schema["maxProperties"] = max(self.max_items, _number(schema, "minProperties"))
 

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list, run_in_executor
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from ..errors import TrimtabError
-from ..tools.spec import ToolSpec
 from .batching import BatchedModel, run_together
-from .calls import call_grammar
-from .messages import Answer, last_request, picked_entries, steering_for, to_message, to_request
+from .messages import (
+    Answer,
+    before_any,
+    calls_so_far,
+    last_request,
+    picked_entries,
+    steering_for,
+    to_message,
+    to_request,
+)
+from .streaming import AnswerReader, Delta
+from .tool_choice import Tool, ToolChoice, answer_grammar, as_dict, read_choice, several_calls
 
 if TYPE_CHECKING:
+    from ..steering.generation import Completion, Request
+    from ..steering.injection import Steering
     from ..steering.settings import SteeringSettings
 
-Tool = ToolSpec | BaseTool | type | Callable[..., Any] | dict[str, Any]
+_OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
+# What other chat models take and what holds here anyway.
+_ASSUMED = ("strict",)
 
 
 class SteeredChatModel(BaseChatModel):
@@ -35,41 +48,62 @@ class SteeredChatModel(BaseChatModel):
     The user comes in through the config, ``configurable: {"user_id": ..., "before": ...}``, also
     from the graph or chain around it; ``before`` is optional, a time that only earlier entries
     may be picked for. The last human message is the request that the dictionary is asked about.
+    Threads may share a chat model: its answers take turns, unless they are asked for as a
+    ``batch``.
 
     Args:
         model: A ``SteeredModel``.
-        dictionaries: By user; a user who has none is not steered. None is no steering at all.
+        store: The users' dictionaries, a ``SteeringStore`` or any mapping by user; a user who has
+            none is not steered. None is no steering at all.
         settings: Which entries are picked and how they are added.
-        max_new_tokens: At most this many tokens an answer.
+        max_new_tokens: At most this many tokens an answer; ``max_tokens`` does as well.
         temperature: Of sampling; 0 is greedy.
+        top_p: Of sampling.
         seed: Of sampling.
+        stop: Texts that end an answer; tool calls are not cut by them.
+        streaming: Let ``invoke`` stream too, so that callbacks are told of each token.
+
+    What ends an answer and how it is sampled can also be given to ``bind`` or to a single call.
 
     Example:
-        >>> chat = SteeredChatModel(model, dictionaries={"u1": dictionary})  # doctest: +SKIP
+        >>> chat = SteeredChatModel(model, store={"u1": dictionary})  # doctest: +SKIP
         >>> chat.bind_tools([search], tool_choice="any").invoke(
         ...     "something for rainy days", {"configurable": {"user_id": "u1"}}
         ... ).tool_calls  # doctest: +SKIP
     """
 
     model: Any
-    dictionaries: Mapping[str, Any] | None = None
+    store: Any = None  # as a Mapping, pydantic would read a whole store into a dict
     settings: Any = None
-    max_new_tokens: int = 256
+    max_new_tokens: int = Field(default=256, alias="max_tokens")
     temperature: float = 0.0
+    top_p: float = 1.0
     seed: int = 0
+    stop: list[str] | None = None
+    streaming: bool = False
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        populate_by_name=True,
+        serialize_by_alias=False,
+    )
 
     def __init__(
         self,
         model: Any,
         *,
-        dictionaries: Mapping[str, Any] | None = None,
+        store: Mapping[str, Any] | None = None,
         settings: SteeringSettings | None = None,
         **options: Any,
     ) -> None:
-        fields = {"model": model, "dictionaries": dictionaries, "settings": settings}
+        fields = {"model": model, "store": store, "settings": settings}
         super().__init__(**fields, **options)
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return str(self.model.name)
 
     @property
     def _llm_type(self) -> str:
@@ -77,38 +111,59 @@ class SteeredChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {
-            "model_name": self.model.name,
-            "max_new_tokens": self.max_new_tokens,
-            "temperature": self.temperature,
-            "seed": self.seed,
-        }
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return {"model_name": self.model_name, "stop": self.stop, **options}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        options = {**self._identifying_params, **kwargs}
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "trimtab"
+        params["ls_model_name"] = str(options.get("model", self.model_name))
+        params["ls_max_tokens"] = options.get("max_tokens", options["max_new_tokens"])
+        return params
 
     def bind_tools(
         self,
         tools: Sequence[Tool],
         *,
-        tool_choice: str | bool | dict[str, Any] | None = None,
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The same model with tools to call.
 
+        Calls fit the tools' schemas, by constrained decoding. Only where the choice is the
+        model's own and a schema cannot be enforced are they decoded freely.
+
         Args:
             tools: ``ToolSpec``s, LangChain tools, OpenAI tool dicts, functions or pydantic models.
-            tool_choice: ``any``, ``required`` or a tool's name make the answer a call that fits
-                the schema, by constrained decoding; ``auto`` and None leave the model the choice
-                between a call and text; ``none`` only shows the tools.
+            tool_choice: ``any``, ``required`` or a tool's name make the answer a call; ``auto``
+                and None leave the model the choice between a call and text; ``none`` only shows
+                the tools.
+            parallel_tool_calls: Whether an answer may hold several calls. None: where the choice
+                is the model's own.
             **kwargs: Bound as well.
 
         Raises:
             TrimtabError: A tool choice that is none of these.
         """
-        dicts = [
-            tool.to_openai() if isinstance(tool, ToolSpec) else convert_to_openai_tool(tool)
-            for tool in tools
-        ]
-        choice = _choice(tool_choice, [tool["function"]["name"] for tool in dicts])
+        dicts = [as_dict(tool) for tool in tools]
+        choice = read_choice(tool_choice, [tool["function"]["name"] for tool in dicts])
+        if parallel_tool_calls is not None:
+            kwargs["parallel_tool_calls"] = parallel_tool_calls
         return self.bind(tools=dicts, tool_choice=choice, **kwargs)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The token ids of a text."""
+        ids: list[int] = self.model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None
+    ) -> int:
+        """How long the prompt is that these messages and tools make, in tokens."""
+        request = to_request(messages, [as_dict(tool) for tool in tools or ()])
+        return len(self.model.prompt_tokens(request.messages, request.tools))
 
     def invoke(
         self,
@@ -131,6 +186,28 @@ class SteeredChatModel(BaseChatModel):
     ) -> AIMessage:
         """Answer one conversation, in a thread."""
         return await super().ainvoke(input, config, stop=stop, **_user(config), **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Answer one conversation, piece by piece."""
+        return super().stream(input, config, stop=stop, **_user(config), **kwargs)
+
+    def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Answer one conversation piece by piece, in threads."""
+        return super().astream(input, config, stop=stop, **_user(config), **kwargs)
 
     def batch(
         self,
@@ -172,42 +249,112 @@ class SteeredChatModel(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        ask = self._ask(messages, stop, **kwargs)
+        [completion] = self.model.generate([ask.request], **ask.options)
+        return ChatResult(generations=[ChatGeneration(message=self._message(ask, completion))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        ask = self._ask(messages, stop, **kwargs)
+        first_call = calls_so_far(messages)
+        pieces = self.model.stream(ask.request, **ask.options)
+        reader = AnswerReader(ask.answer, strict=ask.request.grammar is not None, stop=ask.stop)
+        while True:
+            try:
+                deltas = reader.feed(next(pieces))
+            except StopIteration as end:
+                completion = end.value
+                break
+            for delta in deltas:
+                yield _told(_chunk(delta, first_call), run_manager)
+        whole = self._message(ask, completion)
+        for delta in reader.finish(whole):
+            yield _told(_chunk(delta, first_call), run_manager)
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(
+                content="",
+                usage_metadata=whole.usage_metadata,
+                response_metadata=whole.response_metadata,
+                chunk_position="last",
+            )
+        )
+
+    def _ask(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
         *,
         tools: Sequence[Mapping[str, Any]] = (),
-        tool_choice: str | bool | dict[str, Any] | None = None,
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: bool | None = None,
         user_id: str | None = None,
         before: int | None = None,
         **kwargs: Any,
-    ) -> ChatResult:
-        if kwargs:
-            raise TrimtabError(f"the chat model has no option {', '.join(sorted(kwargs))}")
+    ) -> _Ask:
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        if "max_tokens" in kwargs:
+            options["max_new_tokens"] = kwargs.pop("max_tokens")
+        options |= {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        unknown = sorted(set(kwargs) - set(_ASSUMED))
+        if unknown:
+            raise TrimtabError(
+                f"the chat model has no option {', '.join(unknown)}; expected tools, tool_choice, "
+                f"parallel_tool_calls, stop, {', '.join(_OPTIONS)}"
+            )
         steering = steering_for(
             self.model,
-            self.dictionaries,
+            self.store,
             user_id,
-            last_request(messages).text if self.dictionaries is not None else "",
+            last_request(messages).text if self.store is not None else "",
             before=before,
             settings=self.settings,
         )
-        choice = _choice(tool_choice, [tool["function"]["name"] for tool in tools])
-        answer: Answer = "either" if tools and choice is None else "text"
-        grammar = None
-        if choice is not None and choice != "none":
-            answer = "call"
-            grammar = call_grammar(tools, only=None if choice == "any" else [choice])
+        choice = read_choice(tool_choice, [tool["function"]["name"] for tool in tools])
+        answer: Answer = "text"
+        if tools and choice != "none":
+            answer = "either" if choice is None else "call"
+        grammar = answer_grammar(tools, choice, parallel_tool_calls) if answer != "text" else None
+        stops = tuple(word for word in (self.stop if stop is None else stop) or () if word)
+        if answer == "text":
+            options["stop"] = stops
         request = to_request(messages, tools, steering=steering, grammar=grammar)
-        [completion] = self.model.generate(
-            [request],
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            seed=self.seed,
+        most_calls = None if several_calls(choice, parallel_tool_calls) else 1
+        return _Ask(messages, request, answer, options, stops, steering, most_calls)
+
+    def _message(self, ask: _Ask, completion: Completion) -> AIMessage:
+        message = to_message(
+            completion,
+            ask.answer,
+            messages=ask.messages,
+            tools=ask.request.tools,
+            most_calls=ask.most_calls,
         )
-        message = to_message(completion, answer, messages=messages, tools=tools)
-        if answer != "call" and isinstance(message.content, str):
-            message.content = _before_any(message.content, stop or ())
-        message.response_metadata["model_name"] = self.model.name
-        message.response_metadata["picked"] = picked_entries(steering)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        if ask.answer != "call" and isinstance(message.content, str):
+            message.content = before_any(message.content, ask.stop)
+        message.response_metadata["model_name"] = self.model_name
+        message.response_metadata["constrained"] = ask.request.grammar is not None
+        message.response_metadata["picked"] = picked_entries(ask.steering)
+        return message
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One question to the model, and how its answer is read."""
+
+    messages: list[BaseMessage]
+    request: Request
+    answer: Answer
+    options: dict[str, Any]
+    stop: tuple[str, ...]
+    steering: Steering | None
+    most_calls: int | None
 
 
 def _user(config: RunnableConfig | None) -> dict[str, Any]:
@@ -216,22 +363,24 @@ def _user(config: RunnableConfig | None) -> dict[str, Any]:
     return {name: configurable[name] for name in ("user_id", "before") if name in configurable}
 
 
-def _choice(wanted: str | bool | dict[str, Any] | None, names: Sequence[str]) -> str | None:
-    """A tool choice in any of LangChain's and OpenAI's forms: auto, none, any or a tool's name."""
-    if isinstance(wanted, Mapping):
-        wanted = cast("str | None", wanted.get("function", wanted).get("name"))
-    if wanted is None or wanted is False or wanted == "auto":
-        return None
-    if wanted is True or wanted in ("any", "required"):
-        return "any"
-    if wanted == "none" or wanted in names:
-        return wanted
-    raise TrimtabError(
-        f"expected tool_choice auto, any, required, none or one of {', '.join(names)}; "
-        f"got {wanted!r}"
+def _chunk(delta: Delta, first_call: int) -> AIMessageChunk:
+    if delta.call is None:
+        return AIMessageChunk(content=delta.text)
+    named = delta.name is not None
+    part = tool_call_chunk(
+        name=delta.name,
+        args=delta.arguments,
+        id=f"call_{first_call + delta.call}" if named else None,
+        index=delta.call,
     )
+    return AIMessageChunk(content="", tool_call_chunks=[part])
 
 
-def _before_any(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first stop word."""
-    return text[: min((text.index(word) for word in stop if word and word in text), default=None)]
+def _told(
+    message: AIMessageChunk, run_manager: CallbackManagerForLLMRun | None
+) -> ChatGenerationChunk:
+    """The chunk, once the callbacks know of it."""
+    chunk = ChatGenerationChunk(message=message)
+    if run_manager is not None:
+        run_manager.on_llm_new_token(message.text, chunk=chunk)
+    return chunk

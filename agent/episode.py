@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from ..errors import TrimtabError
 from ..tools.toolkit import ToolError
 from .batching import BatchedModel, Finished, run_together
 from .calls import ToolCall
+from .users.errand import Errand
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -48,6 +49,8 @@ class Step:
         completion_tokens: In the answer.
         forced_tokens: Those of the answer that the grammar left no choice about.
         seconds: From the request to its answer; in a batch, that of the whole batch.
+        thought: What the model wrote before the call.
+        reply: What the user answered, where the step said something to them.
     """
 
     call: ToolCall | None
@@ -60,6 +63,8 @@ class Step:
     completion_tokens: int
     forced_tokens: int
     seconds: float
+    thought: str = ""
+    reply: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Episode:
         purchases: The lines on recent purchases that the prompt showed.
         remembered: The memory lines that the prompt showed.
         steps: In order.
-        outcome: ``done``, ``gave up`` or ``step limit``.
+        outcome: ``done``, ``gave up``, ``step limit`` or ``user left``.
     """
 
     task_id: str
@@ -136,6 +141,7 @@ class Play:
         request: The user's words.
         before: The task's time; only what precedes it is seen.
         purchases: Lines on what the user bought before.
+        errand: What a simulated user goes by.
     """
 
     agent: Any
@@ -144,28 +150,57 @@ class Play:
     request: str
     before: int | None = None
     purchases: tuple[str, ...] = ()
+    errand: Errand | None = None
 
-
-def play(episode: Play) -> Episode:
-    """Play one episode to its end."""
-    start: dict[str, Any] = {
-        "messages": [("user", episode.request)],
-        "purchases": list(episode.purchases),
-    }
-    if episode.before is not None:
-        start["before"] = episode.before
-    end = episode.agent.invoke(start, {"configurable": {"user_id": episode.user_id}})
-    return Episode.from_json(
-        {
-            "task_id": episode.task_id,
-            "user_id": episode.user_id,
-            "request": end["request"],
-            "purchases": episode.purchases,
-            "remembered": end["remembered"],
-            "steps": end["steps"],
-            "outcome": end["outcome"],
+    def start(self) -> dict[str, Any]:
+        """What the agent is given."""
+        given: dict[str, Any] = {
+            "messages": [("user", self.request)],
+            "user_id": self.user_id,
+            "purchases": list(self.purchases),
         }
-    )
+        if self.before is not None:
+            given["before"] = self.before
+        if self.errand is not None:
+            given["errand"] = self.errand.to_json()
+        return given
+
+    def ended(self, state: Mapping[str, Any]) -> Episode:
+        """The record of what happened up to a state of the agent's."""
+        return Episode.from_json(
+            {
+                "task_id": self.task_id,
+                "user_id": self.user_id,
+                "request": state.get("request", self.request),
+                "purchases": self.purchases,
+                "remembered": state.get("remembered", ()),
+                "steps": state.get("steps", ()),
+                # Only LangGraph's own limit ends an episode without an outcome.
+                "outcome": state.get("outcome") or "step limit",
+            }
+        )
+
+
+def play(episode: Play, *, recursion_limit: int | None = None) -> Episode:
+    """Play one episode to its end.
+
+    Args:
+        episode: What to play.
+        recursion_limit: LangGraph's, as a bound on top of the agent's step limit: an episode that
+            reaches it ends there, with the steps that it has.
+    """
+    from langgraph.errors import GraphRecursionError
+
+    config: dict[str, Any] = {"configurable": {"user_id": episode.user_id}}
+    if recursion_limit is not None:
+        config["recursion_limit"] = recursion_limit
+    last: dict[str, Any] = {}
+    try:
+        for state in episode.agent.stream(episode.start(), config, stream_mode="values"):
+            last = state
+    except GraphRecursionError:
+        pass  # the last state is what happened
+    return episode.ended(last)
 
 
 def play_episodes(

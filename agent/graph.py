@@ -2,34 +2,48 @@
 
     START -> recall -> steer -> act -> call -> observe -> END
                          ^                        |
-                         +------------------------+
+                         +--------(user)----------+
 
 ``recall`` puts what is remembered in the user's message. ``steer`` asks the user's dictionary
-about the current request, anew at every step. ``act`` is one model call. ``call`` runs the tool.
-``observe`` shows the model what came of it, and either ends the episode or goes back to ``steer``:
-after an error for another try, after a tool that is not a final one for the next step.
+about the current request, anew at every step. ``act`` is one step of the model. ``call`` runs the
+tool. ``observe`` shows the model what came of it, and either ends the episode or goes back to
+``steer``: after an error for another try, after a tool that is not a final one for the next step.
+Where the agent talks with a user, ``user`` brings what they answer to what was said.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels import UntrackedValue
-from langgraph.graph import START, StateGraph, add_messages
+from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
-from pydantic_core import to_jsonable_python
 
 from ..errors import TrimtabError
+from ..tools.quoting import without_control_tokens
+from ..tools.shopping import RESPOND, STOP, conversation_tools
 from ..tools.toolkit import ToolError, ToolResult
 from .calls import call_grammar
 from .memory import Memory, remembered_lines
-from .messages import last_request, picked_entries, steering_for, to_message, to_request
-from .prompt import SYSTEM_PROMPT, user_message
+from .messages import last_request, picked_entries, steering_for
+from .plain import plain_value
+from .prompt import REMINDER, SYSTEM_PROMPT, conversation_prompt, user_message
+from .prompting import PROMPTINGS, Ask, next_step
+from .state import (
+    AgentInput,
+    AgentState,
+    LoopState,
+    Outcome,
+    asked,
+    is_asked,
+    step_record,
+    user_of,
+)
+from .users.conversation import Conversation, User
+from .users.errand import Errand
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -40,58 +54,28 @@ if TYPE_CHECKING:
     from ..tools.toolkit import Toolkit
 
 Decode = Literal["constrained", "free"]
-Outcome = Literal["done", "gave up", "step limit"]
 
+SINGLE_TURN_STEPS, MULTI_TURN_STEPS = 8, 10
+"""Step limits; PersonalWAB's multi-turn track has 10."""
+_RETRIES = 2
 
-class AgentInput(TypedDict):
-    """What an episode starts from.
-
-    Attributes:
-        messages: The user's request as the last human message.
-        user_id: Whose request; ``configurable: {"user_id": ...}`` of the config does as well.
-        before: The request's time; nothing of this time or later is recalled or picked.
-        purchases: Lines that describe what the user bought lately.
-    """
-
-    messages: Annotated[list[AnyMessage], add_messages]
-    user_id: NotRequired[str]
-    before: NotRequired[int]
-    purchases: NotRequired[list[str]]
-
-
-class AgentState(AgentInput):
-    """What the nodes pass on; plain data, so that a checkpoint holds all of it.
-
-    Attributes:
-        request: The user's own words of the current request.
-        remembered: The memory lines that the prompt shows.
-        picked: The dictionary entries picked for the current step, see ``picked_entries``.
-        steering: What those entries make. Never in a checkpoint: it is selected again.
-        result: The last ``ToolResult``.
-        steps: One record a step so far, the fields of ``episode.Step``.
-        outcome: How the episode ended; None while it goes on.
-    """
-
-    request: str
-    remembered: list[str]
-    picked: list[dict[str, Any]]
-    steering: Annotated[Any, UntrackedValue]
-    result: dict[str, Any]
-    steps: list[dict[str, Any]]
-    outcome: Outcome | None
+# Nodes that are still to run when `observe` goes back: steer, act, call, observe; and `user`.
+_ROUND = 4
 
 
 def build_agent(
     model: Any,
     toolkit: Toolkit,
     *,
-    dictionaries: Mapping[str, SteeringDictionary] | None = None,
+    store: Mapping[str, SteeringDictionary] | None = None,
     settings: SteeringSettings | None = None,
     memory: Memory | None = None,
+    user: User | None = None,
+    prompting: str = "call",
     decode: Decode = "constrained",
     final_tools: Collection[str] | None = None,
-    max_retries: int = 2,
-    step_limit: int = 8,
+    max_retries: int | None = None,
+    step_limit: int | None = None,
     max_new_tokens: int = 128,
     checkpointer: Checkpointer = None,
 ) -> CompiledStateGraph[AgentState, None, AgentInput, AgentState]:
@@ -100,32 +84,47 @@ def build_agent(
     Args:
         model: A ``SteeredModel``, or a ``BatchedModel`` to run many episodes at once.
         toolkit: The tools that it may call.
-        dictionaries: By user; None is no steering.
+        store: The users' dictionaries, a ``SteeringStore`` or any mapping by user; None is no
+            steering.
         settings: Which entries are picked and how they are added; None is the default.
         memory: What of the past goes in the prompt; None is nothing.
+        user: Whom the agent talks with, as in PersonalWAB's multi-turn track: it gets the tools
+            ``respond`` and ``stop`` besides. None is the single-turn track.
+        prompting: A name in ``PROMPTINGS``: plain function calls, or ReAct's thoughts and actions.
         decode: ``constrained`` calls always fit the tools' schemas; ``free`` ones are parsed.
-        final_tools: A successful call of one of these ends the episode. Default: any tool, as in
-            PersonalWAB's single-turn track.
+        final_tools: A successful call of one of these ends the episode. Default: with a user
+            ``stop``, else any tool.
         max_retries: How many failed calls are answered with their error for another try.
-        step_limit: At most this many model calls.
-        max_new_tokens: At most this many tokens a model call.
+            Default: with a user as many as there are steps, else 2.
+        step_limit: At most this many steps. Default: with a user 10, else 8.
+        max_new_tokens: At most this many tokens a call.
         checkpointer: LangGraph's, to keep and resume episodes.
 
     Raises:
-        TrimtabError: A final tool that the toolkit does not have, or a limit out of range.
+        TrimtabError: A final tool that the toolkit does not have, an unknown prompting or way to
+            decode, or a limit out of range.
 
     Example:
-        >>> agent = build_agent(model, toolkit, dictionaries={"u1": d})  # doctest: +SKIP
+        >>> agent = build_agent(model, toolkit, store={"u1": dictionary})  # doctest: +SKIP
         >>> agent.invoke(
         ...     {"messages": [("user", "something for rainy days")]},
         ...     {"configurable": {"user_id": "u1"}},
         ... )["steps"]  # doctest: +SKIP
     """
+    if user is not None:
+        toolkit = toolkit.with_tools(*conversation_tools())
+        final_tools = [STOP] if final_tools is None else final_tools
     unknown = sorted(set(final_tools or ()) - set(toolkit.names))
     if unknown:
         raise TrimtabError(f"expected final tools among {', '.join(toolkit.names)}; got {unknown}")
-    if decode not in ("constrained", "free"):
+    if decode not in get_args(Decode):
         raise TrimtabError(f"expected decode constrained or free, got {decode!r}")
+    if prompting not in PROMPTINGS:
+        raise TrimtabError(f"expected prompting {' or '.join(PROMPTINGS)}, got {prompting!r}")
+    if step_limit is None:
+        step_limit = SINGLE_TURN_STEPS if user is None else MULTI_TURN_STEPS
+    if max_retries is None:
+        max_retries = _RETRIES if user is None else step_limit
     if max_retries < 0 or step_limit < 1:
         raise TrimtabError(
             "expected max_retries of at least 0 and step_limit of at least 1; got "
@@ -133,14 +132,16 @@ def build_agent(
         )
     final = frozenset(toolkit.names if final_tools is None else final_tools)
     tools = toolkit.schemas()
-    grammar = call_grammar(tools) if decode == "constrained" else None
+    if decode == "constrained":
+        call_grammar(tools)  # refuses now what could not be held to later
+    system = SYSTEM_PROMPT if user is None else conversation_prompt(step_limit)
 
     def select(state: AgentState, config: RunnableConfig) -> Any:
         return steering_for(
             model,
-            dictionaries,
-            _user_of(state, config),
-            state["request"],
+            store,
+            user_of(state, config),
+            asked(state),
             before=state.get("before"),
             settings=settings,
         )
@@ -150,7 +151,7 @@ def build_agent(
         request = said.text
         lines: list[str] = []
         if memory is not None:
-            user_id = _user_of(state, config)
+            user_id = user_of(state, config)
             if user_id is None:
                 raise TrimtabError(
                     "memory needs to know the user; pass config={'configurable': {'user_id': ...}}"
@@ -166,24 +167,24 @@ def build_agent(
         }
 
     def steer(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
-        steering = select(state, config)
+        steering = select(state, config) if is_asked(state["messages"]) else None
         return {"steering": steering, "picked": picked_entries(steering)}
 
     def act(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         steering = state.get("steering")
         if steering is None and state["picked"]:  # resumed from a checkpoint before this node
             steering = select(state, config)
-        request = to_request(
-            [SystemMessage(SYSTEM_PROMPT), *state["messages"]],
-            tools,
+        ask = Ask(
+            model=model,
+            system=system,
+            messages=state["messages"],
+            tools=tools,
             steering=steering,
-            grammar=grammar,
+            constrained=decode == "constrained",
+            talks=user is not None,
+            max_new_tokens=max_new_tokens,
         )
-        started = time.perf_counter()
-        [completion] = model.generate([request], max_new_tokens=max_new_tokens)
-        message = to_message(completion, "call", messages=state["messages"], most_calls=1)
-        message.response_metadata["seconds"] = time.perf_counter() - started
-        return {"messages": [message]}
+        return {"messages": [next_step(prompting, ask)]}
 
     def call(state: AgentState) -> dict[str, Any]:
         message = state["messages"][-1]
@@ -195,66 +196,65 @@ def build_agent(
             reason = message.invalid_tool_calls[0]["error"] or "there is no tool call"
             result = ToolResult.of_error(ToolError("unparsable", reason))
         # A tool may return anything; a checkpoint and a record hold plain data.
-        plain = replace(result, value=to_jsonable_python(result.value, fallback=str))
-        return {"result": asdict(plain)}
+        return {
+            "result": {
+                "content": result.content,
+                "value": plain_value(result.value),
+                "error": result.error and asdict(result.error),
+            }
+        }
 
-    def observe(state: AgentState) -> Command[Literal["steer", "__end__"]]:
+    def observe(state: LoopState) -> Command[Literal["steer", "user", "__end__"]]:
         message, result = state["messages"][-1], state["result"]
         assert isinstance(message, AIMessage)
         wanted = (message.tool_calls or message.invalid_tool_calls)[0]
         failed = result["error"] is not None
+        goes_on = user is not None and not failed and wanted["name"] not in {RESPOND, *final}
         shown = ToolMessage(
-            content=result["content"],
+            content=f"{result['content']}\n\n{REMINDER}" if goes_on else result["content"],
             tool_call_id=wanted["id"] or "",
             name=wanted["name"],
             status="error" if failed else "success",
         )
-        steps = [*state["steps"], _step(message, result, state["picked"])]
+        steps = [*state["steps"], step_record(message, result, state["picked"])]
+        spoke = user is not None and not failed and wanted["name"] == RESPOND
         outcome: Outcome | None = None
         if not failed and wanted["name"] in final:
             outcome = "done"
         elif sum(step["error"] is not None for step in steps) > max_retries:
             outcome = "gave up"
-        elif len(steps) >= step_limit:
-            outcome = "step limit"
-        goto: Literal["steer", "__end__"] = "__end__" if outcome else "steer"
+        elif len(steps) >= step_limit or state["remaining_steps"] <= _ROUND + spoke:
+            outcome = "step limit"  # LangGraph's own limit would raise, and lose what was done
+        goto: Literal["steer", "user", "__end__"] = "user" if spoke else "steer"
         update = {"messages": [shown], "steps": steps, "outcome": outcome}
-        return Command(update=update, goto=goto)
+        return Command(update=update, goto="__end__" if outcome else goto)
 
-    graph = StateGraph(AgentState, input_schema=AgentInput)
+    def answer(state: AgentState) -> Command[Literal["steer", "__end__"]]:
+        assert user is not None
+        errand = Errand.from_json(state["errand"]) if state.get("errand") else None
+        reply = user.answer(Conversation.of(errand, state["request"], state["steps"]))
+        text = without_control_tokens(reply.text)
+        update: dict[str, Any] = {
+            "steps": [*state["steps"][:-1], {**state["steps"][-1], "reply": text}]
+        }
+        if reply.leaves:
+            return Command(update={**update, "outcome": "user left"}, goto="__end__")
+        return Command(update={**update, "messages": [HumanMessage(text)]}, goto="steer")
+
+    graph = StateGraph(LoopState, input_schema=AgentInput, output_schema=AgentState)
     graph.add_node("recall", recall)
     graph.add_node("steer", steer)
     graph.add_node("act", act)
     graph.add_node("call", call)
-    graph.add_node("observe", observe)
     graph.add_edge(START, "recall")
     graph.add_edge("recall", "steer")
     graph.add_edge("steer", "act")
     graph.add_edge("act", "call")
     graph.add_edge("call", "observe")
-    return graph.compile(checkpointer=checkpointer, name="trimtab")
-
-
-def _user_of(state: AgentState, config: RunnableConfig) -> str | None:
-    named = config.get("configurable", {}).get("user_id")
-    return named if named is not None else state.get("user_id")
-
-
-def _step(
-    message: AIMessage, result: dict[str, Any], picked: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """The record of one step; see ``episode.Step``."""
-    made = message.tool_calls[0] if message.tool_calls else None
-    usage = message.usage_metadata or {"input_tokens": 0, "output_tokens": 0}
-    return {
-        "text": message.text if made is None else "",
-        "call": made and {"name": made["name"], "arguments": made["args"], "id": made["id"]},
-        "content": result["content"],
-        "value": result["value"],
-        "error": result["error"],
-        "picked": picked,
-        "prompt_tokens": usage["input_tokens"],
-        "completion_tokens": usage["output_tokens"],
-        "forced_tokens": message.response_metadata["forced_tokens"],
-        "seconds": message.response_metadata["seconds"],
-    }
+    if user is None:
+        graph.add_node("observe", observe, destinations=("steer", END))
+    else:
+        graph.add_node("observe", observe)
+        graph.add_node("user", answer)
+    compiled: Any = graph.compile(checkpointer=checkpointer, name="trimtab")
+    return compiled

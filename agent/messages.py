@@ -79,11 +79,7 @@ def to_message(
         most_calls: Calls after this many are dropped; None keeps all.
     """
     text = completion.text
-    before = sum(
-        len(message.tool_calls) + len(message.invalid_tool_calls)
-        for message in messages
-        if isinstance(message, AIMessage)
-    )
+    before = calls_so_far(messages)
     calls = parse_calls(text)[:most_calls] if answer != "text" else []
     if answer == "either" and _CALL_MARK not in text:
         known = {tool["function"]["name"] for tool in tools}
@@ -94,7 +90,7 @@ def to_message(
             tool_call(name=call.name, args=call.arguments, id=f"call_{before + number}")
             for number, call in enumerate(calls)
         ]
-        text = text.partition(_CALL_MARK)[0].strip() if _CALL_MARK in text else ""
+        text = _before_calls(text)
     elif answer == "call" or (answer == "either" and _CALL_MARK in text):
         problem = parse_call(text)
         assert isinstance(problem, ToolError)
@@ -114,6 +110,20 @@ def to_message(
         },
         **made,
     )
+
+
+def calls_so_far(messages: Sequence[BaseMessage]) -> int:
+    """How many calls a conversation holds; the next one has this number."""
+    return sum(
+        len(message.tool_calls) + len(message.invalid_tool_calls)
+        for message in messages
+        if isinstance(message, AIMessage)
+    )
+
+
+def before_any(text: str, stop: Sequence[str]) -> str:
+    """The text up to the first stop text."""
+    return text[: min((text.index(word) for word in stop if word in text), default=None)]
 
 
 def steering_for(
@@ -152,8 +162,14 @@ def steering_for(
             f"the dictionary of {user_id!r} has keys by the encoder {dictionary.encoder_name!r}, "
             f"the model has {model.encoder.name!r}; load the model with the dictionary's encoder"
         )
+    settings = settings or TOOL_CHOICE
+    others = None
+    if settings.in_two_parts:
+        from ..steering.store import population_of
+
+        others = population_of(dictionaries, without=user_id)
     query = model.encoder.encode([request])[0]
-    return (settings or TOOL_CHOICE).select(dictionary, query, before=before)
+    return settings.select(dictionary, query, before=before, others=others)
 
 
 def picked_entries(steering: Steering | None) -> list[dict[str, Any]]:
@@ -179,6 +195,13 @@ def last_request(messages: Sequence[BaseMessage]) -> HumanMessage:
         if isinstance(message, HumanMessage):
             return message
     raise TrimtabError(f"expected a message of the user among {len(messages)} messages, got none")
+
+
+def _before_calls(text: str) -> str:
+    """What was said before the first call: before its mark, or before the fence it stands in."""
+    mark = _CALL_MARK if _CALL_MARK in text else "```"
+    before, found, _ = text.partition(mark)
+    return before.rstrip() if found else ""
 
 
 def _to_dict(message: BaseMessage) -> dict[str, Any]:

@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..envs.request import request_text
 from ..envs.scoring import right_tool
+from ..steering.context import Context, Sample, contexts
 from ..steering.contrast import ContrastPair, Exchange
 from ..steering.likelihood import answer_log_likelihoods
+from ..steering.relevance import by_similarity
 from .calls import ToolCall, format_call
+from .memory import PastRequest, remembered_lines
+from .past import past_request
 from .prompt import opening
 
 if TYPE_CHECKING:
@@ -57,6 +62,72 @@ def response_pairs(
     return found
 
 
+def context_pairs(
+    model: SteeredModel,
+    environment: ShopEnvironment,
+    users: Sequence[str],
+    *,
+    k: int = 3,
+    seed: int = 0,
+) -> dict[str, list[ContrastPair]]:
+    """Context contrast: the right call, after the user's own past requests and after others'.
+
+    Both sides remember equally many requests, which were answered before the task's time; a task
+    without such requests on either side gives no pair.
+
+    Args:
+        model: For its sentence encoder, which ranks a user's own past requests.
+        environment: Where the training tasks come from.
+        users: Whose pairs.
+        k: At most this many requests are remembered.
+        seed: Of the draws from other users.
+
+    Returns:
+        By user id, in the order of time.
+    """
+    world, tools = environment.world, environment.toolkit.schemas()
+    tasks = {task.id: task for task in world.train}
+    samples: dict[str, list[Sample]] = {user: [] for user in users}
+    for task in world.train:
+        head = call_head(right_tool(task.type))
+        sample = Sample(task.id, request_text(task), head, task.timestamp)
+        samples.setdefault(task.user_id, []).append(sample)
+    around = contexts(samples, by_similarity(model.encoder), k=k, seed=seed, users=users)
+
+    def remembered(context: Context, shown: Sequence[Sample]) -> list[PastRequest]:
+        now = context.sample.timestamp
+        past = [tasks[sample.id] for sample in shown]
+        # Asked before is not yet answered before.
+        return [past_request(environment, t) for t in past if t.target.timestamp < now]
+
+    found: dict[str, list[ContrastPair]] = {user: [] for user in users}
+    for user, own in around.items():
+        for context in own:
+            sides = [remembered(context, shown) for shown in (context.own, context.others)]
+            count = min(map(len, sides))
+            task = tasks[context.sample.id]
+            positive, negative = (
+                Exchange(
+                    task_prompt(environment, task, remembered_lines(side[:count])),
+                    context.sample.output,
+                    tools,
+                )
+                for side in sides
+            )
+            if count:
+                found[user].append(
+                    ContrastPair(
+                        sample_id=task.id,
+                        request=context.sample.input,
+                        positive=positive,
+                        negative=negative,
+                        contrast="context",
+                        timestamp=task.timestamp,
+                    )
+                )
+    return found
+
+
 def tool_choice_pairs(
     environment: ShopEnvironment, tasks: Sequence[ShoppingTask]
 ) -> dict[str, list[ContrastPair]]:
@@ -72,7 +143,7 @@ def tool_choice_pairs(
         found[task.user_id] += [
             ContrastPair(
                 sample_id=task.id,
-                request=task.task,
+                request=request_text(task),
                 positive=Exchange(prompt, call_head(right), tools),
                 negative=Exchange(prompt, call_head(other), tools),
                 timestamp=task.timestamp,
@@ -83,9 +154,12 @@ def tool_choice_pairs(
     return found
 
 
-def task_prompt(environment: ShopEnvironment, task: ShoppingTask) -> list[dict[str, str]]:
-    """The messages that the agent starts this task with, nothing remembered."""
-    return opening(task.task, purchases=environment.purchase_lines(task.user_id, task.timestamp))
+def task_prompt(
+    environment: ShopEnvironment, task: ShoppingTask, memory: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """The messages that the agent starts this task with."""
+    purchases = environment.purchase_lines(task.user_id, task.timestamp)
+    return opening(request_text(task), purchases=purchases, memory=memory)
 
 
 def call_head(tool: str) -> str:

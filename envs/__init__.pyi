@@ -1,6 +1,16 @@
 from .bazaar import generate_bazaar as generate_bazaar
+from .bfcl import CallCase as CallCase
+from .bfcl import CallCases as CallCases
+from .bfcl import ExpectedCall as ExpectedCall
+from .bfcl import load_bfcl as load_bfcl
+from .gazette import save_gazette as save_gazette
+from .lamp import LAMP as LAMP
+from .lamp import load_lamp as load_lamp
+from .longlamp import load_longlamp as load_longlamp
 from .personalwab import load_world as load_world
 from .personalwab import save_world as save_world
+from .personalwab_results import personalwab_results as personalwab_results
+from .personalwab_results import write_personalwab_results as write_personalwab_results
 from .records import Product as Product
 from .records import Purchase as Purchase
 from .records import Review as Review
@@ -11,5 +21,10 @@ from .scoring import rank_score as rank_score
 from .scoring import result_score as result_score
 from .scoring import right_tool as right_tool
 from .shop import ShopEnvironment as ShopEnvironment
+from .shop import load_shop as load_shop
 from .shop import product_text as product_text
+from .text import TextDataset as TextDataset
+from .text import TextSample as TextSample
+from .text import TextUser as TextUser
+from .text import select_users as select_users
 from .world import World as World

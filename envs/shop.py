@@ -1,5 +1,6 @@
 """The shop that an agent acts in: a world with its search, its recommender and their tools."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -8,18 +9,20 @@ from typing import Protocol, TypeVar
 
 from ..errors import TrimtabError
 from ..files import home
+from ..tools.pretrained import PretrainedRecommender, PublishedFiles, find_published
 from ..tools.quoting import quoted
 from ..tools.search import SearchIndex
 from ..tools.shopping import ASIN_PATTERN, Recommends, shopping_toolkit
 from ..tools.toolkit import Toolkit
+from .personalwab import load_world
 from .records import Product, Purchase
+from .request import describe_product
 from .world import World
 
-# Part of the cached files' names: changes whenever the same world would be indexed or learned
-# from in another way.
-_FORM = 1
-_TITLE_CHARACTERS = 90
-_BRAND_CHARACTERS = 40
+# Part of the cached files' names: changes whenever the same world would be indexed, or learned
+# from, in another way.
+_SEARCH_FORM = 2
+_RECOMMENDER_FORM = 1
 _LINE_CHARACTERS = 50
 
 
@@ -30,8 +33,31 @@ class _Kept(Protocol):
 T = TypeVar("T", bound=_Kept)
 
 
+def indexed_text(product: Product) -> str:
+    """What full-text search finds a product by: all that its record says, as the benchmark has it.
+
+    PersonalWAB publishes a built index but not what built it; the search results that it shows
+    hold the product's ASIN, and its other product listings have these fields in this form. The
+    labels are in every product, so they weigh nothing.
+    """
+    return "\n".join(
+        [
+            f"- Title: {product.title}",
+            f"- Parent Asin: {product.parent_asin}",
+            f"- Average Rating: {product.average_rating}",
+            f"- Rating Number: {product.rating_number}",
+            f"- Price: {product.price}",
+            f"- Store: {product.store}",
+            f"- Features: {product.features}",
+            f"- Description: {product.description}",
+            f"- Details: {json.dumps(product.details)}",
+            f"- Category: {product.main_category}",
+        ]
+    )
+
+
 def product_text(product: Product) -> str:
-    """What full-text search finds a product by."""
+    """What a product is, in its seller's words: what a recommender may know of unbought ones."""
     details = (f"{key} {value}" for key, value in product.details.items())
     parts = [
         product.title,
@@ -42,18 +68,6 @@ def product_text(product: Product) -> str:
         *details,
     ]
     return "\n".join(part for part in parts if part)
-
-
-def describe_product(product: Product) -> str:
-    """Title, brand where the title does not name it, price and stars, in one line."""
-    parts = [quoted(product.title, limit=_TITLE_CHARACTERS)]
-    if product.store and product.store not in product.title:
-        parts.append(f"by {quoted(product.store, limit=_BRAND_CHARACTERS)}")
-    if product.price is not None:
-        parts.append(f"${product.price:.2f}")
-    if product.average_rating is not None:
-        parts.append(f"{product.average_rating:.1f} stars")
-    return ", ".join(parts)
 
 
 def training_sequences(world: World) -> list[list[str]]:
@@ -77,6 +91,20 @@ def training_sequences(world: World) -> list[list[str]]:
     return sequences
 
 
+def load_shop(folder: Path | str, kept_in: Path | None = None) -> "ShopEnvironment":
+    """The shop of a folder in PersonalWAB's format, with the recommender that came with it if any.
+
+    Args:
+        folder: The world's files.
+        kept_in: Where made things are kept; the default is ``shops`` in the cache folder.
+
+    Raises:
+        TrimtabError: A file is missing or broken; one line that names file, record and field.
+    """
+    published = find_published(Path(folder))
+    return ShopEnvironment(load_world(folder), kept_in, published=published)
+
+
 class ShopEnvironment:
     """A world that can be acted in.
 
@@ -87,6 +115,7 @@ class ShopEnvironment:
         world: The products and users.
         folder: Where made things are kept; the default is ``shops`` in the cache folder.
         recommender: Used in place of a SASRec trained on the world's `training_sequences`.
+        published: The files of a published recommender, likewise.
 
     Example:
         >>> from trimtab.envs.bazaar import generate_bazaar
@@ -95,30 +124,44 @@ class ShopEnvironment:
     """
 
     def __init__(
-        self, world: World, folder: Path | None = None, *, recommender: Recommends | None = None
+        self,
+        world: World,
+        folder: Path | None = None,
+        *,
+        recommender: Recommends | None = None,
+        published: PublishedFiles | None = None,
     ) -> None:
         self.world = world
         self.folder = home() / "shops" if folder is None else folder
         self._given = recommender
+        self._published = published
 
     @cached_property
     def index(self) -> SearchIndex:
         """BM25 over the products' texts."""
-        return self._kept("search", SearchIndex.load, lambda: SearchIndex.build(self._texts()))
+
+        def build() -> SearchIndex:
+            products = self.world.products.items()
+            return SearchIndex.build({asin: indexed_text(product) for asin, product in products})
+
+        return self._kept(f"search-{_SEARCH_FORM}", SearchIndex.load, build)
 
     @cached_property
     def recommender(self) -> Recommends:
-        """The recommender that was given, else one that has learned from the world."""
+        """The recommender that was given or published, else one that has learned from the world."""
         if self._given is not None:
             return self._given
+        if self._published is not None:
+            return PretrainedRecommender.load(self._published)
         # Imported here because it needs torch.
         from ..tools.recommender import SequentialRecommender
 
         def build() -> SequentialRecommender:
-            sequences = training_sequences(self.world)
-            return SequentialRecommender.train(sequences, texts=self._texts())
+            products = self.world.products.items()
+            texts = {asin: product_text(product) for asin, product in products}
+            return SequentialRecommender.train(training_sequences(self.world), texts=texts)
 
-        return self._kept("recommender", SequentialRecommender.load, build)
+        return self._kept(f"recommender-{_RECOMMENDER_FORM}", SequentialRecommender.load, build)
 
     @cached_property
     def toolkit(self) -> Toolkit:
@@ -144,12 +187,9 @@ class ShopEnvironment:
             for purchase in self.recent_purchases(user_id, before, n)
         ]
 
-    def _texts(self) -> dict[str, str]:
-        return {asin: product_text(product) for asin, product in self.world.products.items()}
-
-    def _kept(self, kind: str, load: Callable[[Path], T], build: Callable[[], T]) -> T:
+    def _kept(self, name: str, load: Callable[[Path], T], build: Callable[[], T]) -> T:
         """What is kept in the folder for this world; made and kept if it is not there."""
-        path = self.folder / f"{kind}-{_FORM}-{self.world.fingerprint}.safetensors"
+        path = self.folder / f"{name}-{self.world.fingerprint}.safetensors"
         if path.is_file():
             try:
                 return load(path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Changes whenever the same users and settings would make other dictionaries.
-_FORM = 1
+_FORM = 2
 
 # Users built together: wide enough for full batches, few enough that a broken-off build keeps
 # most of its work.
@@ -37,7 +37,10 @@ def shop_dictionaries(
     folder: Path,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, SteeringDictionary]:
-    """Each user's dictionary, from their training tasks by response contrast.
+    """Each user's dictionary, from their training tasks.
+
+    By response contrast, and by context contrast as well where the settings name it or steer in
+    two parts.
 
     Args:
         model: To read from.
@@ -47,7 +50,7 @@ def shop_dictionaries(
         folder: Where dictionaries are kept; one that is there is not built again.
         progress: Told how many users more are done.
     """
-    from ..agent.pairs import response_pairs
+    from ..agent.pairs import context_pairs, response_pairs
     from ..steering.dictionary import build_dictionaries
 
     places = {
@@ -64,8 +67,11 @@ def shop_dictionaries(
     missing = [user for user in users if user not in found]
     for some in _runs(missing, _USERS_AT_ONCE):
         tasks = [t for user in some for t in environment.world.past_tasks(user, sys.maxsize)]
+        both = [response_pairs(model, environment, tasks)]
+        if _wants_context(settings):
+            both.append(context_pairs(model, environment, some))
         pairs: dict[str, Sequence[ContrastPair]] = {
-            user: own for user, own in response_pairs(model, environment, tasks).items() if own
+            user: own for user in some if (own := [p for kind in both for p in kind.get(user, ())])
         }
         if pairs:
             built = build_dictionaries(
@@ -109,6 +115,26 @@ def given_dictionaries(
     return found
 
 
+def stored_dictionaries(
+    uri: str, model: SteeredModel, users: Sequence[str]
+) -> dict[str, SteeringDictionary]:
+    """The dictionaries that a ``SteeringStore`` holds of these users.
+
+    Raises:
+        TrimtabError: It holds none of the users, or those of another model.
+    """
+    from ..steering.store import SteeringStore
+
+    store = SteeringStore(uri, model=model)
+    found = {user: store[user] for user in users if user in store}
+    if not found:
+        raise TrimtabError(
+            f"the store at {uri} holds a dictionary of none of the users; expected such as "
+            f"{users[0]!r}"
+        )
+    return found
+
+
 def _kept(path: Path) -> SteeringDictionary | None:
     """The dictionary at ``path``; None where there is none that can be read."""
     from ..steering.dictionary import SteeringDictionary
@@ -117,6 +143,10 @@ def _kept(path: Path) -> SteeringDictionary | None:
         return SteeringDictionary.load(path)
     except TrimtabError:
         return None
+
+
+def _wants_context(settings: SteeringSettings) -> bool:
+    return settings.contrast == "context" or settings.in_two_parts
 
 
 def _digest(
@@ -131,6 +161,7 @@ def _digest(
         settings.layers(model),
         list(settings.sites),
         settings.keys,
+        _wants_context(settings),
         model.encoder.name,
         environment.toolkit.schemas(),
     ]

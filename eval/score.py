@@ -28,6 +28,8 @@ class ScoredEpisode:
         result: Result accuracy: the best result among the right calls, 0 without one; NaN as well.
         episode: What happened; None where it was broken off.
         error: What of the machinery failed; empty where nothing did.
+        target: What the user was after: the product, or the review as they wrote it.
+        history: How many of the user's past requests precede the task.
     """
 
     arm: str
@@ -38,6 +40,13 @@ class ScoredEpisode:
     result: float
     episode: Episode | None
     error: str = ""
+    target: str = ""
+    history: int = 0
+
+    @property
+    def steps(self) -> float:
+        """How many steps the episode took; NaN where it was broken off."""
+        return math.nan if self.episode is None else float(len(self.episode.steps))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; a score that is not known is None."""
@@ -46,6 +55,8 @@ class ScoredEpisode:
             "function": None if math.isnan(self.function) else self.function,
             "result": None if math.isnan(self.result) else self.result,
             "error": self.error,
+            "target": self.target,
+            "history": self.history,
             "episode": self.episode and self.episode.to_json(),
         }
 
@@ -73,6 +84,7 @@ def score_episode(
     *,
     similarity: Callable[[str, str], float],
     error: str = "",
+    history: int = 0,
 ) -> ScoredEpisode:
     """Score an episode as PersonalWAB does.
 
@@ -86,6 +98,7 @@ def score_episode(
         episode: What happened; None where the machinery broke it off.
         similarity: Cosine of two texts' embeddings, for reviews.
         error: Why it was broken off.
+        history: How many of the user's past requests precede the task.
     """
     function = result = math.nan
     if episode is not None:
@@ -112,4 +125,8 @@ def score_episode(
             )
         else:
             error = failed.message
-    return ScoredEpisode(arm, task.id, task.user_id, task.type, function, result, episode, error)
+    after, reviewed = task.target, task.type == "review"
+    target = after.review.text if reviewed else f"{after.asin}: {after.product_info.title}"
+    return ScoredEpisode(
+        arm, task.id, task.user_id, task.type, function, result, episode, error, target, history
+    )

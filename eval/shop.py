@@ -1,66 +1,42 @@
 """The shopping comparison: the same test tasks under each arm, scored, with paired differences.
 
-An arm is one way to run the agent, as data. The episodes of all arms run at once, so that their
-model calls share batches; results are written as they come, and a run that was broken off is gone
-on with.
+The episodes of all arms run at once, so that their model calls share batches; results are written
+as they come, and a run that was broken off is gone on with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
-import sys
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..agent.batching import BatchedModel
 from ..agent.episode import Play, play_episodes
-from ..agent.graph import Decode, build_agent
-from ..agent.memory import Memory, PastRequest
+from ..agent.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode, build_agent
+from ..agent.memory import Memory
+from ..agent.past import past_requests
 from ..agent.settings import TOOL_CHOICE
-from ..envs.reference import reference_call
+from ..agent.users.errand import Errand
+from ..envs.request import request_text
 from ..errors import TrimtabError
+from .arms import ARMS, STEERED, Arm, dictionaries_for
 from .folder import RunFolder, run_folder
 from .score import ScoredEpisode, score_episode
+from .simulators import Simulator
 
 if TYPE_CHECKING:
+    from ..agent.users.conversation import User
     from ..envs.records import ShoppingTask
     from ..envs.shop import ShopEnvironment
     from ..steering.dictionary import SteeringDictionary
     from ..steering.model import SteeredModel
     from ..steering.settings import SteeringSettings
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to run the agent.
-
-    Attributes:
-        name: In tables and records.
-        memory: The memory mode: what of the past goes in the prompt.
-        steering: By no dictionary, the user's own, or (the control) another user's.
-    """
-
-    name: str
-    memory: str = "none"
-    steering: Literal["none", "own", "other"] = "none"
-
-
-STEERED = "steered"
-"""The arm that the others are compared with."""
-
-ARMS = (
-    Arm("unsteered"),
-    Arm("memory", memory="relevant"),
-    Arm(STEERED, steering="own"),
-    Arm("steered-by-other", steering="other"),
-)
 
 
 @dataclass(frozen=True)
@@ -95,6 +71,10 @@ class ShopStudy:
         arms: The ways to run the agent.
         remembered: How many past requests the memory mode puts in the prompt.
         decode: Whether calls are constrained to the tools' schemas.
+        prompting: How the model is asked: a name in ``agent.prompting.PROMPTINGS``.
+        user: Whom the agent talks with, which makes it PersonalWAB's multi-turn track; None is
+            the single-turn track.
+        steps: At most so many steps an episode; None is the track's own limit.
         seed: Of the strangers and of the memory mode ``random``.
     """
 
@@ -106,7 +86,16 @@ class ShopStudy:
     arms: tuple[Arm, ...] = ARMS
     remembered: int = 3
     decode: Decode = "constrained"
+    prompting: str = "call"
+    user: Simulator | None = None
+    steps: int | None = None
     seed: int = 0
+
+    @property
+    def step_limit(self) -> int:
+        """At most so many steps an episode."""
+        usual = SINGLE_TURN_STEPS if self.user is None else MULTI_TURN_STEPS
+        return usual if self.steps is None else self.steps
 
     def configuration(self) -> dict[str, Any]:
         """Plain data that tells this study from another one."""
@@ -123,12 +112,17 @@ class ShopStudy:
                 "dtype": str(self.model.hf.dtype),
             },
             "world": {"name": world.name, "fingerprint": world.fingerprint},
+            "tools": _digest(self.environment.toolkit.schemas()),
             "tasks": {"number": len(self.tasks), "digest": _digest([t.id for t in self.tasks])},
             "dictionaries": {"number": len(entries), "digest": _digest(entries)},
             "settings": asdict(self.settings or TOOL_CHOICE),
             "arms": {arm.name: asdict(arm) for arm in self.arms},
             "remembered": self.remembered,
             "decode": self.decode,
+            "track": "single" if self.user is None else "multi",
+            "user": self.user and self.user.configuration(),
+            "prompting": self.prompting,
+            "steps": self.step_limit,
             "seed": self.seed,
         }
 
@@ -205,7 +199,8 @@ def play_shop(
     """
     model = BatchedModel(study.model)
     environment = study.environment
-    agents = {arm.name: _agent(study, arm, model) for arm in study.arms}
+    user = None if study.user is None else study.user.user(model)
+    agents = {arm.name: _agent(study, arm, model, user) for arm in study.arms}
     planned = [
         (arm, task) for task in study.tasks for arm in study.arms if (arm.name, task.id) not in done
     ]
@@ -214,9 +209,12 @@ def play_shop(
             agent=agents[arm.name],
             task_id=task.id,
             user_id=task.user_id,
-            request=task.task,
+            request=request_text(task),
             before=task.timestamp,
             purchases=tuple(environment.purchase_lines(task.user_id, task.timestamp)),
+            errand=None
+            if study.user is None
+            else Errand.of(task, environment.world.profile(task.user_id)),
         )
         for arm, task in planned
     )
@@ -229,56 +227,15 @@ def play_shop(
                 end.value,
                 similarity=study.model.encoder.similarity,
                 error=_told(end.error) if end.error is not None else "",
+                history=len(environment.world.past_tasks(task.user_id, task.timestamp)),
             )
 
 
-def strangers(users: Collection[str], seed: int) -> dict[str, str]:
-    """For each user another one, and each once: a random cyclic order (Sattolo's algorithm).
-
-    Raises:
-        TrimtabError: There is no other user.
-    """
-    order = sorted(users)
-    if len(order) < 2:
-        raise TrimtabError(
-            f"the control steers by another user's dictionary and needs two users, got "
-            f"{len(order)}; play more episodes"
-        )
-    others = list(order)
-    rng = random.Random(seed)
-    for last in range(len(others) - 1, 0, -1):
-        swapped = rng.randrange(last)
-        others[last], others[swapped] = others[swapped], others[last]
-    return dict(zip(order, others, strict=True))
-
-
-def past_requests(
-    environment: ShopEnvironment, user_id: str, before: int | None
-) -> list[PastRequest]:
-    """A user's past training tasks as requests, each with the call that answers it well.
-
-    Args:
-        environment: The shop.
-        user_id: The user.
-        before: Only what strictly precedes it; None is all.
-    """
-    past = environment.world.past_tasks(user_id, sys.maxsize if before is None else before)
-    return [
-        PastRequest(task.task, *reference_call(environment, task), task.timestamp) for task in past
-    ]
-
-
-def _agent(study: ShopStudy, arm: Arm, model: BatchedModel) -> Any:
-    dictionaries: Mapping[str, SteeringDictionary] | None = None
-    if arm.steering == "own":
-        dictionaries = study.dictionaries
-    elif arm.steering == "other":
-        other = strangers(study.dictionaries, study.seed)
-        dictionaries = {user: _timeless(study.dictionaries[other[user]]) for user in other}
+def _agent(study: ShopStudy, arm: Arm, model: BatchedModel, user: User | None) -> Any:
     return build_agent(
         model,
         study.environment.toolkit,
-        dictionaries=dictionaries,
+        store=dictionaries_for(arm, study.dictionaries, study.seed),
         settings=study.settings,
         memory=Memory(
             partial(past_requests, study.environment),
@@ -287,27 +244,10 @@ def _agent(study: ShopStudy, arm: Arm, model: BatchedModel) -> Any:
             embed=model.encoder.encode,
             seed=study.seed,
         ),
+        user=user,
+        prompting=study.prompting,
         decode=study.decode,
-    )
-
-
-def _timeless(dictionary: SteeringDictionary) -> SteeringDictionary:
-    """A stranger's dictionary with all its entries visible at any time.
-
-    Nothing of the user at hand is in it, and a control with fewer entries than the arm that it
-    controls would be the weaker one.
-    """
-    from ..steering.dictionary import SteeringDictionary
-
-    return SteeringDictionary(
-        user_id=dictionary.user_id,
-        fingerprint=dictionary.fingerprint,
-        points=dictionary.points,
-        encoder_name=dictionary.encoder_name,
-        keys_from=dictionary.keys_from,
-        entries=[replace(entry, timestamp=-sys.maxsize) for entry in dictionary.entries],
-        keys=dictionary.keys,
-        vectors=dictionary.vectors,
+        step_limit=study.step_limit,
     )
 
 

@@ -1,9 +1,9 @@
-"""Tables of a run: accuracies by task type and arm, paired differences, and what it cost."""
+"""Tables of a run: accuracies and steps by task type and arm, differences, and what it cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .score import ScoredEpisode
 
 MEASURES = {"function": "function accuracy", "result": "result accuracy"}
+STEPS = "steps"
 ALL = "all"
 
 # Wide enough for every table: a file or a pipe has no width of its own.
@@ -41,13 +42,17 @@ class ArmDifference(NamedTuple):
     difference: Difference
 
 
-def accuracies(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> list[Accuracy]:
+def accuracies(
+    episodes: Sequence[ScoredEpisode],
+    arms: Sequence[str],
+    measures: Collection[str] = MEASURES,
+) -> list[Accuracy]:
     """Function and result accuracy of each arm, by task type and over all.
 
     Episodes that the machinery broke off have no score and are left out, not counted as wrong.
     """
     found = []
-    for measure in MEASURES:
+    for measure in measures:
         for arm in arms:
             for kind in (*TASK_TYPES, ALL):
                 own = [e for e in episodes if e.arm == arm and kind in (e.type, ALL)]
@@ -89,7 +94,7 @@ def summary(episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str) -> 
                 "type": found.type,
                 **_plain(found.estimate),
             }
-            for found in accuracies(episodes, arms)
+            for found in accuracies(episodes, arms, [*MEASURES, STEPS])
         ],
         "differences": [
             {
@@ -104,15 +109,29 @@ def summary(episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str) -> 
 
 
 def print_tables(
-    console: Console, episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str
+    console: Console,
+    episodes: Sequence[ScoredEpisode],
+    arms: Sequence[str],
+    of: str,
+    *,
+    steps: bool = False,
 ) -> None:
-    """Print the tables, in colour on a terminal, as plain aligned text anywhere else."""
+    """Print the tables, in colour on a terminal, as plain aligned text anywhere else.
+
+    Args:
+        console: Where.
+        episodes: What was played.
+        arms: In the order of the rows.
+        of: The arm that the others are compared with.
+        steps: Also the average steps by task type, which the multi-turn track reports.
+    """
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
     # On a narrow terminal an interval stands below its mean.
     gap = " " if console.width >= _WIDE else "\n"
-    found = accuracies(episodes, arms)
-    for measure in MEASURES:
+    measures = [*MEASURES, STEPS] if steps else [*MEASURES]
+    found = accuracies(episodes, arms, measures)
+    for measure in measures:
         console.print(_accuracy_table(found, measure, arms, of, gap))
         console.print()
     compared = differences(episodes, arms, of)
@@ -145,7 +164,7 @@ def _accuracy_table(
         for kind in (*TASK_TYPES, ALL)
         if any(a.type == kind and a.estimate.values for a in found)
     ]
-    table = _table(MEASURES[measure], ["", *kinds])
+    table = _table(MEASURES.get(measure, "average steps"), ["", *kinds])
     for arm in arms:
         row = {a.type: a.estimate for a in found if a.arm == arm and a.measure == measure}
         cells = [_with_interval(*row[kind][:3], gap) for kind in kinds]

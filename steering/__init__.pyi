@@ -21,6 +21,8 @@ from .families import FAMILIES as FAMILIES
 from .families import Family as Family
 from .generation import Completion as Completion
 from .generation import Request as Request
+from .guided import GuidedRequest as GuidedRequest
+from .guided import generate_guided as generate_guided
 from .injection import Steering as Steering
 from .likelihood import answer_log_likelihoods as answer_log_likelihoods
 from .model import SteeredModel as SteeredModel
@@ -33,6 +35,7 @@ from .relevance import by_similarity as by_similarity
 from .settings import SteeringSettings as SteeringSettings
 from .store import SteeringStore as SteeringStore
 from .store import UnknownUser as UnknownUser
+from .store import population_of as population_of
 from .tune import Grid as Grid
 from .tune import Trial as Trial
 from .tune import Tuner as Tuner

@@ -104,6 +104,7 @@ class Constraints:
                 f"decoder, got {type(tokenizer).__name__}: {str(error).splitlines()[0]}"
             ) from error
         self._width = vocabulary
+        self._ends = list(ends)
         self._added = tokenizer.get_added_vocab()
         self._fresh = lru_cache(maxsize=64)(self._compiled)
         self._letter, self._closing, self._closing_string = (
@@ -142,12 +143,18 @@ class Constraints:
         return flags[:, : self._width].view(np.bool_)
 
     def closing(self, allowed: NDArray[np.bool_]) -> int | None:
-        """The best token to bring a JSON value to its end, of those that may come next.
+        """The best token to bring an answer to its end, of those that may come next.
 
         Args:
             allowed: Which may come next, ``(vocabulary,)``.
+
+        Returns:
+            None where there is nothing to close, as in plain text, or nothing that closes it.
         """
         in_string = any(allowed[token] for token in self._letter)
+        end = next((token for token in self._ends if allowed[token]), None)
+        if end is not None:
+            return None if in_string else end
         fitting = self._closing_string if in_string else self._closing
         return next((token for token in fitting if allowed[token]), None)
 

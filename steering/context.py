@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import TrimtabError
@@ -49,7 +49,12 @@ class Context:
 
 
 def contexts(
-    samples: Mapping[str, Sequence[Sample]], relevance: Relevance, *, k: int = 3, seed: int = 0
+    samples: Mapping[str, Sequence[Sample]],
+    relevance: Relevance,
+    *,
+    k: int = 3,
+    seed: int = 0,
+    users: Collection[str] | None = None,
 ) -> dict[str, list[Context]]:
     """Choose C+ and C- for every sample.
 
@@ -60,6 +65,7 @@ def contexts(
         k: At most this many samples on each side; the first samples of all have fewer or none.
         seed: Of the draws from other users. Each sample has draws of its own, so that they do
             not depend on the order of users or samples.
+        users: Only these users' samples, in surroundings drawn from everybody's; None is all.
 
     Returns:
         By user id, in the order of time.
@@ -72,7 +78,8 @@ def contexts(
     ordered = {user: _by_time(user, own) for user, own in samples.items()}
     timeline = _Timeline(ordered)
     found: dict[str, list[Context]] = {}
-    for user, own in ordered.items():
+    for user in ordered if users is None else users:
+        own = ordered[user]
         times = [sample.timestamp for sample in own]
         counts = [bisect.bisect_left(times, time) for time in times]
         scores = relevance([sample.input for sample in own], counts) if own else []

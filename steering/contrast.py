@@ -62,7 +62,12 @@ class ContrastPair:
 
     def key(self, keys: Keys) -> str:
         """The text that queries are compared with: the input, or input and answer together."""
-        return self.request if keys == "input" else f"{self.request}\n{self.positive.answer}"
+        return key_text(self.request, self.positive.answer, keys)
+
+
+def key_text(request: str, answer: str, keys: Keys) -> str:
+    """What an entry is found by."""
+    return request if keys == "input" else f"{request}\n{answer}"
 
 
 def context_pairs(

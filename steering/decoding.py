@@ -105,7 +105,7 @@ class Row:
         self._text: str | None = None
         self._random = torch.Generator()
         # Not seed + index: the next seed's draws would be this one's, moved by one request.
-        digest = hashlib.sha256(f"{options.seed}/{index}".encode()).digest()
+        digest = hashlib.sha256(f"{options.seed}/{request.draws or index}".encode()).digest()
         self._random.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         self.constraint: Constraint | None = None
         if request.grammar is not None:
@@ -137,7 +137,9 @@ class Row:
         tokens = None
         if self._options.top_p < 1:
             chances, tokens = _top(chances, self._options.top_p)
-        drawn = int(torch.multinomial(chances.cpu(), 1, generator=self._random))
+        drawn = _drawn(chances.cpu(), self._random)
+        if drawn is None:
+            return likeliest
         return drawn if tokens is None else int(tokens[drawn])
 
     def take(self, token: int) -> None:
@@ -353,6 +355,19 @@ def _likeliest(logits: Tensor) -> list[int]:
         # NumPy's search is vectorised; PyTorch's takes twenty times as long.
         return logits.numpy().argmax(axis=-1).tolist()
     return logits.argmax(dim=-1).tolist()
+
+
+def _drawn(chances: Tensor, random: torch.Generator) -> int | None:
+    """Where a uniform number falls among the chances laid end to end; None beyond the last.
+
+    One number a draw: ``multinomial`` draws one for every token of the vocabulary, which takes as
+    long as a row's share of the forward pass.
+    """
+    ends = chances.cumsum(dim=-1)
+    place = torch.rand((), generator=random) * ends[-1]
+    # To the right of equal ends, so that what has no chance is never drawn.
+    found = int(torch.searchsorted(ends, place, right=True))
+    return found if found < len(chances) else None
 
 
 def _top(chances: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Encoder:
         from sentence_transformers import SentenceTransformer
 
         self.name = name
+        self._lock = threading.Lock()  # its tokenizer cannot be used by two threads at once
         with without_loading_bars():
             self._model = SentenceTransformer(_path(name))
         if name == DEFAULT_ENCODER:
@@ -40,12 +42,13 @@ class Encoder:
         """
         if not texts:
             return torch.empty(0, self._model.get_embedding_dimension() or 0)
-        return self._model.encode(
-            list(texts),
-            normalize_embeddings=True,
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        ).cpu()
+        with self._lock:
+            return self._model.encode(
+                list(texts),
+                normalize_embeddings=True,
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            ).cpu()
 
     def similarity(self, left: str, right: str) -> float:
         """The cosine of two texts' embeddings."""

@@ -31,12 +31,15 @@ class Request:
         tools: OpenAI tool dicts that the prompt shows.
         steering: What is added inside the forward pass; None is nothing.
         grammar: An llguidance grammar that the answer fits; None is free-form.
+        draws: Names what is drawn for it at a temperature above 0, whatever else is answered with
+            it; empty: its place in the list does.
     """
 
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] = ()
     steering: Steering | None = None
     grammar: str | None = None
+    draws: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class Options:
         max_new_tokens: At most this many tokens an answer.
         temperature: 0 takes the most likely token; above, tokens are drawn.
         top_p: Draw from the most likely tokens that together have this probability.
-        seed: Of the draws. Each request has its own, by its place in the list, so that batching
-            changes none.
+        seed: Of the draws. Each request has its own, by its place in the list or by its ``draws``,
+            so that batching changes none.
         stop: Texts that end an answer; they are not part of it.
         share_prefix: Run what all prompts of a batch begin with once, and keep it for later.
         fast_forward: Let tokens that a grammar forces pass without a forward pass of their own.
@@ -126,7 +129,7 @@ def generate(
     waiting = deque(_in_order([row for row in rows if row.finish is None], wanted))
     while waiting:
         _decode(model, waiting, batch_size, wanted)
-    return [_completion(row) for row in rows]
+    return [completion_of(row) for row in rows]
 
 
 def stream(
@@ -143,13 +146,14 @@ def stream(
         TrimtabError: As ``generate``.
     """
     wanted = Options(**options)
-    row = Row(model, 0, request, wanted)
     # A stop text may begin in what is still held back.
     held = max((len(text) for text in wanted.stop), default=1) - 1
-    batch = Batch(model, [row], wanted) if row.finish is None else None
+    with model.lock:
+        row = Row(model, 0, request, wanted)
+        batch = Batch(model, [row], wanted) if row.finish is None else None
     shown = ""
     while batch is not None and batch.rows:
-        with batch.steered():
+        with model.lock, batch.steered():
             batch.step()
         text = row.text()
         ready = text[: len(text) - held] if row.finish is None else text
@@ -158,7 +162,7 @@ def stream(
         if len(ready) > len(shown):
             yield ready[len(shown) :]
             shown = ready
-    completion = _completion(row)
+    completion = completion_of(row)
     if len(completion.text) > len(shown):
         yield completion.text[len(shown) :]
     return completion
@@ -201,12 +205,13 @@ def _next_rows(waiting: deque[Row], count: int, options: Options) -> list[Row]:
     return rows
 
 
-def _completion(row: Row) -> Completion:
+def completion_of(row: Row, *, prompt_tokens: int | None = None) -> Completion:
+    """What a row that has finished holds; ``prompt_tokens`` where it is not its prompt's length."""
     assert row.finish is not None
     return Completion(
         text=row.text(),
         tokens=tuple(row.tokens),
-        prompt_tokens=len(row.prompt),
+        prompt_tokens=len(row.prompt) if prompt_tokens is None else prompt_tokens,
         forced_tokens=row.forced,
         finish=row.finish,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
 class SteeredModel:
     """A Hugging Face causal language model with its tokenizer, and hooks for steering.
 
+    Several threads may call ``generate`` and ``stream``: calls take turns, those of ``stream`` a
+    token at a time.
+
     Attributes:
         name: As it was asked for.
         hf: The Hugging Face model, frozen and in evaluation mode; its weights never change here.
         tokenizer: Its tokenizer.
         parts: Its decoder and layers.
+        lock: Held by whoever generates.
 
     Example:
         >>> model = SteeredModel.from_pretrained("smollm2-135m-instruct")  # doctest: +SKIP
@@ -56,6 +61,7 @@ class SteeredModel:
         self.hf = hf.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.parts: Parts = parts_of(hf)
+        self.lock = threading.RLock()
         self._encoder_name = encoder
 
     @classmethod
@@ -111,7 +117,8 @@ class SteeredModel:
     @cached_property
     def encoder(self) -> Encoder:
         """The sentence encoder, loaded when first asked for."""
-        return load_encoder(self._encoder_name)
+        with self.lock:
+            return load_encoder(self._encoder_name)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -200,17 +207,26 @@ class SteeredModel:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        stop: Sequence[str] = (),
         batch_size: int = 48,
     ) -> list[Completion]:
         """Answer requests, each with its own steering; see ``trimtab.steering.generation``."""
         from .generation import generate
 
-        return generate(
-            self,
-            requests,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            batch_size=batch_size,
-        )
+        with self.lock:
+            return generate(
+                self,
+                requests,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=seed,
+                stop=tuple(stop),
+                batch_size=batch_size,
+            )
+
+    def stream(self, request: Request, **options: Any) -> Generator[str, None, Completion]:
+        """Answer one request piece by piece; see ``trimtab.steering.generation.stream``."""
+        from .generation import stream
+
+        return stream(self, request, **options)

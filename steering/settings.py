@@ -87,6 +87,11 @@ class SteeringSettings:
             if not fine:
                 raise TrimtabError(f"steering settings: expected {expected}, got {self}")
 
+    @property
+    def in_two_parts(self) -> bool:
+        """Whether the others' mean is added, or taken off; see ``TwoParts``."""
+        return bool(self.collective or self.personal)
+
     def layers(self, model: SteeredModel) -> list[int]:
         """The layers of this model at the chosen depths."""
         return sorted({model.layer_at(depth) for depth in self.depths})
@@ -114,7 +119,7 @@ class SteeringSettings:
             TrimtabError: Two parts are wanted without ``others``, or as for ``select``.
         """
         two_parts = None
-        if self.collective or self.personal:
+        if self.in_two_parts:
             if others is None:
                 raise TrimtabError(
                     "steering in two parts (collective, personal) needs the other users' entries; "

@@ -408,11 +408,12 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
             known: Refuse users who are not in the store.
             first: Make a table for dictionaries like this where there is none.
         """
+        if first is None and self._layout() is None:
+            raise TrimtabError(f"the store at {self.uri} is empty; put dictionaries first")
         with self._alone():
             layout = self._layout()
             if layout is None:
-                if first is None:
-                    raise TrimtabError(f"the store at {self.uri} is empty; put dictionaries first")
+                assert first is not None
                 layout = Layout.of(first)
                 self._table.create(layout)
             self._table.checkout_latest()
@@ -476,6 +477,22 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
             f"the store at {self.uri} has no dictionary of user {user_id!r}; {hint}; build and "
             "put one first"
         )
+
+
+def population_of(dictionaries: Mapping[str, SteeringDictionary], *, without: str) -> Population:
+    """Everybody's entries but one user's, of a store or of any other mapping by user.
+
+    A store keeps them summed up; of another mapping, all are read.
+
+    Raises:
+        TrimtabError: There is nobody else.
+    """
+    if isinstance(dictionaries, SteeringStore):
+        return dictionaries.population(without=without)
+    others = [own for user, own in dictionaries.items() if user != without]
+    if not others:
+        raise TrimtabError(f"expected the dictionaries of others than {without!r}, got none")
+    return Population.of(*others)
 
 
 def _merged(old: SteeringDictionary, given: SteeringDictionary) -> SteeringDictionary:

@@ -1,24 +1,25 @@
 """Choosing how to steer on held-back samples, by likelihood alone: nothing is generated.
 
 A setting is good when steering from a user's earlier samples raises the likelihood of that
-user's own held-back answer against the rejected one. Activations are read once, at every point
-that any setting wants; the held-back prompts run once, and only the answers run again for each
+user's own held-back answer against the rejected one. Dictionaries are read once, at every point
+that any setting names; the held-back prompts run once, and only the answers run again for each
 setting.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import TrimtabError
-from .contrast import ContrastPair, Keys
-from .dictionary import SteeringDictionary, build_dictionaries
+from .contrast import ContrastPair, Keys, key_text
+from .dictionary import SteeringDictionary
 from .forcing import Forced, ForcedBatch, forced_batches
 from .injection import Positions, Steering
 from .likelihood import answer_log_likelihoods, batch_log_likelihoods
@@ -26,6 +27,8 @@ from .model import SteeredModel
 from .selection import Aggregation
 from .settings import SteeringSettings
 from .vectors import Site, points_of
+
+Measure = Literal["margin", "likelihood"]
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,24 @@ class Trial:
 
     Attributes:
         settings: What was tried; None is no steering.
-        score: Mean over users of the mean log-sigmoid of the margin, in nats: the margin is the
+        margin: Mean over users of the mean log-sigmoid of the margin, in nats: the margin is the
             log-likelihood of the user's own answer minus that of the rejected one. Higher is
             better; ln 0.5 is a coin toss.
+        likelihood: Mean over users of the mean log-likelihood of a token of the user's own answer,
+            in nats. Higher is better.
         accuracy: Mean over users of the share of samples whose own answer beats every rejected.
         seconds: How long it took.
     """
 
     settings: SteeringSettings | None
-    score: float
+    margin: float
+    likelihood: float
     accuracy: float
     seconds: float
+
+    def score(self, by: Measure) -> float:
+        """What a search goes by; higher is better."""
+        return self.margin if by == "margin" else self.likelihood
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -73,7 +83,7 @@ class Trial:
         """
         try:
             settings = plain["settings"] and SteeringSettings.of(plain["settings"])
-            return cls(settings, plain["score"], plain["accuracy"], plain["seconds"])
+            return cls(**{**plain, "settings": settings})
         except (KeyError, TypeError) as error:
             raise TrimtabError(f"not the record of a trial: {error!r}") from error
 
@@ -83,46 +93,43 @@ class Tuner:
 
     Args:
         model: The model.
-        build: Each user's earlier pairs, which the dictionaries are built from.
+        dictionaries: Each user's, from earlier samples, with keys from the input, at every layer
+            and site that a setting will name.
         held_back: Each user's later pairs of response contrast: the positive side's prompt, the
             user's own answer and a rejected one. A sample may have several pairs.
-        sites: Sites that any setting may name.
-        depths: Depths that any setting may name.
-        progress: Told a phase and how many of its items are done.
 
     Raises:
-        TrimtabError: No held-back pair, or one of a user without earlier pairs.
+        TrimtabError: No held-back pair, one of a user without a dictionary, or a dictionary with
+            other keys or of another model.
     """
 
     def __init__(
         self,
         model: SteeredModel,
-        build: Mapping[str, Sequence[ContrastPair]],
+        dictionaries: Mapping[str, SteeringDictionary],
         held_back: Mapping[str, Sequence[ContrastPair]],
-        *,
-        sites: Iterable[Site],
-        depths: Iterable[float],
-        progress: Callable[[int], None] | None = None,
     ) -> None:
         self._users = [user for user, pairs in held_back.items() for _ in pairs]
         self._pairs = [pair for pairs in held_back.values() for pair in pairs]
-        lacking = sorted({user for user in self._users if not build.get(user)})
+        lacking = sorted({user for user in self._users if not dictionaries.get(user)})
         if not self._pairs or lacking:
             raise TrimtabError(
-                "tuning needs held-back pairs of users who also have earlier ones; got "
+                "tuning needs held-back pairs of users who have a dictionary of earlier ones; got "
                 + (f"none earlier for user {lacking[0]!r}" if lacking else "no held-back pairs")
             )
         self._model = model
-        own = {user: list(build[user]) for user in dict.fromkeys(self._users)}
-        layers = {model.layer_at(depth) for depth in depths}
-        by_input = build_dictionaries(
-            model, own, layers=layers, sites=list(sites), keys="input", progress=progress
-        )
+        by_input = {user: dictionaries[user] for user in dict.fromkeys(self._users)}
+        for user, dictionary in by_input.items():
+            model.check_fingerprint(dictionary.fingerprint, f"the dictionary of {user!r}")
+            if dictionary.keys_from != "input":
+                raise TrimtabError(
+                    f"tuning needs dictionaries with keys from the input, that of {user!r} has "
+                    f"them from {dictionary.keys_from}"
+                )
         self._dictionaries: dict[Keys, dict[str, SteeringDictionary]] = {
             "input": by_input,
             "input+answer": {
-                user: _with_other_keys(model, dictionary, own[user])
-                for user, dictionary in by_input.items()
+                user: _with_other_keys(model, dictionary) for user, dictionary in by_input.items()
             },
         }
         self._queries = model.encoder.encode([pair.request for pair in self._pairs])
@@ -167,29 +174,38 @@ class Tuner:
                     )
         else:
             found = answer_log_likelihoods(self._model, self._forced, both)
-        score, accuracy = self._summary(found[0::2] - found[1::2])
-        return Trial(settings, score, accuracy, time.monotonic() - started)
+        return self._trial(settings, found[0::2], found[1::2], time.monotonic() - started)
 
-    def _summary(self, margins: Tensor) -> tuple[float, float]:
-        """Mean over users of the mean over samples of the worst pair's score and success."""
-        worst: dict[str, dict[str, float]] = {}
-        for user, pair, margin in zip(self._users, self._pairs, margins.tolist(), strict=True):
-            samples = worst.setdefault(user, {})
-            samples[pair.sample_id] = min(margin, samples.get(pair.sample_id, margin))
-        scores, shares = [], []
-        for samples in worst.values():
-            own = torch.tensor(list(samples.values()))
-            scores.append(torch.nn.functional.logsigmoid(own).mean())
-            shares.append((own > 0).float().mean())
-        return float(torch.stack(scores).mean()), float(torch.stack(shares).mean())
+    def _trial(
+        self, settings: SteeringSettings | None, own: Tensor, rejected: Tensor, seconds: float
+    ) -> Trial:
+        """Means over users of the means over samples; of a sample's pairs the worst counts."""
+        margins: dict[str, dict[str, float]] = {user: {} for user in self._users}
+        likelihoods: dict[str, dict[str, float]] = {user: {} for user in self._users}
+        for number, (user, pair) in enumerate(zip(self._users, self._pairs, strict=True)):
+            margin = float(own[number] - rejected[number])
+            margins[user][pair.sample_id] = min(margin, margins[user].get(pair.sample_id, math.inf))
+            length = len(self._forced[2 * number].answer)
+            likelihoods[user][pair.sample_id] = float(own[number]) / length
+        users = [torch.tensor(list(samples.values())) for samples in margins.values()]
+        return Trial(
+            settings,
+            margin=_mean(nn.functional.logsigmoid(values).mean() for values in users),
+            likelihood=_mean(
+                torch.tensor(list(samples.values())).mean() for samples in likelihoods.values()
+            ),
+            accuracy=_mean((values > 0).float().mean() for values in users),
+            seconds=seconds,
+        )
 
 
-def _with_other_keys(
-    model: SteeredModel, dictionary: SteeringDictionary, pairs: Sequence[ContrastPair]
-) -> SteeringDictionary:
+def _mean(values: Iterable[Tensor]) -> float:
+    return float(torch.stack(list(values)).mean())
+
+
+def _with_other_keys(model: SteeredModel, dictionary: SteeringDictionary) -> SteeringDictionary:
     """The same entries under keys made of input and answer."""
-    of_sample = {pair.sample_id: pair for pair in reversed(pairs)}
-    texts = [of_sample[entry.sample_id].key("input+answer") for entry in dictionary.entries]
+    texts = [key_text(entry.key, entry.answer, "input+answer") for entry in dictionary.entries]
     other = dictionary.restricted(dictionary.points)
     other.keys, other.keys_from = model.encoder.encode(texts), "input+answer"
     other.entries = [
@@ -202,6 +218,7 @@ def search(
     tuner: Tuner,
     grid: Grid,
     *,
+    by: Measure = "margin",
     start: SteeringSettings | None = None,
     budget_seconds: float = float("inf"),
     done: Iterable[Trial] = (),
@@ -214,6 +231,9 @@ def search(
     Args:
         tuner: The held-back samples.
         grid: What is tried.
+        by: What makes a setting the better one. The margin is for choices, such as that of a tool;
+            for texts it grows with whatever is unlike the rejected ones, and the likelihood of
+            the user's own is the better guide.
         start: What the first round takes for everything else.
         budget_seconds: No new trial is begun after this.
         done: Trials of an earlier search of the same samples: not tried again, but yielded in
@@ -230,7 +250,7 @@ def search(
             if time.monotonic() - started > budget_seconds:
                 return None
             trial = known[settings] = tuner.try_settings(settings)
-        if settings and (best is None or trial.score > best.score):
+        if settings and (best is None or trial.score(by) > best.score(by)):
             best = trial
         return trial
 
@@ -248,7 +268,11 @@ def search(
             for aggregate in grid.aggregates
             for k in (grid.ks if aggregate != "naive" else grid.ks[:1])
         ],
-        lambda base: [replace(base, temperature=t) for t in grid.temperatures],
+        lambda base: [
+            replace(base, temperature=temperature)
+            for temperature in grid.temperatures
+            if base.aggregate == "attentive"
+        ],
         lambda base: [
             replace(base, strength=round(base.strength * factor, 3)) for factor in (0.7, 1.0, 1.4)
         ],

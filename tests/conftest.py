@@ -1,8 +1,11 @@
-"""What every test may ask for: an empty cache folder, and the real models."""
+"""What every test may ask for: an empty cache folder, the real models, and one that is scripted."""
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 # Before anything imports huggingface_hub: the suite asks no hub for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -41,3 +44,130 @@ def default_model_path(real_model_path: Callable[[str], str]) -> str:
 def smollm2_path(real_model_path: Callable[[str], str]) -> str:
     """SmolLM2-135M-Instruct."""
     return real_model_path("smollm2-135m-instruct")
+
+
+class Letters:
+    """A sentence encoder that counts letters: equal words are near, and nothing is loaded."""
+
+    name = "letters"
+
+    def encode(self, texts):
+        import torch
+
+        counts = torch.tensor(
+            [[float(text.lower().count(chr(97 + n))) for n in range(26)] for text in texts]
+        ).reshape(len(texts), 26)
+        return torch.nn.functional.normalize(counts, dim=-1)
+
+    def similarity(self, left, right):
+        one, other = self.encode([left, right])
+        return float(one @ other)
+
+
+@dataclass
+class Scripted:
+    """A model whose answers come from ``script``, a function of the request."""
+
+    script: object
+    name: str = "scripted"
+    fingerprint: str = "f"
+    encoder: Letters = field(default_factory=Letters)
+    hf: object = field(default_factory=lambda: SimpleNamespace(dtype="bfloat16"))
+    batches: list = field(default_factory=list)
+
+    def generate(self, requests, **options):
+        self.batches.append(list(requests))
+        self.options = options
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        from trimtab.steering.generation import Completion
+
+        text = self.script(request)
+        if isinstance(text, Completion):
+            return text
+        words = sum(len(str(message["content"]).split()) for message in request.messages)
+        return Completion(
+            text=text,
+            tokens=tuple(range(len(text.split()))),
+            prompt_tokens=words,
+            forced_tokens=1,
+            finish="stop",
+        )
+
+    @property
+    def requests(self):
+        return [request for batch in self.batches for request in batch]
+
+
+@pytest.fixture
+def letters():
+    return Letters()
+
+
+@pytest.fixture
+def scripted():
+    """Make a model from a function of the request, or from answers in order."""
+
+    def make(script):
+        if callable(script):
+            return Scripted(script)
+        answers = iter(script)
+        return Scripted(lambda request: next(answers))
+
+    return make
+
+
+@pytest.fixture
+def call():
+    """Write a call in the model's own format."""
+
+    def written(name, **arguments):
+        call = json.dumps({"name": name, "arguments": arguments})
+        return f"<tool_call>\n{call}\n</tool_call>"
+
+    return written
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of random weights that reads and writes bytes, and knows the marks of calls."""
+    import torch
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(alphabet)}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    inner.add_tokens([AddedToken("<tool_call>"), AddedToken("</tool_call>")])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=16384,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            initializer_range=0.3,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

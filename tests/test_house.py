@@ -132,7 +132,8 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         held = {n for n in archive.namelist() if ".dist-info/" not in n}
         (licence,) = [n for n in archive.namelist() if n.endswith("licenses/LICENSE")]
         assert b"Apache License" in archive.read(licence)
-    expected = {f"trimtab/{path.relative_to(ROOT).as_posix()}" for path in package_files()}
+    files = [*package_files(), *(ROOT / "eval/report").glob("report.*")]
+    expected = {f"trimtab/{path.relative_to(ROOT).as_posix()}" for path in files}
     assert held == expected | {"trimtab/py.typed"}
 
 

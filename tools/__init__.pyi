@@ -1,3 +1,5 @@
+from .mcp import McpServer as McpServer
+from .pretrained import PretrainedRecommender as PretrainedRecommender
 from .quoting import quoted as quoted
 from .recommender import Epoch as Epoch
 from .recommender import Popularity as Popularity
@@ -5,8 +7,13 @@ from .recommender import SequentialRecommender as SequentialRecommender
 from .recommender import recall_at_k as recall_at_k
 from .search import SearchIndex as SearchIndex
 from .shopping import ACTION_TOOLS as ACTION_TOOLS
+from .shopping import conversation_tools as conversation_tools
 from .shopping import shopping_toolkit as shopping_toolkit
+from .sources import tool_spec as tool_spec
 from .spec import ToolSpec as ToolSpec
+from .tool_file import ToolExample as ToolExample
+from .tool_file import ToolFile as ToolFile
+from .tool_file import open_tool_file as open_tool_file
 from .toolkit import ToolError as ToolError
 from .toolkit import Toolkit as Toolkit
 from .toolkit import ToolResult as ToolResult

@@ -1,4 +1,4 @@
-"""The three shopping tools of PersonalWAB: search, recommend, review."""
+"""The tools of PersonalWAB: search, recommend, review, and two to talk with the user."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -13,6 +13,9 @@ TaskType = Literal["search", "recommend", "review"]
 SEARCH = "search_product_by_query"
 RECOMMEND = "get_recommendations_by_history"
 REVIEW = "add_product_review"
+
+RESPOND = "respond"
+STOP = "stop"
 
 ACTION_TOOLS: Mapping[TaskType, str] = MappingProxyType(
     {"search": SEARCH, "recommend": RECOMMEND, "review": REVIEW}
@@ -74,6 +77,8 @@ def shopping_toolkit(
 
     def recommend(product_sequence: list[str]) -> ToolResult:
         ids = recommender.recommend(product_sequence, k=results)
+        if not ids:
+            return ToolResult(content="None of these products is known. Try other ones.", value=[])
         return listed("Products to buy next, best first:", ids)
 
     def review(review: str) -> ToolResult:
@@ -153,4 +158,50 @@ def shopping_toolkit(
                 function=review,
             ),
         ]
+    )
+
+
+def conversation_tools() -> tuple[ToolSpec, ToolSpec]:
+    """``respond(content)`` and ``stop()``, which the multi-turn track has besides.
+
+    ``respond`` does no more than check what is to be said: who speaks to the user, and brings the
+    answer, is the agent's loop.
+    """
+
+    def respond(content: str) -> ToolResult:
+        return ToolResult(content="Said to the user.", value=content)
+
+    def stop() -> ToolResult:
+        return ToolResult(content="The conversation is over.")
+
+    return (
+        ToolSpec(
+            name=RESPOND,
+            description=(
+                "Say something to the user: ask what is not clear, or tell what was found. The "
+                "user's answer is the next message."
+            ),
+            parameters={
+                "type": "object",
+                "properties": {
+                    "content": {
+                        "type": "string",
+                        "description": "What to say, in one or two sentences.",
+                        "minLength": 1,
+                        "maxLength": 400,
+                    }
+                },
+                "required": ["content"],
+                "additionalProperties": False,
+            },
+            function=respond,
+        ),
+        ToolSpec(
+            name=STOP,
+            description=(
+                "End the conversation. Use it as soon as what the user asked for is done."
+            ),
+            parameters={"type": "object", "properties": {}, "additionalProperties": False},
+            function=stop,
+        ),
     )

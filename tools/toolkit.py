@@ -17,6 +17,7 @@ import pydantic_core
 from ..errors import TrimtabError
 from .quoting import quoted, without_control_tokens
 from .schema import location, misfit, shown, validator
+from .sources import tool_spec
 from .spec import ToolSpec
 
 ErrorKind = Literal["unknown_tool", "invalid_arguments", "failed", "timeout", "unparsable"]
@@ -67,31 +68,29 @@ class Toolkit:
     """Tools by name. It is a value: ``with_tools`` and ``without`` return another one.
 
     Args:
-        specs: The tools, in the order in which they are shown to the model.
+        specs: The tools, in the order in which they are shown to the model: `ToolSpec`s, or
+            whatever `tool_spec` makes one of.
         limit: Characters of a result's content that the model is shown; the rest is cut and the
             content says how much.
 
     Raises:
-        TrimtabError: Two tools have the same name, or ``limit`` is too small to say anything.
+        TrimtabError: Two tools have the same name, something is no tool, or ``limit`` is too small
+            to say anything.
 
     Example:
         >>> def double(number: int) -> int:
         ...     '''Double a number.'''
         ...     return 2 * number
-        >>> toolkit = Toolkit([ToolSpec.from_function(double)])
+        >>> toolkit = Toolkit([double])
         >>> toolkit.call("double", {"number": 21}).content
         '42'
         >>> toolkit.call("double", {"number": "21"}).content
         'Error: number: expected an integer, got "21"'
     """
 
-    def __init__(self, specs: Iterable[ToolSpec] = (), *, limit: int = 8_000) -> None:
+    def __init__(self, specs: Iterable[Any] = (), *, limit: int = 8_000) -> None:
         self._specs: dict[str, ToolSpec] = {}
-        for spec in specs:
-            if not isinstance(spec, ToolSpec):
-                raise TrimtabError(
-                    f"expected ToolSpecs, got {spec!r}; make one with ToolSpec.from_function(...)"
-                )
+        for spec in map(tool_spec, specs):
             if spec.name in self._specs:
                 raise TrimtabError(
                     f"two tools are called {spec.name!r}; rename one with ToolSpec(name=...), "
@@ -134,12 +133,13 @@ class Toolkit:
         """The tools as OpenAI tool dicts, as chat templates take them."""
         return [spec.to_openai() for spec in self]
 
-    def with_tools(self, *specs: ToolSpec) -> "Toolkit":
+    def with_tools(self, *specs: Any) -> "Toolkit":
         """A toolkit with these tools too, each in the place of one that has its name."""
-        names = [spec.name for spec in specs]
+        added = [tool_spec(spec) for spec in specs]
+        names = [spec.name for spec in added]
         if len(set(names)) < len(names):
             raise TrimtabError(f"two of the tools to add have the same name: {', '.join(names)}")
-        merged = {**self._specs, **{spec.name: spec for spec in specs}}
+        merged = {**self._specs, **{spec.name: spec for spec in added}}
         return Toolkit(merged.values(), limit=self.limit)
 
     def without(self, *names: str) -> "Toolkit":

@@ -1,89 +1,13 @@
-"""A model that says what a test wants it to say, and small tools for it to call."""
+"""Small tools for a scripted model to call, and small dictionaries."""
 
-import json
 import re
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from trimtab.steering.dictionary import Entry, SteeringDictionary
-from trimtab.steering.generation import Completion
 from trimtab.steering.vectors import points_of
 from trimtab.tools import Toolkit, ToolSpec
-
-
-class Letters:
-    """A sentence encoder that counts letters: equal words are near, and nothing is loaded."""
-
-    name = "letters"
-
-    def encode(self, texts):
-        counts = torch.tensor(
-            [[float(text.lower().count(chr(97 + n))) for n in range(26)] for text in texts]
-        ).reshape(len(texts), 26)
-        return torch.nn.functional.normalize(counts, dim=-1)
-
-    def similarity(self, left, right):
-        one, other = self.encode([left, right])
-        return float(one @ other)
-
-
-@dataclass
-class Scripted:
-    """A model whose answers come from ``script``, a function of the request."""
-
-    script: object
-    name: str = "scripted"
-    fingerprint: str = "f"
-    encoder: Letters = field(default_factory=Letters)
-    batches: list = field(default_factory=list)
-
-    def generate(self, requests, **options):
-        self.batches.append(list(requests))
-        self.options = options
-        return [self._answer(request) for request in requests]
-
-    def _answer(self, request):
-        text = self.script(request)
-        if isinstance(text, Completion):
-            return text
-        words = sum(len(str(message["content"]).split()) for message in request.messages)
-        return Completion(
-            text=text,
-            tokens=tuple(range(len(text.split()))),
-            prompt_tokens=words,
-            forced_tokens=1,
-            finish="stop",
-        )
-
-    @property
-    def requests(self):
-        return [request for batch in self.batches for request in batch]
-
-
-def called(name, **arguments):
-    """A call in the model's own format."""
-    call = json.dumps({"name": name, "arguments": arguments})
-    return f"<tool_call>\n{call}\n</tool_call>"
-
-
-@pytest.fixture
-def scripted():
-    """Make a model from a function of the request, or from answers in order."""
-
-    def make(script):
-        if callable(script):
-            return Scripted(script)
-        answers = iter(script)
-        return Scripted(lambda request: next(answers))
-
-    return make
-
-
-@pytest.fixture
-def call():
-    return called
 
 
 def find(query: str) -> list[str]:
@@ -112,7 +36,7 @@ def toolkit():
 
 
 @pytest.fixture
-def dictionary():
+def dictionary(letters):
     """Make a user's dictionary whose keys are the given texts, entry n at time n."""
 
     def make(user_id, *texts):
@@ -126,8 +50,54 @@ def dictionary():
                 Entry(f"{user_id}-{n}", text, "an answer", "response", n)
                 for n, text in enumerate(texts)
             ],
-            keys=Letters().encode(texts),
+            keys=letters.encode(texts),
             vectors=torch.stack([torch.full((1, 4), float(n + 1)) for n in range(len(texts))]),
         )
 
     return make
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A small Qwen of random weights with a byte-level tokenizer that knows the marks of calls."""
+    import transformers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    from trimtab.steering import SteeredModel
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+    )
+    inner.train_from_iterator(['{"name": "search", "arguments": {"query": "lamp"}}'] * 3, trainer)
+    inner.add_tokens([AddedToken("<tool_call>"), AddedToken("</tool_call>")])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    config = transformers.Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(1)
+    hf = transformers.Qwen2ForCausalLM(config)
+    return SteeredModel(hf, tokenizer, name="tiny")

@@ -119,7 +119,8 @@ def test_a_free_choice_may_be_text_or_calls(scripted, call):
     model = scripted(['It is {"hot": 1}.', f"Let me see. {both}", "<tool_call>oops"])
     chat = SteeredChatModel(model).bind_tools([weather])
     text, calls, broken = (chat.invoke("weather?") for _ in range(3))
-    assert all(request.grammar is None for request in model.requests)
+    free = call_grammar(model.requests[0].tools, parallel=True, or_text=True)
+    assert [request.grammar for request in model.requests] == [free] * 3
     assert text.content == 'It is {"hot": 1}.' and not text.tool_calls
     assert calls.content == "Let me see."
     assert [made["args"]["city"] for made in calls.tool_calls] == ["Oslo", "Rome"]
@@ -156,7 +157,7 @@ def test_an_unknown_choice_is_refused(scripted):
 
 def test_the_user_of_the_config_selects_the_dictionary(scripted, dictionary):
     model = scripted(lambda request: "ok")
-    chat = SteeredChatModel(model, dictionaries={"ann": dictionary("ann", "coat", "lamp", "mug")})
+    chat = SteeredChatModel(model, store={"ann": dictionary("ann", "coat", "lamp", "mug")})
     answer = chat.invoke([HumanMessage("x"), AIMessage("y"), HumanMessage("coat")], ANN)
     assert answer.response_metadata["picked"][0]["sample_id"] == "ann-0"
     chat.invoke("coat", BOB)
@@ -174,7 +175,7 @@ def test_the_user_reaches_a_chat_model_inside_a_chain_and_a_graph(scripted, dict
     from langgraph.graph import MessagesState, StateGraph
 
     model = scripted(lambda request: "ok")
-    chat = SteeredChatModel(model, dictionaries={"ann": dictionary("ann", "coat")})
+    chat = SteeredChatModel(model, store={"ann": dictionary("ann", "coat")})
     (RunnableLambda(lambda text: text.upper()) | chat).invoke("coat", ANN)
 
     graph = StateGraph(MessagesState)
@@ -190,7 +191,7 @@ def test_the_user_reaches_a_chat_model_inside_a_chain_and_a_graph(scripted, dict
 def test_a_batch_of_many_users_is_one_batch_of_the_model(scripted, dictionary):
     model = scripted(lambda request: request.messages[-1]["content"].upper())
     chat = SteeredChatModel(
-        model, dictionaries={user: dictionary(user, "coat") for user in ("ann", "bob")}
+        model, store={user: dictionary(user, "coat") for user in ("ann", "bob")}
     )
     answers = chat.batch(["a", "b", "c"], [ANN, BOB, {"configurable": {"user_id": "eve"}}])
     assert [answer.content for answer in answers] == ["A", "B", "C"]
@@ -227,7 +228,7 @@ def test_one_failure_in_a_batch_is_raised_or_returned(scripted):
 
 def test_async_does_the_same(scripted, dictionary):
     model = scripted(lambda request: request.messages[-1]["content"].upper())
-    chat = SteeredChatModel(model, dictionaries={"ann": dictionary("ann", "coat")})
+    chat = SteeredChatModel(model, store={"ann": dictionary("ann", "coat")})
 
     async def both():
         return await chat.ainvoke("a", ANN), await chat.abatch(["b", "c"], ANN)
@@ -252,7 +253,9 @@ def test_stop_words_end_the_text(scripted):
 def test_options_reach_the_model(scripted):
     model = scripted(["hi"])
     SteeredChatModel(model, max_new_tokens=7, temperature=0.5, seed=3).invoke("hi")
-    assert model.options == {"max_new_tokens": 7, "temperature": 0.5, "seed": 3}
+    assert model.options == {
+        "max_new_tokens": 7, "temperature": 0.5, "top_p": 1.0, "seed": 3, "stop": ()
+    }  # fmt: skip
 
 
 def test_what_is_no_text_is_refused(scripted):

@@ -27,7 +27,7 @@ def shop(call):
 
 def test_a_record_comes_back_as_it_was(scripted, toolkit, call, dictionary):
     agent = build_agent(
-        scripted(shop(call)), toolkit, dictionaries={"ann": dictionary("ann", "lamp", "coat")}
+        scripted(shop(call)), toolkit, store={"ann": dictionary("ann", "lamp", "coat")}
     )
     episode = play(Play(agent, "t1", "ann", "mistake lamp", before=5, purchases=("B1: Desk",)))
     assert episode.outcome == "done"
@@ -73,7 +73,7 @@ def test_the_steering_of_many_users_keeps_to_its_row(scripted, toolkit, call, di
     model = BatchedModel(inner)
     users = [f"user{n}" for n in range(6)]
     agent = build_agent(
-        model, toolkit, dictionaries={user: dictionary(user, "lamp") for user in users[:5]}
+        model, toolkit, store={user: dictionary(user, "lamp") for user in users[:5]}
     )
     plays = [Play(agent, user, user, f"lamp {user}") for user in users]
     ends = list(play_episodes(model, plays))

@@ -125,7 +125,7 @@ def test_each_step_is_steered_by_the_users_own_dictionary(scripted, toolkit, cal
     agent = build_agent(
         model,
         toolkit,
-        dictionaries={"ann": dictionary("ann", "coat", "lamp"), "bob": dictionary("bob", "coat")},
+        store={"ann": dictionary("ann", "coat", "lamp"), "bob": dictionary("bob", "coat")},
         settings=SteeringSettings(k=1, strength=2.0),
     )
     end = agent.invoke(ask("a coat"), ANN)
@@ -146,7 +146,7 @@ def test_the_users_own_words_are_the_query_not_the_whole_prompt(
     agent = build_agent(
         model,
         toolkit,
-        dictionaries={"ann": dictionary("ann", "zzz", "coat")},
+        store={"ann": dictionary("ann", "zzz", "coat")},
         settings=SteeringSettings(k=1),
     )
     agent.invoke(ask("a coat", purchases=["zzz zzz zzz"]), ANN)
@@ -161,7 +161,7 @@ def test_nothing_of_the_tasks_time_or_later_is_picked_or_recalled(
     agent = build_agent(
         model,
         toolkit,
-        dictionaries={"ann": dictionary("ann", "coat", "coat", "coat", "coat")},
+        store={"ann": dictionary("ann", "coat", "coat", "coat", "coat")},
         memory=Memory(lambda user_id, before: past, "full"),
     )
     end = agent.invoke(ask("a coat", before=2), ANN)
@@ -176,7 +176,7 @@ def test_nothing_of_the_tasks_time_or_later_is_picked_or_recalled(
 
 def test_a_user_without_a_dictionary_is_not_steered(scripted, toolkit, call, dictionary):
     model = scripted([call("rate", stars=1)])
-    agent = build_agent(model, toolkit, dictionaries={"bob": dictionary("bob", "coat")})
+    agent = build_agent(model, toolkit, store={"bob": dictionary("bob", "coat")})
     agent.invoke(ask("a coat"), ANN)
     assert model.requests[0].steering is None
 
@@ -185,7 +185,7 @@ def test_the_user_may_come_in_the_input_and_must_come_in_somehow(
     scripted, toolkit, call, dictionary
 ):
     model = scripted(lambda request: call("rate", stars=1))
-    agent = build_agent(model, toolkit, dictionaries={"ann": dictionary("ann", "coat")})
+    agent = build_agent(model, toolkit, store={"ann": dictionary("ann", "coat")})
     agent.invoke(ask("a coat", user_id="ann"))
     assert model.requests[0].steering is not None
     with pytest.raises(TrimtabError, match="user_id"):
@@ -198,7 +198,7 @@ def test_the_user_may_come_in_the_input_and_must_come_in_somehow(
 def test_keys_of_another_encoder_are_refused(scripted, toolkit, call, dictionary):
     foreign = dictionary("ann", "coat")
     foreign.encoder_name = "words"
-    agent = build_agent(scripted([call("rate", stars=1)]), toolkit, dictionaries={"ann": foreign})
+    agent = build_agent(scripted([call("rate", stars=1)]), toolkit, store={"ann": foreign})
     with pytest.raises(TrimtabError, match="encoder 'words'"):
         agent.invoke(ask("a coat"), ANN)
 
@@ -219,7 +219,7 @@ def test_a_checkpoint_holds_no_vectors_and_a_resumed_episode_is_steered(
 
     def agent():
         return build_agent(
-            model, toolkit, dictionaries={"ann": dictionary("ann", "coat")}, checkpointer=saver
+            model, toolkit, store={"ann": dictionary("ann", "coat")}, checkpointer=saver
         )
 
     config = {"configurable": {"user_id": "ann", "thread_id": "1"}}

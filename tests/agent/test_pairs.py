@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from trimtab.agent import response_pairs, tool_choice_pairs
-from trimtab.agent.pairs import call_head
+from trimtab.agent.memory import remembered_lines
+from trimtab.agent.pairs import call_head, context_pairs, task_prompt
+from trimtab.agent.past import past_request, past_requests
 from trimtab.envs import ShopEnvironment
 from trimtab.envs.bazaar import generate_bazaar
+from trimtab.envs.request import request_text
 from trimtab.envs.scoring import right_tool
 from trimtab.steering import SteeredModel
 
@@ -37,7 +40,7 @@ def test_every_other_tool_is_set_against_the_right_one(shop: ShopEnvironment) ->
         for pair in own:
             assert pair.positive.messages == pair.negative.messages
             assert task.task in pair.positive.messages[-1]["content"]
-            assert (pair.request, pair.timestamp) == (task.task, task.timestamp)
+            assert (pair.request, pair.timestamp) == (request_text(task), task.timestamp)
 
 
 def test_a_head_ends_with_the_name() -> None:
@@ -65,3 +68,49 @@ def test_the_rejected_tool_is_the_models_own_likeliest_wrong_one(
         assert pair.negative.answer == call_head(max(scores, key=scores.__getitem__))
     times = [[pair.timestamp for pair in own] for own in found.values()]
     assert times == [sorted(own) for own in times]
+
+
+class Same:
+    """A model whose encoder finds all texts equal, so that the latest are the nearest."""
+
+    class encoder:
+        @staticmethod
+        def encode(texts: list[str]) -> torch.Tensor:
+            return torch.ones(len(texts), 1)
+
+
+def test_both_sides_of_a_context_pair_force_the_right_call(shop: ShopEnvironment) -> None:
+    users = [u for u in shop.world.users if len(shop.world.past_tasks(u, 10**15)) > 4][:2]
+    found = context_pairs(Same(), shop, users, k=2)  # type: ignore[arg-type]
+    assert list(found) == users
+    tasks = {task.id: task for task in shop.world.train}
+    assert all(found.values())
+    for user, own in found.items():
+        assert [p.timestamp for p in own] == sorted(p.timestamp for p in own)
+        for pair in own:
+            task = tasks[pair.sample_id]
+            assert task.user_id == user and pair.contrast == "context"
+            assert pair.positive.answer == pair.negative.answer == call_head(right_tool(task.type))
+            past = past_requests(shop, user, task.timestamp)
+            positive = pair.positive.messages[-1]["content"]
+            shown = [line for line in remembered_lines(past) if line in positive]
+            assert 1 <= len(shown) <= 2
+            foreign = [
+                line
+                for other in tasks.values()
+                if other.user_id != user and other.target.timestamp < task.timestamp
+                for line in remembered_lines([past_request(shop, other)])
+                if line in pair.negative.messages[-1]["content"]
+            ]
+            assert len(set(foreign)) >= len(shown)
+            plain = task_prompt(shop, task)
+            assert positive != plain[-1]["content"]
+            assert pair.positive.messages[0] == pair.negative.messages[0] == plain[0]
+
+
+def test_one_users_context_pairs_do_not_depend_on_who_else_is_asked_for(
+    shop: ShopEnvironment,
+) -> None:
+    users = shop.world.users
+    alone = context_pairs(Same(), shop, users[:1])  # type: ignore[arg-type]
+    assert alone[users[0]] == context_pairs(Same(), shop, users)[users[0]]  # type: ignore[arg-type]

@@ -105,3 +105,47 @@ def test_a_target_that_is_no_product_is_found(folder, bazaar):
     edit(folder / "all_products_part_1.json", lambda products: products.pop(target))
     found = kinds(check_world(folder))
     assert found["tasks whose target is not among the products"] >= 1
+
+
+def test_a_request_that_gives_its_target_away_is_found(folder, bazaar):
+    def tell(tasks):
+        searches = [t for t in tasks["test"] if t["type"] == "search"]
+        searches[0]["task"] += " " + searches[0]["target"]["product_info"]["title"].upper()
+        searches[1]["task"] += f" ({searches[1]['target']['product_info']['parent_asin']})"
+        reviews = [t for t in tasks["test"] if t["type"] == "review"]
+        reviews[0]["task"] += " " + reviews[0]["target"]["product_info"]["title"]
+
+    edit(folder / "user_instructions.json", tell)
+    assert kinds(check_world(folder)) == {
+        "search and recommend tasks whose words give the target's ASIN or whole title": 2
+    }
+
+
+def test_a_published_recommender_is_read_and_compared_with_the_products(folder, bazaar):
+    import torch
+
+    from trimtab.tools.sasrec import SASRec
+
+    assert check_world(folder).recommender == ""
+    (folder / "pwab.pth").write_bytes(b"torn")
+    broken = check_world(folder)
+    assert broken.recommender == "cannot be used"
+    assert "no " + str(folder / "1000_ids.json") in broken.problems[0].examples[0]
+    numbers = {asin: number for number, asin in enumerate(bazaar.products, 1)}
+    (folder / "1000_ids.json").write_text(json.dumps({**numbers, "B-STRANGE": 250}))
+    torch.save(SASRec(300).state_dict(), folder / "pwab.pth")
+    report = check_world(folder)
+    assert "pwab.pth of 300 items, 201 of them in 1000_ids.json, 200 of those" in report.recommender
+    assert kinds(report) == {"items that the recommender may name but the products lack": 1}
+    assert report.problems[0].examples == ("B-STRANGE",)
+
+
+def test_counts_a_user_and_the_span_of_time_are_told(folder, bazaar):
+    report = check_world(folder)
+    sizes = sorted(len(history) for history in bazaar.histories.values())
+    assert report.purchases_a_user[::2] == (sizes[0], sizes[-1])
+    assert report.span == (
+        min(p.timestamp for history in bazaar.histories.values() for p in history),
+        max(p.timestamp for history in bazaar.histories.values() for p in history),
+    )
+    assert any("median" in line and "-" in line for line in report.lines())

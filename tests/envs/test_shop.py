@@ -1,7 +1,15 @@
 import pytest
 
+from trimtab.envs.personalwab import save_world
 from trimtab.envs.records import Product
-from trimtab.envs.shop import ShopEnvironment, describe_product, product_text, training_sequences
+from trimtab.envs.request import describe_product, request_text
+from trimtab.envs.shop import (
+    ShopEnvironment,
+    indexed_text,
+    load_shop,
+    product_text,
+    training_sequences,
+)
 from trimtab.envs.world import World
 
 
@@ -34,6 +42,64 @@ def test_a_product_is_found_by_all_that_is_said_of_it():
     for words in ("Tall Mug", "Kitchen", "Potluck", "Dishwasher safe", "For tea.", "Color Sage"):
         assert words in text
     assert product_text(Product(parent_asin="B000000001", title="Mug")) == "Mug"
+
+
+def test_search_indexes_the_record_as_the_benchmark_shows_it():
+    product = Product(
+        parent_asin="B000000001",
+        title="Tall Mug",
+        main_category="Kitchen",
+        average_rating=4.5,
+        rating_number=12,
+        store="Potluck",
+        features=["Dishwasher safe"],
+        description=["For tea."],
+        details={"Color": "Sage"},
+    )
+    assert indexed_text(product) == (
+        "- Title: Tall Mug\n- Parent Asin: B000000001\n- Average Rating: 4.5\n- Rating Number: 12\n"
+        "- Price: None\n- Store: Potluck\n- Features: ['Dishwasher safe']\n"
+        '- Description: [\'For tea.\']\n- Details: {"Color": "Sage"}\n- Category: Kitchen'
+    )
+
+
+def test_a_product_is_found_by_its_asin_and_labels_tell_nothing_apart(shop, bazaar):
+    asin = next(iter(bazaar.products))
+    assert shop.index.search(asin) == [asin]
+    wool = shop.index.search("wool")
+    assert wool
+    assert shop.index.search("title wool category")[: len(wool)] == wool
+
+
+def test_a_review_s_request_comes_with_its_product(task):
+    asked = task("t", "ann", 9, "review", "A")
+    assert request_text(asked) == "words of t\nThe product: The A"
+    named = asked.model_copy(update={"task": "review the a for me"})
+    assert request_text(named) == named.task
+    for kind in ("search", "recommend"):
+        assert request_text(task("t", "ann", 9, kind, "A")) == "words of t"
+
+
+def test_a_folder_s_own_recommender_is_used(bazaar, tmp_path):
+    import json
+
+    import torch
+
+    from trimtab.tools.sasrec import SASRec
+
+    save_world(bazaar, tmp_path / "world")
+    asins = list(bazaar.products)
+    assert load_shop(tmp_path / "world", tmp_path).world.fingerprint == bazaar.fingerprint
+    numbers = {asin: number for number, asin in enumerate(asins[:50], 1)}
+    (tmp_path / "world/1000_ids.json").write_text(json.dumps(numbers))
+    torch.save(SASRec(60).state_dict(), tmp_path / "world/pwab.pth")
+    shop = load_shop(tmp_path / "world", tmp_path / "kept")
+    told = shop.toolkit.call("get_recommendations_by_history", {"product_sequence": asins[:2]})
+    assert len(told.value) == 10
+    assert set(told.value) < set(asins[:50])
+    told = shop.toolkit.call("get_recommendations_by_history", {"product_sequence": asins[60:62]})
+    assert told.value == []
+    assert told.content == "None of these products is known. Try other ones."
 
 
 def test_a_description_is_one_line_and_stays_data():

@@ -1,16 +1,19 @@
-"""A small shop without weights: a hand-made world, real tools, a model that follows a script."""
+"""A small shop without weights: a hand-made world and real tools."""
 
-import json
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from random import Random
 
 import pytest
 import torch
 
+from trimtab.envs.bazaar import generate_bazaar
+from trimtab.envs.personalwab import save_world
 from trimtab.envs.records import Product, Purchase, Review, ShoppingTask
+from trimtab.envs.text import TextSample, TextUser
 from trimtab.envs.world import World
+from trimtab.eval.folder import run_folder
+from trimtab.eval.record import Record
 from trimtab.steering.dictionary import Entry, SteeringDictionary
-from trimtab.steering.generation import Completion
 from trimtab.steering.vectors import points_of
 from trimtab.tools import Toolkit, ToolSpec
 
@@ -20,52 +23,6 @@ SEARCH, RECOMMEND, REVIEW = (
     "add_product_review",
 )
 WORDS = ["lamp", "coat", "desk", "mug"]
-
-
-class Letters:
-    """A sentence encoder that counts letters."""
-
-    name = "letters"
-
-    def encode(self, texts):
-        counts = torch.tensor(
-            [[float(text.lower().count(chr(97 + n))) for n in range(26)] for text in texts]
-        ).reshape(len(texts), 26)
-        return torch.nn.functional.normalize(counts, dim=-1)
-
-    def similarity(self, left, right):
-        one, other = self.encode([left, right])
-        return float(one @ other)
-
-
-@dataclass
-class Scripted:
-    """A model whose answers are a function of the request."""
-
-    script: object
-    name: str = "scripted"
-    fingerprint: str = "f"
-    encoder: Letters = field(default_factory=Letters)
-    hf: object = field(default_factory=lambda: SimpleNamespace(dtype="bfloat16"))
-    batches: list = field(default_factory=list)
-
-    def generate(self, requests, **options):
-        self.batches.append(list(requests))
-        return [
-            Completion(
-                text=self.script(request),
-                tokens=(1, 2, 3),
-                prompt_tokens=sum(len(m["content"].split()) for m in request.messages),
-                forced_tokens=1,
-                finish="stop",
-            )
-            for request in requests
-        ]
-
-
-def called(name, **arguments):
-    call = json.dumps({"name": name, "arguments": arguments})
-    return f"<tool_call>\n{call}\n</tool_call>"
 
 
 def purchase(word, time):
@@ -162,17 +119,7 @@ def shop(world):
 
 
 @pytest.fixture
-def scripted():
-    return Scripted
-
-
-@pytest.fixture
-def call():
-    return called
-
-
-@pytest.fixture
-def dictionaries():
+def dictionaries(letters):
     """One entry a word for each user, all after the first at time 3."""
 
     def make(user):
@@ -185,8 +132,160 @@ def dictionaries():
                 Entry(f"{user}-{word}", word, "answer", "response", 0 if n == 0 else 50)
                 for n, word in enumerate(WORDS)
             ],
-            keys=Letters().encode(WORDS),
+            keys=letters.encode(WORDS),
             vectors=torch.ones(len(WORDS), 1, 4),
         )
 
     return {user: make(user) for user in ("ann", "bob", "eve")}
+
+
+CHAT = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def byte_model_path(tmp_path_factory):
+    """The folder of a tiny random model that reads and writes any bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(alphabet)}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = CHAT
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            initializer_range=0.3,
+        )
+    )
+    folder = tmp_path_factory.mktemp("bytes")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded_byte_model(byte_model_path):
+    from trimtab.steering import SteeredModel
+
+    return SteeredModel.from_pretrained(str(byte_model_path), dtype=torch.float32)
+
+
+@pytest.fixture
+def byte_model(loaded_byte_model, letters):
+    """The same, loaded in float32, with a sentence encoder that counts letters."""
+    loaded_byte_model.encoder = letters
+    return loaded_byte_model
+
+
+@pytest.fixture
+def writers():
+    """Four people, six past texts each and a test, all of different words."""
+
+    def user(name, number):
+        word = "abcd"[number] * 3
+        past = tuple(
+            TextSample(f"{name}{n}", f"Ask: {word} {n} about {'xyz'[n % 3]}", f"{word} says {n}", n)
+            for n in range(6)
+        )
+        test = TextSample(f"{name}-test", f"Ask: {word} now about y", f"{word} says so", 9)
+        return TextUser(name, past, (test,))
+
+    return tuple(user(name, n) for n, name in enumerate(["ann", "bob", "cat", "dan"]))
+
+
+TEXT_METHODS = ("zero-shot", "rag", "fints", "fints-other", "fints-population")
+GOOD = {"zero-shot": 1, "rag": 2, "fints": 4, "fints-other": 1, "fints-population": 2}
+
+
+def text_records(methods=TEXT_METHODS, users=10, samples=40):
+    """Made answers: of a headline's six words a method gets some right, fints most."""
+    random = Random(0)
+    for n in range(samples):
+        user = n % users
+        words = random.sample(["Storm", "closes", "old", "harbour", "bridge", "again", "today"], 6)
+        for method in methods:
+            right = min(6, GOOD.get(method, 1) + random.randrange(3))
+            output = " ".join([*words[:right], *["news"] * (6 - right)])
+            steered = method.startswith("fints")
+            yield Record(
+                method=method,
+                sample_id=f"s{n:02}",
+                user_id=f"user-{user}",
+                prompt=[
+                    {"role": "system", "content": "You write headlines."},
+                    {"role": "user", "content": f"Headline of article {n}?"},
+                ],
+                output=output,
+                gold=" ".join(words),
+                scores={"rouge-1": right / 6, "log-likelihood": -2 + right / 6},
+                history=4 + 3 * user,
+                picked=[
+                    {
+                        "sample_id": f"h{k}",
+                        "key": f"past article {k}",
+                        "answer": f"Past headline {k}",
+                        "similarity": 0.8 - 0.1 * k,
+                        "weight": (0.6, 0.3, 0.1)[k],
+                    }
+                    for k in range(3)
+                ]
+                if steered
+                else [],
+                prompt_tokens=50 + 200 * (method == "rag"),
+                completion_tokens=6,
+                seconds=0.5 + 0.1 * len(method),
+            )
+
+
+@pytest.fixture
+def text_run(tmp_path):
+    """Write a run of `trimtab eval` with made answers and give back its folder."""
+
+    def write(records=None, folder="text-run", **configuration):
+        path = tmp_path / folder
+        found = list(text_records() if records is None else records)
+        with run_folder(
+            path,
+            {
+                "study": "headlines",
+                "metrics": ["rouge-1", "log-likelihood"],
+                "methods": {record.method: {"method": record.method} for record in found},
+                "baseline": "zero-shot",
+                "model": {"name": "made-up", "dtype": "bfloat16"},
+                "data": {"name": "made", "fingerprint": "f"},
+                "seed": 0,
+                **configuration,
+            },
+        ) as kept:
+            for record in found:
+                kept.append(record.to_json())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, tiny_model_folder):
+    """A cache folder, a world and a tiny model, for whole commands."""
+    folder = tmp_path_factory.mktemp("run")
+    save_world(generate_bazaar(users=3, products=100), folder / "world")
+    (folder / "model").symlink_to(tiny_model_folder)
+    return folder

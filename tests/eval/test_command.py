@@ -5,56 +5,15 @@ import json
 from collections import Counter
 
 import pytest
-import torch
 from rich.console import Console
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from trimtab import cli
 from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.personalwab import save_world
 from trimtab.errors import TrimtabError
-from trimtab.eval.command import pick_tasks, run_command
-from trimtab.steering import SteeredModel
-
-TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A cache folder, a world and a model that all tests here share."""
-    folder = tmp_path_factory.mktemp("run")
-    save_world(generate_bazaar(users=3, products=100), folder / "world")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(alphabet)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    inner.add_tokens([AddedToken("<tool_call>"), AddedToken("</tool_call>")])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
-    tokenizer.chat_template = TEMPLATE
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=16384,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            initializer_range=0.3,
-        )
-    )
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return folder
+from trimtab.eval.command import run_command
+from trimtab.eval.selection import pick_tasks
+from trimtab.eval.simulators import Simulator
+from trimtab.steering import SteeredModel, SteeringDictionary, SteeringStore
 
 
 @pytest.fixture
@@ -79,20 +38,20 @@ def test_a_run_prints_its_tables_keeps_its_results_and_is_not_played_twice(
 ):
     text = run(out=tmp_path / "out", show=True)
     assert "function accuracy" in text and "steered minus" in text
-    assert "12 of 12 episodes" in text
-    assert text.count("request") >= 12 and "picked" in text
+    assert "15 of 15 episodes" in text
+    assert text.count("request") >= 15 and "picked" in text
     records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
-    assert len(records) == 12
+    assert len(records) == 15
     for record in records:
         assert not record["error"]
         assert record["episode"]["outcome"] == "done"  # constrained: always a valid call
         picked = record["episode"]["steps"][0]["picked"]
-        assert bool(picked) == (record["arm"] in ("steered", "steered-by-other"))
+        assert bool(picked) == (record["arm"].startswith("steered"))
 
     monkeypatch.setattr(SteeredModel, "generate", None)  # neither episodes nor dictionaries
     again = run(out=tmp_path / "out")
-    assert "12 of 12 episodes" in again
-    assert again.split("function accuracy")[1].split("of 12")[0] in text
+    assert "15 of 15 episodes" in again
+    assert again.split("function accuracy")[1].split("of 15")[0] in text
 
 
 def test_ctrl_c_shows_what_is_finished(run, tmp_path, monkeypatch):
@@ -108,7 +67,7 @@ def test_ctrl_c_shows_what_is_finished(run, tmp_path, monkeypatch):
     monkeypatch.setattr(SteeredModel, "generate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(out=tmp_path / "out", max_live=4)
-    assert "4 of 12 episodes" in run.printed
+    assert "4 of 15 episodes" in run.printed
     assert "function accuracy" in run.printed
     assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == 4
 
@@ -120,7 +79,67 @@ def test_one_users_episodes_have_a_control_too(run, folders, tmp_path):
     run(users=[user], episodes=1, out=tmp_path / "out")
     records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
     assert {record["user_id"] for record in records} == {user}
-    assert len(records) == 4
+    assert len(records) == 5
+
+
+def test_a_conversation_with_memory_arms_and_react(run, tmp_path):
+    text = run(
+        episodes=1,
+        simulator=Simulator("model"),
+        steps=2,
+        memory=["last", "full"],
+        both=True,
+        remembered=1,
+        prompting="react",
+        out=tmp_path / "out",
+    )
+    assert "average steps" in text and "8 of 8 episodes" in text
+    records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
+    remembered = {record["arm"]: len(record["episode"]["remembered"]) for record in records}
+    assert remembered["memory-last"] == remembered["memory-last+steered"] == 1
+    assert remembered["memory-full"] > 1
+    assert remembered["steered"] == 0
+    assert all(1 <= len(record["episode"]["steps"]) <= 2 for record in records)
+
+
+def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
+    run(out=tmp_path / "out")
+    store = SteeringStore(tmp_path / "users.lance")
+    for kept in (folders / "home/dictionaries").glob("*.safetensors"):
+        store.put(SteeringDictionary.load(kept))
+    run(out=tmp_path / "out2", store=str(tmp_path / "users.lance"))
+    first, second = (
+        {
+            (record["arm"], record["task_id"]): record["episode"]["steps"][0]["picked"]
+            for record in map(json.loads, (tmp_path / name / "results.jsonl").open())
+        }
+        for name in ("out", "out2")
+    )
+    assert {key: [p["sample_id"] for p in picked] for key, picked in first.items()} == {
+        key: [p["sample_id"] for p in picked] for key, picked in second.items()
+    }
+    with pytest.raises(TrimtabError, match="none of the users"):
+        run(out=tmp_path / "out3", store=str(tmp_path / "empty.lance"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--user-url", "http://x/v1"], "add --track multi"),
+        (["--track", "multi", "--user-simulator", "parrot"], "scripted, model, endpoint"),
+        (["--memory", "last,all"], "none, random, last, relevant, full; got last, all"),
+        (["--prompting", "loud"], "'loud' is not one of"),
+        (["--store", "a", "--dictionaries", "b"], "got both"),
+    ],
+)
+def test_bad_options_are_one_line_on_the_command_line(
+    run, folders, tmp_path, capsys, arguments, said
+):
+    given = ["--model", str(folders / "model"), "--world", str(folders / "world")]
+    given += ["--episodes", "1", "--out", str(tmp_path / "out")]
+    assert cli.execute(["run", *given, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -147,7 +166,6 @@ def test_bad_input_is_refused_in_one_line(run, tmp_path, arguments, said):
 
 def test_dictionaries_of_another_model_are_refused(run, folders, tmp_path):
     from trimtab.envs.personalwab import load_world
-    from trimtab.steering import SteeringDictionary
 
     run(out=tmp_path / "out")
     user = load_world(folders / "world").users[0]
@@ -180,3 +198,23 @@ def test_tasks_are_spread_over_as_few_users_as_asked_or_as_it_takes():
     assert few[:2] == pick_tasks(world, 2, 0)
     users = {task.user_id for task in pick_tasks(world, 30, 0, spread=2)}
     assert 30 / 8 <= len(users) < 6
+
+
+def test_the_tools_of_a_file_are_shown_as_well(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        'def weather(city: str) -> str:\n    "Tell the weather."\n    return city\n'
+    )
+    run(out=tmp_path / "out", tools=tmp_path / "mine.py", episodes=1)
+    with_it = json.loads((tmp_path / "out/run.json").read_text())
+    run(out=tmp_path / "other", episodes=1)
+    without = json.loads((tmp_path / "other/run.json").read_text())
+    assert with_it["tools"] != without["tools"]
+    tokens = [
+        sum(
+            step["prompt_tokens"]
+            for line in (tmp_path / folder / "results.jsonl").open()
+            for step in json.loads(line)["episode"]["steps"][:1]
+        )
+        for folder in ("out", "other")
+    ]
+    assert tokens[0] > tokens[1]

@@ -8,7 +8,14 @@ import pytest
 import scipy.stats
 
 from trimtab.errors import TrimtabError
-from trimtab.eval.intervals import mean_interval, paired_difference
+from trimtab.eval.intervals import (
+    holm,
+    mean_interval,
+    paired_difference,
+    total_difference,
+    total_interval,
+)
+from trimtab.eval.metrics import macro_f1
 
 
 def test_mean_interval_agrees_with_scipy_when_each_user_has_one_task():
@@ -118,3 +125,105 @@ def test_unlike_lengths_are_refused():
         mean_interval([1.0], ["a", "b"])
     with pytest.raises(TrimtabError, match="two scores"):
         paired_difference([1.0], [1.0, 2.0], ["a"])
+
+
+def f1_of(pairs):
+    return macro_f1(pairs, ["x", "y", "z"])
+
+
+def answers(seed, count=60):
+    rng = np.random.default_rng(seed)
+    golds = rng.choice(list("xyz"), size=count)
+    outputs = np.where(rng.random(count) < 0.6, golds, rng.choice(list("xyz"), size=count))
+    return list(zip(outputs.tolist(), golds.tolist(), strict=True))
+
+
+def test_total_interval_agrees_with_scipy_when_each_user_has_one_task():
+    pairs = answers(1)
+    ours = total_interval(f1_of, pairs, [f"u{i}" for i in range(60)], resamples=4000)
+    theirs = scipy.stats.bootstrap(
+        (np.arange(60),),
+        lambda draw, axis: np.apply_along_axis(lambda r: f1_of([pairs[i] for i in r]), axis, draw),
+        n_resamples=4000,
+        method="percentile",
+        rng=2,
+    ).confidence_interval
+    assert ours.mean == f1_of(pairs)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.01)
+    assert (ours.values, ours.users) == (60, 60)
+
+
+def test_total_of_a_mean_is_the_mean_s_interval():
+    values = np.random.default_rng(2).random(30).tolist()
+    users = [f"u{i // 3}" for i in range(30)]
+    ours = total_interval(lambda items: float(np.mean(items)), values, users, resamples=500)
+    theirs = mean_interval(values, users, resamples=500)
+    assert ours == pytest.approx(theirs)
+
+
+def test_total_difference_of_means_is_the_paired_difference():
+    rng = np.random.default_rng(3)
+    first, second = rng.random(24).tolist(), rng.random(24).tolist()
+    users = [f"u{i // 3}" for i in range(24)]
+    ours = total_difference(lambda items: float(np.mean(items)), first, second, users)
+    theirs = paired_difference(first, second, users, resamples=1000)
+    assert ours == pytest.approx(theirs)
+
+
+def test_swapped_users_give_the_exact_p_value():
+    first, second = answers(4, 8), answers(5, 8)
+    second = [(output, gold) for (output, _), (_, gold) in zip(second, first, strict=True)]
+    ours = total_difference(f1_of, first, second, list("aabbccdd"))
+    observed = abs(f1_of(first) - f1_of(second))
+    reached = []
+    for swaps in itertools.product([False, True], repeat=4):
+        one = [second[i] if swaps[i // 2] else first[i] for i in range(8)]
+        other = [first[i] if swaps[i // 2] else second[i] for i in range(8)]
+        reached.append(abs(f1_of(one) - f1_of(other)) >= observed - 1e-12)
+    assert ours.p_value == np.mean(reached)
+    assert ours.mean == pytest.approx(f1_of(first) - f1_of(second))
+
+
+def test_many_users_are_swapped_at_random():
+    golds = list("xyz") * 10
+    right, wrong = [(g, g) for g in golds], [("x", g) for g in golds]
+    users = [str(i) for i in range(30)]
+    ours = total_difference(f1_of, right, wrong, users, resamples=200)
+    assert ours.p_value == 1 / 201
+    assert total_difference(f1_of, right, right, users, resamples=200).p_value == 1.0
+
+
+def test_missing_items_are_left_out_and_counted():
+    pairs = [("x", "x"), None, ("y", "z"), None]
+    ours = total_interval(f1_of, pairs, ["a", "a", "b", "c"])
+    assert (ours.values, ours.users) == (2, 2)
+    both = total_difference(f1_of, pairs, [("x", "x")] * 4, ["a", "a", "b", "c"])
+    assert (both.values, both.users) == (2, 2)
+    nothing = total_difference(f1_of, [None], [("x", "x")], ["a"])
+    assert math.isnan(nothing.mean) and math.isnan(nothing.p_value)
+    assert math.isnan(total_interval(f1_of, [("x", "x")], ["a"]).low)
+
+
+def test_unlike_lengths_of_items_are_refused():
+    with pytest.raises(TrimtabError, match="one user an item"):
+        total_interval(f1_of, [("x", "x")], ["a", "b"])
+    with pytest.raises(TrimtabError, match="two items"):
+        total_difference(f1_of, [None], [None, None], ["a"])
+
+
+def test_holm_is_the_closed_test_of_bonferroni():
+    p_values = [0.01, 0.04, 0.03, 0.005, 0.5]
+    places = range(len(p_values))
+    # The closure principle: a hypothesis is as doubtful as the worst set that holds it.
+    sets = [s for size in range(1, 6) for s in itertools.combinations(places, size)]
+    expected = [
+        max(min(1.0, len(s) * min(p_values[i] for i in s)) for s in sets if place in s)
+        for place in places
+    ]
+    assert holm(p_values) == pytest.approx(expected)
+
+
+def test_holm_leaves_out_what_is_not_known():
+    assert holm([0.02, math.nan, 0.04])[0] == 0.04
+    assert math.isnan(holm([0.02, math.nan])[1])
+    assert holm([]) == [] and holm([0.6, 0.7]) == [1.0, 1.0]

@@ -5,17 +5,12 @@ import math
 
 import pytest
 
+from trimtab.agent.past import past_requests
 from trimtab.errors import TrimtabError
+from trimtab.eval.arms import ARMS, Arm
 from trimtab.eval.score import ScoredEpisode, score_episode
-from trimtab.eval.shop import (
-    ARMS,
-    Arm,
-    ShopStudy,
-    past_requests,
-    play_shop,
-    run_shop,
-    strangers,
-)
+from trimtab.eval.shop import ShopStudy, play_shop, run_shop
+from trimtab.eval.strangers import strangers
 
 SEARCH, RECOMMEND, REVIEW = (
     "search_product_by_query",
@@ -28,7 +23,7 @@ def good(call):
     """A script that answers every request well."""
 
     def script(request):
-        asked = request.messages[1]["content"].rpartition("Request: ")[2]
+        asked = request.messages[1]["content"].rpartition("Request: ")[2].splitlines()[0]
         word, _, kind = asked.partition(" ")
         return {
             "search": lambda: call(SEARCH, query=word),
@@ -46,7 +41,7 @@ def study(shop, scripted, call, dictionaries):
 
 def test_every_task_is_played_under_every_arm_and_scored(study):
     run = run_shop(study)
-    assert run.planned == len(run.episodes) == 9 * 4
+    assert run.planned == len(run.episodes) == 9 * len(ARMS)
     assert {(e.arm, e.task_id) for e in run.episodes} == {
         (arm.name, task.id) for arm in ARMS for task in study.tasks
     }
@@ -58,7 +53,7 @@ def test_every_task_is_played_under_every_arm_and_scored(study):
 
 def test_all_arms_share_their_batches(study):
     run_shop(study, max_live=8)
-    assert [len(batch) for batch in study.model.batches] == [8, 8, 8, 8, 4]
+    assert [len(batch) for batch in study.model.batches] == [8, 8, 8, 8, 8, 5]
 
 
 def test_each_arm_is_what_its_name_says(study):
@@ -73,11 +68,13 @@ def test_each_arm_is_what_its_name_says(study):
     assert all(len(e.episode.remembered) == 3 for e in by_arm["memory"])
     for episode in by_arm["steered"]:
         assert all(p.sample_id.startswith(episode.user_id) for p in episode.episode.steps[0].picked)
-    for episode in by_arm["steered-by-other"]:
+    for episode in by_arm["steered-other"]:
         owners = {p.sample_id.split("-")[0] for p in episode.episode.steps[0].picked}
         assert len(owners) == 1 and owners != {episode.user_id}
+    for episode in by_arm["steered-population"]:
+        assert [p.sample_id for p in episode.episode.steps[0].picked] == ["population"]
     tokens = {arm: sum(e.episode.prompt_tokens for e in by_arm[arm]) for arm in by_arm}
-    assert tokens["steered"] == tokens["unsteered"] == tokens["steered-by-other"]
+    assert tokens["steered"] == tokens["unsteered"] == tokens["steered-other"]
     assert tokens["memory"] > tokens["unsteered"]
 
 
@@ -86,7 +83,7 @@ def test_only_the_users_own_entries_are_bound_by_the_tasks_time(study):
     counts = {e.arm: len(e.episode.steps[0].picked) for e in run.episodes}
     # Three of a user's four entries come after the test tasks; a stranger's all count.
     assert counts["steered"] == 1
-    assert counts["steered-by-other"] == 4
+    assert counts["steered-other"] == 4
 
 
 def test_memory_shows_the_nearest_past_requests_with_good_calls(study):
@@ -186,15 +183,15 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(study, tmp_path):
 
     second = run_shop(study, folder=tmp_path, max_live=8)
     assert not second.interrupted
-    assert sum(len(batch) for batch in study.model.batches) == 36 - 16
-    assert len(second.episodes) == 36
+    assert sum(len(batch) for batch in study.model.batches) == 45 - 16
+    assert len(second.episodes) == 45
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     keys = [(record["arm"], record["task_id"]) for record in map(json.loads, lines)]
-    assert len(keys) == len(set(keys)) == 36
+    assert len(keys) == len(set(keys)) == 45
 
     third = run_shop(study, folder=tmp_path)
     assert {e.task_id for e in third.episodes} == {t.id for t in study.tasks}
-    assert sum(len(batch) for batch in study.model.batches) == 36 - 16
+    assert sum(len(batch) for batch in study.model.batches) == 45 - 16
 
 
 def test_what_the_machinery_broke_off_is_played_again(shop, scripted, call, study, tmp_path):
@@ -209,7 +206,7 @@ def test_what_the_machinery_broke_off_is_played_again(shop, scripted, call, stud
     assert all(e.error for e in run_shop(flaky, folder=tmp_path).episodes)
     fails.clear()
     run = run_shop(flaky, folder=tmp_path)
-    assert len(run.episodes) == 8
+    assert len(run.episodes) == 2 * len(ARMS)
     assert not any(e.error for e in run.episodes)
 
 
@@ -244,7 +241,8 @@ def test_the_summary_holds_the_numbers_of_the_tables(study, tmp_path):
     assert {d["other"] for d in summary["differences"]} == {
         "unsteered",
         "memory",
-        "steered-by-other",
+        "steered-other",
+        "steered-population",
     }
 
 
@@ -277,3 +275,68 @@ def test_what_cannot_be_compared_is_refused(study):
         run_shop(
             ShopStudy(study.model, study.environment, study.tasks, study.dictionaries, arms=twice)
         )
+
+
+def conversation(call):
+    """A script that asks first, then calls wrong, then right and better, then stops."""
+
+    def script(request):
+        asked = next(m for m in request.messages if m["role"] == "user")["content"]
+        word = asked.rpartition("Request: ")[2].partition(" ")[0]
+        steps = [
+            call("respond", content="What may I do?"),
+            call(REVIEW, review="hm"),
+            call(SEARCH, query="all"),
+            call(SEARCH, query=word),
+            call(SEARCH, query="nothing"),
+            call("stop"),
+        ]
+        return steps[sum(m["role"] == "assistant" for m in request.messages)]
+
+    return script
+
+
+def test_a_conversation_is_scored_by_its_best_right_call(shop, scripted, call, dictionaries):
+    from trimtab.eval.simulators import Simulator
+
+    study = ShopStudy(
+        scripted(conversation(call)),
+        shop,
+        [task for task in shop.world.test if task.type == "search"],
+        dictionaries,
+        arms=(Arm("unsteered"), Arm("steered", steering="own")),
+        user=Simulator(),
+    )
+    run = run_shop(study)
+    assert {(e.function, e.result, e.steps) for e in run.episodes} == {(1.0, 1.0, 6.0)}
+    for scored in run.episodes:
+        episode = scored.episode
+        assert episode.outcome == "done"
+        assert episode.steps[0].reply == "Please search the shop for it."
+        steered = [bool(step.picked) for step in episode.steps]
+        # After a result that is no error, the next step answers no words of the user's.
+        expected = [True, True, False, False, False, False]
+        assert steered == (expected if scored.arm == "steered" else [False] * 6)
+    configuration = study.configuration()
+    assert (configuration["track"], configuration["steps"]) == ("multi", 10)
+    assert configuration["user"] == {"kind": "scripted", "model": "", "url": ""}
+
+
+def test_the_step_limit_and_prompting_of_a_study_reach_the_agent(study, call):
+    from trimtab.eval.simulators import Simulator
+
+    endless = ShopStudy(
+        type(study.model)(lambda request: call(SEARCH, query="all")),
+        study.environment,
+        study.tasks[:1],
+        study.dictionaries,
+        arms=(Arm("unsteered"),),
+        user=Simulator(),
+        steps=3,
+        prompting="react",
+    )
+    [scored] = run_shop(endless).episodes
+    assert scored.steps == 3.0
+    assert endless.model.requests[0].messages[-1]["content"] == "Thought:"
+    assert endless.configuration()["prompting"] == "react"
+    assert study.configuration()["track"] == "single"

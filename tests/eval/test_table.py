@@ -102,3 +102,31 @@ def test_the_summary_has_none_for_what_is_not_known():
     ]
     assert missing["mean"] is None and missing["values"] == 0
     assert plain["differences"][0]["users"] == 2
+
+
+def test_average_steps_are_a_table_of_the_multi_turn_track():
+    from types import SimpleNamespace
+
+    def played(arm, user, kind, steps):
+        episode = SimpleNamespace(steps=[None] * steps)
+        return ScoredEpisode(arm, f"{user}-{kind}", user, kind, 1.0, 1.0, episode)
+
+    episodes = [
+        played("unsteered", "ann", "search", 2),
+        played("unsteered", "ann", "review", 5),
+        played("steered", "ann", "search", 1),
+        ScoredEpisode("steered", "ann-review", "ann", "review", math.nan, math.nan, None, "fire"),
+    ]
+    found = {(a.arm, a.type): a.estimate.mean for a in accuracies(episodes, ARMS, ["steps"])}
+    assert found["unsteered", "all"] == 3.5
+    assert found["steered", "all"] == 1.0  # what broke off has no steps
+    assert math.isnan(found["steered", "review"])
+    assert {a["measure"] for a in summary(episodes, ARMS, "steered")["accuracies"]} == {
+        "function",
+        "result",
+        "steps",
+    }
+    assert "average steps" not in printed(EPISODES)
+    console = Console(file=io.StringIO(), width=100)
+    print_tables(console, [e for e in EPISODES], ARMS, "steered", steps=True)
+    assert "average steps" in console.file.getvalue()

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
-from trimtab.steering.generation import Completion, Request, generate, stream
+from trimtab.steering.decoding import Row
+from trimtab.steering.generation import Completion, Options, Request, generate, stream
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
@@ -449,6 +450,26 @@ def test_draws_do_not_depend_on_the_batch(qwen: SteeredModel) -> None:
     assert together != generate(qwen, requests, seed=6, **options)
     same = generate(qwen, [requests[0]] * 4, seed=5, **options)
     assert len({completion.tokens for completion in same}) > 1
+
+
+def test_draws_follow_the_chances_and_never_what_has_none(qwen: SteeredModel) -> None:
+    options = Options(temperature=1.0)
+    logits = torch.tensor([0.0, -torch.inf, 1.0, -torch.inf, 2.0, -torch.inf])
+    counts = torch.zeros(6)
+    for name in range(3000):
+        row = Row(qwen, 0, Request(talk(ASKS[0]), draws=str(name)), options)
+        counts[row.choose(logits, 4, None)] += 1
+    assert counts[[1, 3, 5]].sum() == 0
+    torch.testing.assert_close(counts / 3000, logits.softmax(-1), atol=0.03, rtol=0)
+
+
+def test_named_draws_do_not_depend_on_the_place_in_the_list(qwen: SteeredModel) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 6, "temperature": 1.0, "seed": 5}
+    requests = [Request(talk(ASKS[0]), draws=name) for name in ("a", "b", "c")]
+    together = generate(qwen, requests, **options)
+    assert generate(qwen, requests[::-1], **options) == together[::-1]
+    assert generate(qwen, requests[1:2], **options) == together[1:2]
+    assert len({found.tokens for found in together}) > 1
 
 
 def test_top_p_leaves_only_the_likeliest(qwen: SteeredModel) -> None:

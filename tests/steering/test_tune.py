@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from trimtab import TrimtabError
-from trimtab.steering import ContrastPair, Exchange, SteeredModel, SteeringDictionary
+from trimtab.steering import (
+    ContrastPair,
+    Exchange,
+    SteeredModel,
+    SteeringDictionary,
+    build_dictionaries,
+)
 from trimtab.steering.settings import SteeringSettings
 from trimtab.steering.tune import Grid, Trial, Tuner, search
 
@@ -31,9 +37,15 @@ HELD_BACK = {
 }
 
 
+def built(
+    model: SteeredModel, pairs: dict[str, list[ContrastPair]], **how
+) -> dict[str, SteeringDictionary]:
+    return build_dictionaries(model, pairs, layers=[1, 2], sites=("attn", "mid", "mlp"), **how)
+
+
 @pytest.fixture(scope="module")
 def tuner(tiny_steered: SteeredModel) -> Tuner:
-    return Tuner(tiny_steered, BUILD, HELD_BACK, sites=("attn", "mid", "mlp"), depths=(0.3, 0.6))
+    return Tuner(tiny_steered, built(tiny_steered, BUILD), HELD_BACK)
 
 
 def log_likelihood(model: SteeredModel, side: Exchange, steering) -> torch.Tensor:
@@ -45,11 +57,12 @@ def log_likelihood(model: SteeredModel, side: Exchange, steering) -> torch.Tenso
     return torch.stack([logs[start + t, token] for t, token in enumerate(forced.answer)]).sum()
 
 
-def by_hand(model: SteeredModel, settings: SteeringSettings | None) -> tuple[float, float]:
-    """Score and accuracy with a dictionary of its own for each setting, a pass for each answer."""
-    scores, shares = [], []
+def by_hand(model: SteeredModel, settings: SteeringSettings | None) -> tuple[float, float, float]:
+    """Margin, likelihood and accuracy, with a dictionary and a pass for each setting and answer."""
+    scores, likelihoods, shares = [], [], []
     for user, held_back in HELD_BACK.items():
         worst: dict[str, torch.Tensor] = {}
+        own: dict[str, torch.Tensor] = {}
         for held in held_back:
             steering = None
             if settings is not None:
@@ -63,14 +76,16 @@ def by_hand(model: SteeredModel, settings: SteeringSettings | None) -> tuple[flo
                     keys=settings.keys,
                 )
                 steering = settings.select(dictionary, held.request)
-            margin = log_likelihood(model, held.positive, steering) - log_likelihood(
-                model, held.negative, steering
-            )
+            likelihood = log_likelihood(model, held.positive, steering)
+            own[held.sample_id] = likelihood / len(held.positive.answer.split())
+            margin = likelihood - log_likelihood(model, held.negative, steering)
             worst[held.sample_id] = min(margin, worst.get(held.sample_id, margin))
         margins = torch.stack(list(worst.values()))
         scores.append(torch.nn.functional.logsigmoid(margins).mean())
         shares.append((margins > 0).float().mean())
-    return float(torch.stack(scores).mean()), float(torch.stack(shares).mean())
+        likelihoods.append(torch.stack(list(own.values())).mean())
+    found = [float(torch.stack(values).mean()) for values in (scores, likelihoods, shares)]
+    return found[0], found[1], found[2]
 
 
 @pytest.mark.parametrize(
@@ -88,21 +103,22 @@ def test_a_trial_is_the_likelihood_margin(
     tuner: Tuner, tiny_steered: SteeredModel, settings: SteeringSettings | None
 ) -> None:
     trial = tuner.try_settings(settings)
-    score, accuracy = by_hand(tiny_steered, settings)
+    margin, likelihood, accuracy = by_hand(tiny_steered, settings)
     assert trial.settings == settings
-    assert trial.score == pytest.approx(score, abs=1e-4)
+    assert trial.margin == pytest.approx(margin, abs=1e-4)
+    assert trial.likelihood == pytest.approx(likelihood, abs=1e-4)
     assert trial.accuracy == pytest.approx(accuracy)
-    assert settings is None or abs(trial.score - tuner.try_settings(None).score) > 1e-3
+    assert settings is None or abs(trial.margin - tuner.try_settings(None).margin) > 1e-3
 
 
 @pytest.mark.parametrize("keys", ["input", "input+answer"])
 def test_picks_by_either_kind_of_key(tuner: Tuner, tiny_steered: SteeredModel, keys) -> None:
     settings = SteeringSettings(depths=(0.3,), keys=keys, k=3)
     found = tuner.steerings(settings)[-1]
-    built = SteeringDictionary.build(
+    directly = SteeringDictionary.build(
         tiny_steered, BUILD["u1"], user_id="u1", layers=[1], sites=settings.sites, keys=keys
     )
-    expected = settings.select(built, HELD_BACK["u1"][0].request)
+    expected = settings.select(directly, HELD_BACK["u1"][0].request)
     assert found is not None and expected is not None
     for mine, theirs in zip(found.picked, expected.picked, strict=True):
         assert mine.entry == theirs.entry
@@ -120,9 +136,7 @@ def test_without_times_a_sample_is_known_by_its_id(tiny_steered: SteeredModel) -
         return [replace(p, timestamp=0) for p in pairs]
 
     held_back = {"u0": timeless(HELD_BACK["u0"][2:])}
-    tuner = Tuner(
-        tiny_steered, {"u0": timeless(BUILD["u0"])}, held_back, sites=["mlp"], depths=[0.3]
-    )
+    tuner = Tuner(tiny_steered, built(tiny_steered, {"u0": timeless(BUILD["u0"])}), held_back)
     (steering,) = tuner.steerings(
         SteeringSettings(sites=("mlp",), depths=(0.3,), aggregate="naive")
     )
@@ -131,10 +145,16 @@ def test_without_times_a_sample_is_known_by_its_id(tiny_steered: SteeredModel) -
 
 
 def test_bad_input_is_named(tiny_steered: SteeredModel) -> None:
+    dictionaries = built(tiny_steered, BUILD)
     with pytest.raises(TrimtabError, match="got no held-back pairs"):
-        Tuner(tiny_steered, BUILD, {"u0": []}, sites=["mlp"], depths=[0.3])
+        Tuner(tiny_steered, dictionaries, {"u0": []})
     with pytest.raises(TrimtabError, match="none earlier for user 'u9'"):
-        Tuner(tiny_steered, BUILD, {"u9": [pair(9, 1)]}, sites=["mlp"], depths=[0.3])
+        Tuner(tiny_steered, dictionaries, {"u9": [pair(9, 1)]})
+    with pytest.raises(TrimtabError, match="of 'u0' has them from input"):
+        Tuner(tiny_steered, built(tiny_steered, BUILD, keys="input+answer"), HELD_BACK)
+    dictionaries["u1"].fingerprint = "another"
+    with pytest.raises(TrimtabError, match="of 'u1' was built with another model"):
+        Tuner(tiny_steered, dictionaries, HELD_BACK)
 
 
 GRID = Grid(
@@ -158,11 +178,11 @@ class Scored:
     def try_settings(self, settings: SteeringSettings | None) -> Trial:
         self.asked.append(settings)
         if settings is None:
-            return Trial(None, -2.0, 0.1, 0.5)
+            return Trial(None, -2.0, -3.0, 0.1, 0.5)
         score = -abs(settings.strength - 2.8) - abs(settings.depths[0] - 0.6)
         score -= (settings.sites != ("mlp",)) + (settings.aggregate != "naive")
         score -= (settings.keys != "input+answer") + (settings.positions != "all")
-        return Trial(settings, score, 0.25, 0.125)
+        return Trial(settings, score, -score, 0.25, 0.125)
 
 
 def run(tuner: Scored, **how) -> list[Trial]:
@@ -182,11 +202,18 @@ def test_goes_from_coarse_to_fine_and_finds_the_best() -> None:
         for strength in GRID.strengths
     }
     assert {s.keys for s in coarse if s} == {"input"}
-    best = max(trials, key=lambda trial: trial.score).settings
+    best = max(trials, key=lambda trial: trial.margin).settings
     assert best is not None
     assert (best.sites, best.depths, best.strength) == (("mlp",), (0.6,), 2.8)
     assert (best.keys, best.aggregate, best.positions) == ("input+answer", "naive", "all")
     assert len(set(tuner.asked)) == len(tuner.asked)  # nothing twice
+
+
+def test_goes_by_the_likelihood_where_that_is_asked() -> None:
+    trials = run(Scored(), by="likelihood")
+    best = max(trials[1:], key=lambda trial: trial.likelihood)
+    assert best.settings is not None and best.settings.aggregate == "attentive"
+    assert best.score("likelihood") == best.likelihood != best.score("margin")
 
 
 def test_an_interrupted_search_goes_on_where_it_stopped() -> None:

@@ -1,13 +1,23 @@
 """The collective and the personal part, against sums written out."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from trimtab import TrimtabError
-from trimtab.steering import Point, Population, SteeringDictionary, SteeringSettings, TwoParts
+from trimtab.steering import (
+    Point,
+    Population,
+    SteeringDictionary,
+    SteeringSettings,
+    SteeringStore,
+    TwoParts,
+    population_of,
+)
 from trimtab.steering.dictionary import Entry
 
 POINTS = (Point(1, "attn"), Point(2, "mlp"))
@@ -126,3 +136,26 @@ def test_settings_say_it_in_a_file() -> None:
     picked = only.select(OWN, QUERY, others=OTHERS)
     assert picked is not None
     assert {p.entry.contrast for p in picked.picked} == {"response"}
+
+
+@pytest.mark.parametrize("kept", ["mapping", "store"])
+def test_a_population_of_a_mapping_and_of_a_store_are_the_same(kept: str, tmp_path: Path) -> None:
+    halved = [
+        SteeringDictionary(**{**vars(own), "vectors": own.vectors.half().float()})
+        for own in (OWN, BOB, CID)
+    ]
+    dictionaries: Mapping[str, SteeringDictionary] = {own.user_id: own for own in halved}
+    if kept == "store":
+        store = SteeringStore(tmp_path / "users.lance")
+        store.put(*halved)
+        dictionaries = store
+    others = population_of(dictionaries, without="ann")
+    for kind in ("response", "context"):
+        expected = torch.cat([own.vectors[rows(own, kind)] for own in halved[1:]]).mean(dim=0)
+        mean = others.mean(kind).values  # type: ignore[arg-type]
+        torch.testing.assert_close(torch.stack([mean[p] for p in POINTS]), expected)
+
+
+def test_nobody_else_is_no_population() -> None:
+    with pytest.raises(TrimtabError, match="others than 'ann', got none"):
+        population_of({"ann": OWN}, without="ann")

@@ -244,6 +244,17 @@ class TestFaults:
 
 
 class TestToolkit:
+    def test_whatever_describes_a_tool_does(self):
+        def find(query: str) -> str:
+            """Find."""
+            return query
+
+        schema = {"title": "ask", "type": "object", "properties": {}}
+        toolkit = Toolkit([find, schema])
+        assert toolkit.names == ["find", "ask"]
+        assert toolkit.call("find", {"query": "mug"}).content == "mug"
+        assert toolkit.with_tools({**schema, "title": "say"}, find).names == ["find", "ask", "say"]
+
     def test_names_specs_and_schemas_are_in_order(self, toolkit):
         other = ToolSpec("buy", "Buy.", FILTERED)
         both = toolkit.with_tools(other)
@@ -271,8 +282,8 @@ class TestToolkit:
             Toolkit([spec, spec])
         with pytest.raises(TrimtabError, match="same name"):
             Toolkit().with_tools(spec, spec)
-        with pytest.raises(TrimtabError, match="ToolSpec"):
-            Toolkit([echo])  # type: ignore[list-item]
+        with pytest.raises(TrimtabError, match="expected a tool"):
+            Toolkit([3])
         with pytest.raises(TrimtabError, match="limit"):
             Toolkit([], limit=3)
 

@@ -1,0 +1,30 @@
+"""``trimtab compare``: two runs of one task side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.")],
+    second: Annotated[Path, typer.Argument(help="Another's, of the same task.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only this metric; may be repeated.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method; may be repeated.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many of the changed samples to show.", min=0)] = 5,
+) -> None:
+    """Compare two runs: configurations, paired differences, and what changed most."""
+    from rich.console import Console
+
+    from ..eval.compare import compare_runs
+    from ..eval.compare_table import print_comparison
+    from ..eval.record import read_run
+
+    found = compare_runs(
+        read_run(first), read_run(second), metrics=metric or (), methods=method or ()
+    )
+    print_comparison(Console(), found, top=top)

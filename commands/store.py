@@ -1,0 +1,118 @@
+"""``trimtab store``: all users' dictionaries in one place: fill it, look at it, forget users."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..steering.store import SteeringStore
+
+app = typer.Typer(no_args_is_help=True)
+
+Uri = Annotated[str, typer.Argument(help="The store's folder, or an object storage URI.")]
+
+
+@app.callback()
+def store() -> None:
+    """Keep all users' steering dictionaries in one place."""
+
+
+@app.command("build")
+def build(
+    uri: Uri,
+    model: Annotated[
+        str, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
+    ] = "qwen2.5-coder-0.5b-instruct",
+    world: Annotated[
+        str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
+    ] = "bazaar",
+    user: Annotated[list[str] | None, typer.Option(help="Only this user; may be repeated.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="A TOML file with a [steering] table.")
+    ] = None,
+) -> None:
+    """Build shopping users' dictionaries from their training tasks, and put them in."""
+    from ..eval.store_command import build_store
+
+    build_store(uri, model=model, world=world, users=user or [], settings=settings)
+
+
+@app.command("list")
+def list_users(uri: Uri) -> None:
+    """List the users, one a line."""
+    with _opened(uri) as opened:
+        for user in opened.users():
+            print(user)
+
+
+@app.command("put")
+def put(
+    uri: Uri,
+    files: Annotated[list[Path], typer.Argument(help="Dictionaries as safetensors files.")],
+) -> None:
+    """Put dictionaries in the place of what the store holds of their users."""
+    from ..steering.dictionary import SteeringDictionary
+
+    dictionaries = [SteeringDictionary.load(file) for file in files]
+    with _opened(uri) as opened:
+        opened.put(*dictionaries)
+    for dictionary in dictionaries:
+        print(f"{dictionary.user_id}: {len(dictionary)} entries")
+
+
+@app.command("export")
+def export(
+    uri: Uri,
+    user: Annotated[str, typer.Argument(help="Whose dictionary.")],
+    file: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
+) -> None:
+    """Write one user's dictionary to a file."""
+    with _opened(uri) as opened:
+        opened[user].save(file)
+
+
+@app.command("forget")
+def forget(
+    uri: Uri,
+    users: Annotated[list[str], typer.Argument(help="Whom to forget.")],
+) -> None:
+    """Erase everything of users, old versions and audit trail too."""
+    with _opened(uri) as opened:
+        opened.forget(*users)
+
+
+@app.command("expire")
+def expire(
+    uri: Uri,
+    days: Annotated[float, typer.Option(help="Entries written longer ago than this many days.")],
+) -> None:
+    """Remove entries by age."""
+    from ..errors import TrimtabError
+
+    if not 0 <= days <= 36_500:
+        raise TrimtabError(f"expected between 0 and 36500 days, got {days:g}")
+    with _opened(uri) as opened:
+        print(f"{opened.expire(timedelta(days=days))} entries expired")
+
+
+@app.command("audit")
+def audit(
+    uri: Uri,
+    user: Annotated[str | None, typer.Argument(help="Whose events; default: all.")] = None,
+) -> None:
+    """Show who was built, read, expired and forgotten, and when; users by a keyed hash."""
+    with _opened(uri) as opened:
+        for event in opened.audit(user):
+            until = f" to {event.until:%H:%M:%S}" if event.until != event.at else ""
+            when = f"{event.at:%Y-%m-%d %H:%M:%S}{until}"
+            print(f"{when}  {event.event:9}  {event.count:6}  {event.owner[:16]}")
+
+
+def _opened(uri: str) -> SteeringStore:
+    from ..steering.store import SteeringStore
+
+    return SteeringStore(uri, audit_reads=False)

@@ -1,0 +1,153 @@
+"""Users' dictionaries from contrast pairs, read at all sites of some layers and kept by content.
+
+A file holds one user's entries at one layer, so that a method that wants another layer or another
+site reads no more than is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...errors import TrimtabError
+from ...steering.dictionary import Entry, SteeringDictionary, build_dictionaries
+from ...steering.vectors import SITES, Point, points_of
+
+if TYPE_CHECKING:
+    from ...steering.contrast import ContrastPair, Exchange, Keys
+    from ...steering.model import SteeredModel
+
+# Changes whenever the same pairs would make other entries.
+_FORM = 1
+
+# Users read together: wide enough for full batches, few enough that a broken-off preparation keeps
+# most of its work.
+_USERS_AT_ONCE = 16
+
+
+def kept_dictionaries(
+    model: SteeredModel,
+    pairs: Mapping[str, Sequence[ContrastPair]],
+    *,
+    layers: Iterable[int],
+    keys: Keys,
+    folder: Path,
+    under: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, SteeringDictionary]:
+    """Each user's dictionary at all sites of the layers; only what is not kept is read.
+
+    Args:
+        model: To read from.
+        pairs: By user id; a user without pairs gets no dictionary.
+        layers: Counted from 0.
+        keys: What the key texts are made of.
+        folder: Where entries are kept.
+        under: The key of the weights that are active.
+        progress: Told how many users more are done.
+    """
+    layers = sorted(set(layers))
+    users = [user for user, own in pairs.items() if own]
+    found: dict[str, SteeringDictionary] = {}
+    for start in range(0, len(users), _USERS_AT_ONCE):
+        some = users[start : start + _USERS_AT_ONCE]
+        places = {
+            (user, layer): folder / f"{digest}-{layer}.safetensors"
+            for user in some
+            for digest in [_digest(model, pairs[user], keys, under)]
+            for layer in layers
+        }
+        kept = {where: _kept(path) for where, path in places.items()}
+        missing = sorted({layer for (_, layer), there in kept.items() if there is None})
+        lacking = [u for u in some if any(kept[u, layer] is None for layer in missing)]
+        if lacking:
+            read = build_dictionaries(
+                model, {u: pairs[u] for u in lacking}, layers=missing, sites=SITES, keys=keys
+            )
+            for user, dictionary in read.items():
+                for layer in missing:
+                    part = dictionary.restricted(points_of([layer], SITES))
+                    part.save(places[user, layer])
+                    kept[user, layer] = part
+        for user in some:
+            there = [kept[user, layer] for layer in layers]
+            found[user] = _side_by_side([part for part in there if part is not None], user)
+        if progress:
+            progress(len(some))
+    return found
+
+
+def one_after_another(dictionaries: Sequence[SteeringDictionary]) -> SteeringDictionary:
+    """The entries of several dictionaries of one user, which have the same points, in one."""
+    first = dictionaries[0]
+    return _like(
+        first,
+        points=first.points,
+        entries=[entry for each in dictionaries for entry in each.entries],
+        keys=torch.cat([each.keys for each in dictionaries]),
+        vectors=torch.cat([each.vectors for each in dictionaries]),
+    )
+
+
+def _side_by_side(parts: Sequence[SteeringDictionary], user: str) -> SteeringDictionary:
+    """The same entries at the points of all parts together."""
+    first = parts[0]
+    joined = _like(
+        first,
+        points=tuple(point for part in parts for point in part.points),
+        entries=first.entries,
+        keys=first.keys,
+        vectors=torch.cat([part.vectors for part in parts], dim=1),
+    )
+    joined.user_id = user
+    return joined
+
+
+def _like(
+    dictionary: SteeringDictionary,
+    *,
+    points: Sequence[Point],
+    entries: Sequence[Entry],
+    keys: Tensor,
+    vectors: Tensor,
+) -> SteeringDictionary:
+    return SteeringDictionary(
+        user_id=dictionary.user_id,
+        fingerprint=dictionary.fingerprint,
+        points=points,
+        encoder_name=dictionary.encoder_name,
+        keys_from=dictionary.keys_from,
+        entries=entries,
+        keys=keys,
+        vectors=vectors,
+    )
+
+
+def _kept(path: Path) -> SteeringDictionary | None:
+    """The dictionary at ``path``; None where there is none that can be read."""
+    try:
+        return SteeringDictionary.load(path)
+    except TrimtabError:
+        return None
+
+
+def _digest(model: SteeredModel, pairs: Sequence[ContrastPair], keys: Keys, under: str) -> str:
+    """What a user's entries depend on, as a file name; whose they are is no part of it."""
+
+    def side(exchange: Exchange) -> list[object]:
+        return [[dict(message) for message in exchange.messages], exchange.answer]
+
+    parts = [
+        _FORM, model.fingerprint, str(model.hf.dtype), under, model.encoder.name, keys,
+        [
+            [p.sample_id, p.request, p.contrast, p.timestamp, side(p.positive), side(p.negative)]
+            for p in pairs
+        ],
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

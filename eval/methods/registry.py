@@ -1,0 +1,251 @@
+"""The methods by name, and how they are asked for: ``rag(k=3,by=bm25)``, or a table in TOML.
+
+To add a method: write a module like ``rag`` and name its class here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import TrimtabError
+from .cos import Cos
+from .fints import Fints
+from .method import Method
+from .pag import Pag
+from .rag import Rag
+from .stylevector import StyleVector
+from .two_part import TwoPart
+from .zero_shot import ZeroShot
+
+METHODS: Mapping[str, type[Method]] = {
+    made.name: made for made in (ZeroShot, Rag, Pag, Cos, StyleVector, Fints, TwoPart)
+}
+
+_CONTROLS = ("other", "population")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A method with the name that it has in a run.
+
+    Attributes:
+        label: In tables and records.
+        method: The method.
+        control_of: The label of the method that it is a control of; empty for others.
+    """
+
+    label: str
+    method: Method
+    control_of: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The method's name and options as plain data."""
+        plain = {"method": self.method.name, **dataclasses.asdict(self.method)}  # type: ignore[call-overload]
+        return plain | ({"control_of": self.control_of} if self.control_of else {})
+
+
+def get_method(
+    name: str, options: Mapping[str, Any] | None = None, settings: Path | str | None = None
+) -> Method:
+    """A method with options; those that are not named keep their defaults.
+
+    Args:
+        name: One of ``METHODS``, or of a steered one's controls (``fints-other``).
+        options: As TOML, JSON or the command line hold them: a list may be written ``mid+mlp``.
+            ``settings`` names a TOML file with a ``[steering]`` table to start from.
+        settings: The same for a method that steers and names none.
+
+    Raises:
+        TrimtabError: An unknown name or option, with the nearest that there is; or a value of
+            another type or range.
+    """
+    base, control = _split(name)
+    if base not in METHODS:
+        known = [*METHODS, *(f"{m}-{c}" for m in METHODS for c in _CONTROLS if _steers(m))]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise TrimtabError(f"no method {name!r}; {hint}methods: {', '.join(METHODS)}")
+    given = dict(options or {})
+    if settings is not None and _steers(base):
+        given.setdefault("settings", settings)
+    given = _with_settings(given, base)
+    if control:
+        if not _steers(base):
+            raise TrimtabError(f"no method {name!r}: {base} steers by no dictionary to replace")
+        given["whose"] = control
+    return _made(METHODS[base], given)
+
+
+def parse_methods(text: str, settings: Path | str | None = None) -> list[Named]:
+    """Methods from a line: ``zero-shot,rag(k=3,by=bm25),fints(sites=mid+mlp,strength=2)``.
+
+    Args:
+        text: The line.
+        settings: As for ``get_method``.
+
+    Raises:
+        TrimtabError: The line cannot be read, a method is named twice, or as ``get_method``.
+    """
+    found = []
+    for item in _items(text):
+        match = re.fullmatch(r"([^()\s]+)\s*(?:\((.*)\))?", item, re.DOTALL)
+        if match is None:
+            raise TrimtabError(
+                f"cannot read {item!r} as a method: expected NAME or NAME(OPTION=VALUE,...)"
+            )
+        name, inside = match[1], match[2] or ""
+        options = {}
+        for pair in _items(inside):
+            option, equals, value = pair.partition("=")
+            if not equals:
+                raise TrimtabError(f"{name}: expected OPTION=VALUE, got {pair!r}")
+            options[option.strip()] = _value(value.strip())
+        label = name + (f"({','.join(_items(inside))})" if inside.strip() else "")
+        found.append(Named(label, get_method(name, options, settings)))
+    return _distinct(found)
+
+
+def methods_of(table: Mapping[str, Any], settings: Path | str | None = None) -> list[Named]:
+    """Methods from a TOML or JSON table: by label, options and, unless it is the label, ``method``.
+
+    Args:
+        table: The table.
+        settings: As for ``get_method``.
+
+    Raises:
+        TrimtabError: An entry that is no table, or as ``get_method``.
+    """
+    found = []
+    for label, entry in table.items():
+        if not isinstance(entry, Mapping):
+            raise TrimtabError(f"method {label!r}: expected a table of options, got {entry!r}")
+        options = {k: v for k, v in entry.items() if k not in ("method", "control_of")}
+        method = get_method(str(entry.get("method", label)), options, settings)
+        found.append(Named(label, method, str(entry.get("control_of", ""))))
+    return _distinct(found)
+
+
+def with_controls(methods: Sequence[Named]) -> list[Named]:
+    """Every method followed by its controls, save those that are there already."""
+    found: list[Named] = []
+    there = {named.label for named in methods}
+    for named in methods:
+        found.append(named)
+        for suffix, control in named.method.controls().items():
+            label = f"{named.label}-{suffix}"
+            if label not in there:
+                found.append(Named(label, control, named.label))
+    # One that was asked for by its own name is a control all the same.
+    return [
+        dataclasses.replace(named, control_of=of)
+        if not named.control_of and (of := _split(named.label)[0]) != named.label and of in there
+        else named
+        for named in found
+    ]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A control's name as the method's and which control it is."""
+    base, dash, last = name.rpartition("-")
+    return (base, last) if dash and last in _CONTROLS else (name, "")
+
+
+def _steers(name: str) -> bool:
+    return any(field.name == "whose" for field in _fields(METHODS[name]))
+
+
+def _fields(made: type[Method]) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(made)  # type: ignore[arg-type]  # every method is a dataclass
+
+
+def _made(made: type[Method], options: Mapping[str, Any]) -> Method:
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [field.name for field in _fields(made)]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            has = f"options: {', '.join(known)}" if known else "it has no options"
+            raise TrimtabError(f"{made.name}: no option {option!r}; {hint}{has}")
+    lists = {f.name for f in _fields(made) if str(f.type).startswith("tuple[")}
+    plain = {name: _listed(v) if name in lists else v for name, v in options.items()}
+    try:
+        # As JSON: there, strictness still takes a list for a tuple and a whole number for a float.
+        return TypeAdapter(made).validate_json(json.dumps(plain, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else ""
+        told = f" {where!r}: {first['msg']}; got {options.get(where)!r}" if where else first["msg"]
+        raise TrimtabError(f"{made.name}:{told}") from error
+
+
+def _listed(value: Any) -> Any:
+    """A list from ``a+b`` or from a single value."""
+    if isinstance(value, str):
+        return [_value(part) for part in value.split("+")]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _with_settings(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options with those of a settings file under them, if one is named."""
+    from ...steering.settings import SteeringSettings
+
+    path = options.pop("settings", None)
+    if path is None:
+        return options
+    if not _steers(name):
+        raise TrimtabError(f"{name}: takes no steering settings")
+    found = dataclasses.asdict(SteeringSettings.load(Path(str(path)).expanduser()))
+    # Which kinds of entries there are, and whether in two parts, is what tells the methods apart:
+    # a file that leaves it open changes neither.
+    if found["contrast"] == "any":
+        del found["contrast"]
+    if not (found["collective"] or found["personal"]):
+        del found["collective"], found["personal"]
+    return {**found, **options}
+
+
+def _distinct(methods: list[Named]) -> list[Named]:
+    labels = [named.label for named in methods]
+    if not labels:
+        raise TrimtabError(f"expected at least one method of {', '.join(METHODS)}, got none")
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise TrimtabError(f"the method {twice!r} is asked for twice; give one another option")
+    return methods
+
+
+def _items(text: str) -> list[str]:
+    """What stands between the commas that are in no brackets, stripped, none empty.
+
+    Raises:
+        TrimtabError: Brackets that do not match.
+    """
+    items, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(letter, 0)
+        if depth < 0:
+            break
+        if letter == "," and depth == 0:
+            items.append(text[start:place])
+            start = place + 1
+    if depth != 0:
+        raise TrimtabError(f"brackets do not match in {text!r}")
+    items.append(text[start:])
+    return [item.strip() for item in items if item.strip()]
+
+
+def _value(text: str) -> Any:
+    """A number, truth value or list as JSON reads it; anything else is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip("'\"")

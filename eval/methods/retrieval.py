@@ -1,0 +1,57 @@
+"""Which of a user's past samples come first for a request: by the encoder, BM25 or recency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from ...steering.relevance import Relevance, by_bm25, by_recency, by_similarity
+
+if TYPE_CHECKING:
+    from ...steering.encoder import Encoder
+
+By = Literal["encoder", "bm25", "recency"]
+
+
+class RememberedEncoder:
+    """An encoder that embeds no text twice.
+
+    Args:
+        encoder: The encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.name = encoder.name
+        self._encoder = encoder
+        self._known: dict[str, Tensor] = {}
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Shape ``(len(texts), dimensions)``; see ``Encoder.encode``."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if missing:
+            embedded = self._encoder.encode(missing)
+            self._known.update(zip(missing, embedded, strict=True))
+        return torch.stack([self._known[text] for text in texts]) if texts else torch.empty(0, 0)
+
+
+def relevance(by: By, encoder: RememberedEncoder) -> Relevance:
+    """The relevance of that name."""
+    if by == "encoder":
+        return by_similarity(encoder)  # type: ignore[arg-type]  # all that is used of one is there
+    return by_bm25() if by == "bm25" else by_recency()
+
+
+def ranking(texts: Sequence[str], query: str, relevant: Relevance) -> list[int]:
+    """Places of the texts, which are in the order of time, the most relevant first.
+
+    Of two equally relevant ones the later comes first.
+    """
+    if not texts:
+        return []
+    # The query stands for a text that came after all of them; only its own scores are asked for.
+    counts = [0] * len(texts) + [len(texts)]
+    scores = relevant([*texts, query], counts)[-1].tolist()
+    return sorted(range(len(texts)), key=lambda place: (-scores[place], -place))

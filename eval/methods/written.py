@@ -1,0 +1,133 @@
+"""Texts that a model wrote for later use, kept by a digest of all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import TrimtabError
+
+if TYPE_CHECKING:
+    from ...steering.model import SteeredModel
+
+# Changes whenever the same prompt and options would make another text.
+_FORM = 1
+
+# Answers generated together before they are kept: wide enough for full batches, few enough that a
+# broken-off preparation keeps most of its work.
+_AT_ONCE = 192
+
+Progress = Callable[[int], None]
+
+
+class WrittenTexts:
+    """A file of texts. Several processes may use one at once.
+
+    Args:
+        path: The file; made when something is first kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def answers(
+        self,
+        model: SteeredModel,
+        prompts: Sequence[Sequence[Mapping[str, Any]]],
+        *,
+        count: int = 1,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        under: str = "",
+        batch_size: int = 48,
+        progress: Progress | None = None,
+    ) -> list[list[str]]:
+        """What the model, unsteered, answers to each prompt; only what is not kept is generated.
+
+        Args:
+            model: The model.
+            prompts: Messages.
+            count: Answers to each prompt.
+            max_new_tokens: At most this many tokens an answer.
+            temperature: Of the draws, which depend on nothing but the prompt.
+            under: The key of the weights that are active.
+            batch_size: At most this many answers at once.
+            progress: Told how many answers more are there.
+
+        Returns:
+            ``count`` texts a prompt, stripped of white space.
+
+        Raises:
+            TrimtabError: The file cannot be used.
+        """
+        from ...steering.generation import Request
+
+        about = [
+            _FORM, model.fingerprint, str(model.hf.dtype), under, max_new_tokens, temperature
+        ]  # fmt: skip
+        keys = [
+            [_digest([*about, [dict(m) for m in prompt], n]) for n in range(count)]
+            for prompt in prompts
+        ]
+        prompt_of = {key: prompt for prompt, own in zip(prompts, keys, strict=True) for key in own}
+        found = self._kept(list(prompt_of))
+        if progress:
+            progress(sum(key in found for own in keys for key in own))
+        # By length, so that what is generated together is alike.
+        missing = sorted(
+            (key for key in prompt_of if key not in found),
+            key=lambda key: sum(len(m["content"]) for m in prompt_of[key]),
+        )
+        for start in range(0, len(missing), _AT_ONCE):
+            some = missing[start : start + _AT_ONCE]
+            completions = model.generate(
+                [Request(prompt_of[key], draws=key) for key in some],
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                batch_size=batch_size,
+            )
+            fresh = {key: done.text.strip() for key, done in zip(some, completions, strict=True)}
+            self._keep(fresh)
+            found.update(fresh)
+            if progress:
+                progress(sum(key in fresh for own in keys for key in own))
+        return [[found[key] for key in own] for own in keys]
+
+    def _kept(self, keys: Sequence[str]) -> dict[str, str]:
+        if not self.path.exists():
+            return {}
+        found: dict[str, str] = {}
+        with self._open() as connection:
+            for start in range(0, len(keys), 500):
+                some = keys[start : start + 500]
+                marks = ",".join("?" * len(some))
+                rows = connection.execute(
+                    f"SELECT key, text FROM texts WHERE key IN ({marks})", some
+                )
+                found.update(rows.fetchall())
+        return found
+
+    def _keep(self, texts: Mapping[str, str]) -> None:
+        with self._open() as connection, connection:
+            connection.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts.items())
+
+    def _open(self) -> closing[sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=60)
+            connection.execute("CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT)")
+        except (sqlite3.Error, OSError) as error:
+            raise TrimtabError(
+                f"cannot use {self.path} for the texts that models wrote: {error}; delete it, "
+                "nothing in it is lost for good"
+            ) from error
+        return closing(connection)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

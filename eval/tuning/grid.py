@@ -1,0 +1,60 @@
+"""What a search tries, from how it is written on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from ...errors import TrimtabError
+from ...steering.injection import Positions
+from ...steering.settings import SteeringSettings
+from ...steering.tune import Grid
+from ...steering.vectors import Site
+
+T = TypeVar("T")
+
+
+def grid_of(*, sites: str, depths: str, strengths: str, positions: str = "") -> Grid:
+    """A grid from lists with commas; the rest is the default.
+
+    Args:
+        sites: Sets of sites, as in ``attn+mlp,block``.
+        depths: As in ``0.6,0.72``.
+        strengths: As in ``1,2``.
+        positions: As in ``answer,all,12``; empty leaves the choice to the task.
+
+    Raises:
+        TrimtabError: A list without items, an item that is none, or out of its range.
+
+    Example:
+        >>> grid_of(sites="attn+mlp,block", depths="0.6", strengths="1,2").sites
+        (('attn', 'mlp'), ('block',))
+    """
+    return Grid(
+        sites=_items("sites", sites, lambda item: cast("tuple[Site, ...]", tuple(item.split("+")))),
+        depths=_items("depths", depths, float, wrapped=True),
+        strengths=_items("strength", strengths, float),
+        positions=_items("positions", positions, _position) if positions else (),
+    )
+
+
+def _items(
+    setting: str, text: str, read: Callable[[str], T], *, wrapped: bool = False
+) -> tuple[T, ...]:
+    """The items, each checked by making settings of it."""
+    found = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            value = read(item)
+            plain: Any = [value] if wrapped else value
+            SteeringSettings.of({setting: list(plain) if isinstance(plain, tuple) else plain})
+        except (ValueError, TrimtabError) as error:
+            raise TrimtabError(f"cannot try {setting} {item!r}: {error}") from error
+        found.append(value)
+    if not found:
+        raise TrimtabError(f"expected at least one value to try for {setting}, got {text!r}")
+    return tuple(found)
+
+
+def _position(item: str) -> Positions:
+    return int(item) if item.isdigit() else cast("Positions", item)

@@ -1,0 +1,165 @@
+"""The training samples that each task is tuned on, with what its agent or writer starts from."""
+
+from __future__ import annotations
+
+import difflib
+import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...envs.text import latest_history, select_users
+from ...errors import TrimtabError
+from ...files import home
+from ..opening import BUILT_IN_WORLD, open_shop
+from ..tasks import TASKS
+from .search import TuningTask
+
+if TYPE_CHECKING:
+    from ...envs.shop import ShopEnvironment
+    from ...envs.text import TextDataset
+    from ...steering.model import SteeredModel
+    from ..tasks import Task
+
+
+def shop_tuning(
+    model: SteeredModel,
+    shop: ShopEnvironment,
+    users: Sequence[str],
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> TuningTask:
+    """Which tool to call: the start of the right call against the likeliest wrong one.
+
+    Args:
+        model: Whose own wrong choices are the rejected sides.
+        shop: The shop.
+        users: Whose training tasks.
+        progress: Told what is being made, how many of it are done, and of how many.
+
+    Raises:
+        TrimtabError: None of the users has training tasks.
+    """
+    from ...agent.pairs import response_pairs
+    from ...agent.settings import TOOL_CHOICE
+
+    tasks = [task for user in users for task in shop.world.past_tasks(user, sys.maxsize)]
+    if not tasks:
+        raise TrimtabError(f"none of the {len(users)} users has training tasks to tune on")
+    wrong = len(tasks) * (len(shop.toolkit.names) - 1)
+    so_far = 0
+
+    def done(more: int) -> None:
+        nonlocal so_far
+        so_far += more
+        if progress:
+            progress("wrong calls", so_far, wrong)
+
+    return TuningTask(
+        name="shop",
+        data={"name": shop.world.name, "fingerprint": shop.world.fingerprint},
+        pairs=response_pairs(model, shop, tasks, progress=done),
+        start=TOOL_CHOICE,
+        by="margin",
+        positions=(TOOL_CHOICE.positions,),  # calls' starts are too short to tell others apart
+    )
+
+
+def text_tuning(
+    model: SteeredModel,
+    task: Task,
+    dataset: TextDataset,
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> TuningTask:
+    """What to write: the user's own past texts against what the model writes instead.
+
+    Args:
+        model: Who writes the rejected answers.
+        task: The task.
+        dataset: Its users; their test samples are not looked at.
+        seed: Of the other people's samples that rejected answers are written after.
+        progress: Told what is being made, how many of it are done, and of how many.
+
+    Raises:
+        TrimtabError: No user has a past that gives pairs.
+    """
+    from ..methods.workbench import Workbench
+
+    folder = home() / "eval"
+    bench = Workbench(model, task, dataset.users, folder=folder, seed=seed, progress=progress)
+    pairs = {user: own for user, own in bench.pairs("response").items() if own}
+    if not pairs:
+        raise TrimtabError(f"{dataset.name}: no past sample has a rejected answer to tune against")
+    return TuningTask(
+        name=task.name,
+        data={"name": dataset.name, "fingerprint": dataset.fingerprint, "seed": seed},
+        pairs=pairs,
+    )
+
+
+def tuning_task(
+    task: str,
+    model: SteeredModel,
+    *,
+    data: str = "",
+    users: Sequence[str] = (),
+    count: int = 24,
+    history: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> TuningTask:
+    """A task's training samples, by its name.
+
+    Args:
+        task: ``shop`` or the name of a text task.
+        model: The model that is tuned.
+        data: The world or the data's folder; empty is the built-in one.
+        users: Whose samples; empty takes some at random.
+        count: Of at most so many users.
+        history: Of a text task, at most this many of a user's latest past samples; None is all.
+        seed: Of their choice.
+        progress: Told what is being made, how many of it are done, and of how many.
+
+    Raises:
+        TrimtabError: No such task or user, or no samples to tune on.
+    """
+    if task == "shop":
+        shop = open_shop(data or BUILT_IN_WORLD)
+        for user in users:
+            shop.world.profile(user)  # refuses an unknown one
+        having = sorted({task.user_id for task in shop.world.train})
+        chosen = list(users) or drawn(having, count, seed)
+        return shop_tuning(model, shop, chosen, progress=progress)
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, ["shop", *TASKS], n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise TrimtabError(f"no task {task!r} to tune; {hint}tasks: shop, {', '.join(TASKS)}")
+    wanted = TASKS[task]
+    dataset = wanted.load(Path(data) if data else None, seed)
+    if users:
+        by_id = {user.id: user for user in dataset.users}
+        unknown = [user for user in users if user not in by_id]
+        if unknown:
+            raise TrimtabError(f"{dataset.name} has no user {unknown[0]!r}")
+        dataset = replace(dataset, users=tuple(by_id[user] for user in users))
+    else:
+        dataset = select_users(dataset, count, minimum_history=wanted.minimum_history, seed=seed)
+    dataset = latest_history(dataset, history)
+    return text_tuning(model, wanted, dataset, seed=seed, progress=progress)
+
+
+def drawn(users: Sequence[str], count: int, seed: int) -> list[str]:
+    """At most so many of the users, at random; a smaller number is part of a larger one.
+
+    Raises:
+        TrimtabError: Fewer than 1.
+    """
+    if count < 1:
+        raise TrimtabError(f"expected at least 1 user to tune on, got {count}")
+    order = list(users)
+    random.Random(f"tune/{seed}").shuffle(order)
+    return order[:count]

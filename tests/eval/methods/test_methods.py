@@ -1,0 +1,196 @@
+"""What each method asks for: prompts and vectors against what the paper or the bench says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trimtab.errors import TrimtabError
+from trimtab.eval.methods.registry import get_method
+from trimtab.eval.methods.workbench import Workbench
+from trimtab.eval.strangers import strangers
+from trimtab.eval.tasks import get_task
+
+USERS = ("ann", "bob", "cat", "dan")
+
+
+@pytest.fixture
+def bench(byte_model, writers, tmp_path):
+    task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
+    return Workbench(byte_model, task, writers, folder=tmp_path)
+
+
+def asked(bench, name, **options):
+    """What a method asks for each user's test."""
+    ask = get_method(name, options).prepare(bench)
+    return {user: ask(user, bench.users[user].tests[0]) for user in USERS}
+
+
+def content(one):
+    return one.prompt.messages[1]["content"]
+
+
+def entries(bench, kind, user, site="mid", layer=2):
+    """A user's vectors of one kind at one point, and their keys."""
+    dictionary = bench.dictionaries(kind, layers=[layer])[user]
+    place = [tuple(point) for point in dictionary.points].index((layer, site))
+    return dictionary.vectors[:, place], dictionary.keys
+
+
+def only(steering):
+    """The one vector of a steering at one point, strength in."""
+    [(point, vector)] = steering.vectors.values.items()
+    return steering.strength_at(point.site) * vector
+
+
+ONE = {"sites": "mid", "depths": 0.5}  # layer 2 of 4
+
+
+def test_prompts_of_the_methods_without_steering(bench):
+    zero = asked(bench, "zero-shot")["ann"]
+    assert content(zero) == bench.users["ann"].tests[0].input
+    rag = asked(bench, "rag", k=2, by="recency")["ann"]
+    assert "- aaa says 4\n- aaa says 5\n\nAsk: aaa now" in content(rag)
+    assert rag.detail["shown"] == ["ann5", "ann4"]
+    both = asked(bench, "rag", k=1, by="recency", show="both")["ann"]
+    assert "- Ask: aaa 5 about z\n  aaa says 5" in content(both)
+    cos = asked(bench, "cos", k=2, by="recency", strength=0.3)["ann"]
+    assert content(cos) == content(rag) and cos.plain.messages == zero.prompt.messages
+    assert cos.guidance == 0.3
+    assert all(one.steering is None for one in (zero, rag, cos))
+
+
+def test_a_profile_is_written_from_the_users_own_past_alone(bench, monkeypatch):
+    seen = []
+    real = Workbench.answers
+
+    def answers(self, what, prompts, **how):
+        seen.extend(prompts)
+        return (
+            [["likes brevity"]] * len(prompts)
+            if what == "profiles"
+            else real(self, what, prompts, **how)
+        )
+
+    monkeypatch.setattr(Workbench, "answers", answers)
+    found = asked(bench, "pag", samples=2, k=1)
+    assert "likes brevity" in content(found["bob"]) and "- bbb says" in content(found["bob"])
+    for prompt, word in zip(seen, ["aaa", "bbb", "ccc", "ddd"], strict=True):
+        text = prompt[1]["content"]
+        assert f"{word} says 4" in text and f"{word} says 5" in text
+        assert f"{word} says 3" not in text
+        assert not any(other in text for other in {"aaa", "bbb", "ccc", "ddd"} - {word})
+
+
+def test_fints_is_the_attentive_sum_of_own_entries(bench, letters):
+    found = asked(bench, "fints", k=6, temperature=0.2, strength=1.5, **ONE)
+    for user, one in found.items():
+        vectors, keys = entries(bench, "response", user)
+        query = letters.encode([bench.users[user].tests[0].input])[0]
+        weights = (keys @ query / 0.2).softmax(0)
+        expected = 1.5 * (weights[:, None] * vectors).sum(0)
+        torch.testing.assert_close(only(one.steering), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fints", "stylevector"])
+def test_the_population_is_the_mean_of_all_others_entries(bench, name):
+    kind = "response" if name == "fints" else "neutral"
+    found = asked(bench, f"{name}-population", **ONE)
+    for user, one in found.items():
+        others = torch.cat([entries(bench, kind, other)[0] for other in USERS if other != user])
+        torch.testing.assert_close(only(one.steering), others.mean(0), atol=1e-4, rtol=1e-4)
+        assert one.steering.picked == ()
+
+
+def test_another_users_dictionary_is_the_strangers(bench):
+    own = asked(bench, "stylevector", **ONE)
+    other = asked(bench, "stylevector-other", **ONE)
+    lender = strangers(USERS, bench.seed)
+    for user in USERS:
+        mine = entries(bench, "neutral", user)[0].mean(0)
+        torch.testing.assert_close(only(own[user].steering), mine, atol=1e-4, rtol=1e-4)
+        theirs = entries(bench, "neutral", lender[user])[0].mean(0)
+        torch.testing.assert_close(only(other[user].steering), theirs, atol=1e-4, rtol=1e-4)
+    fints = asked(bench, "fints-other", **ONE)
+    for user in USERS:
+        assert all(
+            picked.entry.sample_id.startswith(lender[user])
+            for picked in fints[user].steering.picked
+        )
+
+
+def test_two_parts_are_the_others_mean_and_what_sets_the_user_apart(bench):
+    options = {"collective": 2, "personal": 3, "aggregate": "naive", **ONE}
+    own = asked(bench, "two-part", **options)
+    alone = asked(bench, "two-part-population", **options)
+    for user in USERS:
+        others = [other for other in USERS if other != user]
+        collective = 2 * torch.cat([entries(bench, "response", o)[0] for o in others]).mean(0)
+        torch.testing.assert_close(only(alone[user].steering), collective, atol=1e-4, rtol=1e-4)
+        theirs = torch.cat([entries(bench, "context", o)[0] for o in others]).mean(0)
+        personal = 3 * (entries(bench, "context", user)[0].mean(0) - theirs)
+        torch.testing.assert_close(
+            only(own[user].steering), collective + personal, atol=1e-3, rtol=1e-3
+        )
+    same = asked(bench, "fints", contrast="any", **options)
+    torch.testing.assert_close(only(same["ann"].steering), only(own["ann"].steering))
+
+
+@pytest.mark.parametrize("sites", ["attn", "mid", "mlp", "attn+mlp", "mid+mlp", "block"])
+@pytest.mark.parametrize("contrast", ["response", "context", "any"])
+def test_every_site_and_contrast(bench, sites, contrast):
+    found = asked(bench, "fints", sites=sites, contrast=contrast, depths="0.3+0.8", context=1)
+    one = found["cat"]
+    assert {point.site for point in one.steering.vectors.points} == set(sites.split("+"))
+    assert {point.layer for point in one.steering.vectors.points} == {1, 3}
+    kinds = {picked.entry.contrast for picked in one.steering.picked}
+    assert kinds <= ({"response", "context"} if contrast == "any" else {contrast})
+    assert one.detail["shown"] and "From the same person" in content(one)
+
+
+def test_a_user_without_a_past_is_asked_unsteered_and_it_is_told(byte_model, writers, tmp_path):
+    users = (*writers, replace(writers[0], id="new", history=()))
+    task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
+    bench = Workbench(byte_model, task, users, folder=tmp_path)
+    for name in ("fints", "fints-other", "fints-population", "stylevector", "two-part", "pag"):
+        ask = get_method(name, {"depths": 0.5} if name != "pag" else {}).prepare(bench)
+        one = ask("new", users[-1].tests[0])
+        assert one.steering is None and content(one) == users[-1].tests[0].input
+        if name != "pag":
+            assert one.detail["steered"] is False
+
+
+def test_what_has_no_input_is_asked_for_by_a_neutral_rewriting(byte_model, writers, tmp_path):
+    task = replace(get_task("lamp-7"), max_new_tokens=6)
+    words = ["tea", "rain", "trains", "cats", "bread", "chess"]
+    silent = [
+        replace(
+            user,
+            history=tuple(
+                replace(s, input="", output=f"{s.output} {word}")
+                for s, word in zip(user.history, words, strict=True)
+            ),
+        )
+        for user in writers
+    ]
+    bench = Workbench(byte_model, task, silent, folder=tmp_path)
+    assert bench.instruction.startswith("Paraphrase the following tweet")
+    for user in USERS:
+        for sample, given in zip(bench.past[user], bench.users[user].history, strict=True):
+            assert sample.input.startswith(bench.instruction) and sample.output == given.output
+            assert sample.output not in sample.input
+    # Keys and queries leave out what all requests have in common.
+    pairs = bench.pairs("response")["ann"]
+    assert not any(pair.request.startswith("Paraphrase") for pair in pairs)
+    assert all(pair.positive.messages[1]["content"].startswith("Paraphrase") for pair in pairs)
+    # Without inputs, what was written is what a request is compared with.
+    near = bench.nearest("ann", replace(writers[0].tests[0], input="so many cats"), "bm25", 1)
+    assert [sample.id for sample in near] == ["ann3"]
+
+
+def test_what_counts_as_rejected_is_an_option(bench):
+    every = bench.pairs("response", below=1.0)
+    none = bench.pairs("response", below=0.0)
+    assert sum(map(len, every.values())) > 20 and not any(none.values())
+    with pytest.raises(TrimtabError, match="no user has a contrast pair"):
+        asked(bench, "fints", below=0.0, **ONE)
