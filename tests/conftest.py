@@ -136,13 +136,22 @@ TEMPLATE = (
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model_folder(save_tiny_model: Callable[[int], Path]) -> Path:
     """A saved model of random weights that reads and writes bytes, and knows the marks of calls."""
+    return save_tiny_model(16384)
+
+
+@pytest.fixture(scope="session")
+def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Save such a model with a context of so many tokens; gives its folder."""
+    return lambda context: _saved(tmp_path_factory.mktemp("tiny-model"), context)
+
+
+def _saved(folder: Path, context: int) -> Path:
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-    folder = tmp_path_factory.mktemp("tiny-model")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(alphabet)}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -162,7 +171,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             num_hidden_layers=4,
             num_attention_heads=4,
             num_key_value_heads=2,
-            max_position_embeddings=16384,
+            max_position_embeddings=context,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             initializer_range=0.3,

@@ -20,9 +20,12 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, if one is installed."""
+    """Headless Chromium, if one is installed.
+
+    No longer open than it must be: as long as it is, an event loop counts as running.
+    """
     names = (os.environ.get("CHROMIUM", ""), *BROWSERS)
     found = next((path for name in names if name and (path := shutil.which(name))), None)
     if found is None:
