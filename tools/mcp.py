@@ -12,7 +12,7 @@ import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,9 +114,9 @@ class McpServer:
 
     def close(self) -> None:
         """End the session, and the server if a command has started it."""
-        if self._thread.is_alive():
+        with suppress(RuntimeError):  # the session may have ended by itself, and its loop with it
             self._loop.call_soon_threadsafe(self._end)
-            self._thread.join(_PATIENCE)
+        self._thread.join(_PATIENCE)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Call a tool by the server's own name for it.
@@ -141,7 +141,11 @@ class McpServer:
         return _result(answer)
 
     def _wait(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-        waiting = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            waiting = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the loop has just been closed
+            coroutine.close()
+            raise
         try:
             return waiting.result(timeout)
         except FutureTimeout:

@@ -18,9 +18,10 @@ def test_every_layer_and_strength_is_scored_against_the_unsteered_model(setting)
 
 def test_p_values_are_corrected_for_the_whole_grid(setting):
     made = setting()
-    one, _ = layers_study(made, depths=[0.5], strengths=[4.0])
+    # At this strength, the random model changes in the same sense for all four users.
+    one, _ = layers_study(made, depths=[0.5], strengths=[-4.0])
     more = replace(made, folder=made.folder / "more")
-    many, _ = layers_study(more, depths=[0.0, 0.5], strengths=[1.0, 4.0])
+    many, _ = layers_study(more, depths=[0.0, 0.5], strengths=[1.0, -4.0])
     # Of four users the smallest p-value is 2 sign patterns of 16, and there are 4 settings.
     assert one.rows[0][7] == 0.125
     assert min(row[7] for row in many.rows) == 0.5
