@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..agent.prompt import opening
+from ..agent.prompt import user_message
 from ..envs.scoring import right_tool
 from ..errors import TrimtabError
 from .record import Record
@@ -46,14 +46,11 @@ def episode_record(plain: Mapping[str, Any]) -> Record:
 
 
 def _prompt(episode: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The user's first message; the system prompt before it depends on track and prompting."""
     if not episode:
         return []
-    return [
-        dict(message)
-        for message in opening(
-            episode["request"], purchases=episode["purchases"], memory=episode["remembered"]
-        )
-    ]
+    shown = {"purchases": episode["purchases"], "memory": episode["remembered"]}
+    return [{"role": "user", "content": user_message(episode["request"], **shown)}]
 
 
 def _answer(step: Mapping[str, Any]) -> str:

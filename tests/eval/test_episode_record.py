@@ -41,8 +41,8 @@ def test_an_episode_is_a_record_with_its_calls_and_what_steered_it(world, episod
     assert record.history == 3
     assert [entry["weight"] for entry in record.picked] == [0.7]
     assert (record.prompt_tokens, record.completion_tokens, record.seconds) == (200, 14, 1.0)
-    assert [message["role"] for message in record.prompt] == ["system", "user"]
-    assert "B-mug: A mug" in record.prompt[1]["content"]
+    assert [message["role"] for message in record.prompt] == ["user"]
+    assert "B-mug: A mug" in record.prompt[0]["content"]
     assert record.detail["episode"]["outcome"] == "done"
 
 
