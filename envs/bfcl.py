@@ -23,9 +23,6 @@ from ..tools.toolkit import Toolkit
 Wanted = Literal["calls", "no call", "any call"]
 """What is right: the expected calls, calling nothing, or calling something whatever it is."""
 
-LEFT_OUT = "may be left out"
-"""What an argument's acceptable values hold where the argument need not be given."""
-
 _ANSWERS = "possible_answer"
 _FILE = re.compile(r"(?:BFCL_v\d+_)?(?P<category>\w+)\.jsonl?")
 _TYPES = {"dict": "object", "float": "number", "tuple": "array"}

@@ -101,15 +101,10 @@ def _of_one_entry(own: SteeringDictionary, others: Population) -> SteeringDictio
     Raises:
         TrimtabError: The others have no such entry.
     """
-    from ..steering.dictionary import Entry, SteeringDictionary
+    from ..steering.dictionary import Entry
 
     mean = others.mean("response").values
-    return SteeringDictionary(
-        user_id=own.user_id,
-        fingerprint=own.fingerprint,
-        points=own.points,
-        encoder_name=own.encoder_name,
-        keys_from=own.keys_from,
+    return own.replaced(
         entries=[Entry("population", "everybody else's mean", "", "response", -sys.maxsize)],
         keys=own.keys[:1],
         vectors=torch.stack([mean[point] for point in own.points])[None],
@@ -122,15 +117,6 @@ def _timeless(dictionary: SteeringDictionary) -> SteeringDictionary:
     Nothing of the user at hand is in it, and a control with fewer entries than the arm that it
     controls would be the weaker one.
     """
-    from ..steering.dictionary import SteeringDictionary
-
-    return SteeringDictionary(
-        user_id=dictionary.user_id,
-        fingerprint=dictionary.fingerprint,
-        points=dictionary.points,
-        encoder_name=dictionary.encoder_name,
-        keys_from=dictionary.keys_from,
-        entries=[replace(entry, timestamp=-sys.maxsize) for entry in dictionary.entries],
-        keys=dictionary.keys,
-        vectors=dictionary.vectors,
+    return dictionary.replaced(
+        entries=[replace(entry, timestamp=-sys.maxsize) for entry in dictionary.entries]
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .call_scoring import FAULTS, PROBLEMS
+from .cells import titled_table
 from .intervals import mean_interval
 from .record import Record
 
@@ -57,7 +58,7 @@ def print_bfcl(console: Console, records: Sequence[Record], metrics: Sequence[st
 
 def _score_table(records: Sequence[Record], metric: str) -> Table:
     categories = _categories(records)
-    table = _table(metric, ["", *categories])
+    table = titled_table(metric, ["", *categories])
     for method in _methods(records):
         cells = []
         for category in categories:
@@ -72,7 +73,7 @@ def _score_table(records: Sequence[Record], metric: str) -> Table:
 
 
 def _error_table(records: Sequence[Record]) -> Table:
-    table = _table("errors", ["", *_methods(records)])
+    table = titled_table("errors", ["", *_methods(records)])
     found = {method: _errors(records, method) for method in _methods(records)}
     for kind in (*PROBLEMS, *(f"argument: {fault}" for fault in FAULTS), "not answered"):
         table.add_row(kind, *(str(errors[kind]) for errors in found.values()))
@@ -106,11 +107,3 @@ def _methods(records: Sequence[Record]) -> list[str]:
 
 def _categories(records: Sequence[Record]) -> list[str]:
     return [*sorted({record.kind for record in records}), ALL]
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0], no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table

@@ -19,7 +19,7 @@ from .opening import (
     open_shop,
     users_dictionaries,
 )
-from .progress import progress_bars
+from .progress import progress_bars, waiting
 from .score import ScoredEpisode
 from .selection import pick_tasks
 from .shop import ShopStudy, run_shop
@@ -96,14 +96,12 @@ def run_command(
     tasks = pick_tasks(shop.world, episodes, seed, users, spread)
     out = out or home() / "runs" / f"shop-{datetime.now():%Y%m%d-%H%M%S}"
     with added_tools(shop, tools), progress_bars(console) as progress:
-        loading = progress.add_task(f"loading {model}", total=None)
-        loaded = SteeredModel.from_pretrained(model)
-        if simulator is not None and simulator.kind == "model" and simulator.model:
-            simulator = replace(simulator, loaded=SteeredModel.from_pretrained(simulator.model))
-        progress.remove_task(loading)
-        opening = progress.add_task("opening the shop", total=None)
-        shop.toolkit  # noqa: B018  the first time, this indexes the products and trains a recommender
-        progress.remove_task(opening)
+        with waiting(progress, f"loading {model}"):
+            loaded = SteeredModel.from_pretrained(model)
+            if simulator is not None and simulator.kind == "model" and simulator.model:
+                simulator = replace(simulator, loaded=SteeredModel.from_pretrained(simulator.model))
+        with waiting(progress, "opening the shop"):
+            shop.toolkit  # noqa: B018  the first time: indexes the products, trains a recommender
 
         steered_users = _with_a_stranger(shop, tasks)
         building = progress.add_task("steering dictionaries", total=len(steered_users))

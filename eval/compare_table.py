@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .cells import number, with_interval
 from .compare import Change, Comparison, Setting
 from .gains import Gap
 
@@ -53,11 +53,9 @@ def _configuration(settings: Sequence[Setting]) -> Table | Text:
 def _differences(metric: str, gaps: Sequence[Gap]) -> Table:
     table = _table(f"{metric}: second minus first", ["", "difference", "p", "pairs", ""])
     for gap in gaps:
-        mean, low, high = gap.difference[:3]
-        interval = "" if math.isnan(low) else f" ({_signed(low)} to {_signed(high)})"
         table.add_row(
             Text(gap.method),
-            f"{_signed(mean)}{interval}",
+            with_interval(*gap.difference[:3], "+.3f"),
             f"{gap.p_value:.3f}",
             str(gap.difference.values),
             Text(gap.told, style=_STYLES[gap.told]),
@@ -68,12 +66,16 @@ def _differences(metric: str, gaps: Sequence[Gap]) -> Table:
 def _changes(changes: Sequence[Change]) -> Table:
     table = _table("changed most", ["sample", "method", "gain", "first and second answer"])
     for change in changes:
-        gain = "–" if math.isnan(change.gain) else _signed(change.gain)
         answers = Text("\n").join(
             Text(_brief(f"(broken off: {r.error})" if r.error else r.output, 200))
             for r in (change.first, change.second)
         )
-        table.add_row(Text(change.first.sample_id), Text(change.first.method), gain, answers)
+        table.add_row(
+            Text(change.first.sample_id),
+            Text(change.first.method),
+            number(change.gain, "+.3f"),
+            answers,
+        )
     return table
 
 
@@ -91,7 +93,3 @@ def _brief(text: str | None, longest: int = _LONGEST_VALUE) -> str:
     line = " ".join(text.encode("utf-8", "replace").decode().split())
     line = "".join(character if character.isprintable() else "\ufffd" for character in line)
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
-
-
-def _signed(value: float) -> str:
-    return format(round(value, 3) + 0.0, "+.3f")  # + 0.0: no -0.000

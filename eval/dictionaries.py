@@ -51,7 +51,7 @@ def shop_dictionaries(
         progress: Told how many users more are done.
     """
     from ..agent.pairs import context_pairs, response_pairs
-    from ..steering.dictionary import build_dictionaries
+    from ..steering.building import build_dictionaries
 
     places = {
         user: folder / f"{_digest(model, environment, user, settings)}.safetensors"
@@ -59,7 +59,7 @@ def shop_dictionaries(
     }
     found = {}
     for user, place in places.items():
-        kept = _kept(place)
+        kept = readable_dictionary(place)
         if kept is not None:
             found[user] = kept
     if progress:
@@ -135,7 +135,7 @@ def stored_dictionaries(
     return found
 
 
-def _kept(path: Path) -> SteeringDictionary | None:
+def readable_dictionary(path: Path) -> SteeringDictionary | None:
     """The dictionary at ``path``; None where there is none that can be read."""
     from ..steering.dictionary import SteeringDictionary
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..errors import TrimtabError
 from ..files import home
-from .progress import phases, progress_bars
+from .progress import phases, progress_bars, waiting
 from .standings_table import print_standings
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ def evaluate_study(
     console.print(dataset.described(), soft_wrap=True, highlight=False)
     out = out or home() / "runs" / f"{study.task}-{datetime.now():%Y%m%d-%H%M%S}"
     with progress_bars(console) as progress:
-        loading = progress.add_task(f"loading {study.model}", total=None)
-        model = SteeredModel.from_pretrained(study.model)
-        progress.remove_task(loading)
+        with waiting(progress, f"loading {study.model}"):
+            model = SteeredModel.from_pretrained(study.model)
         run = run_study(
             study,
             model,

@@ -12,7 +12,7 @@ from rich.console import Console
 from ..errors import TrimtabError
 from ..files import home
 from ..steering.weights import DEFAULT_MODEL
-from .progress import counting, progress_bars
+from .progress import counting, progress_bars, waiting
 
 OTHER_TASKS = ("shop", "bfcl")
 
@@ -88,9 +88,8 @@ def _bfcl(flags: Mapping[str, Any], out: Path | None, batch_size: int, console: 
     methods = tuple(m.strip() for m in flags.get("methods", "free,constrained").split(","))
     out = out or home() / "runs" / f"bfcl-{datetime.now():%Y%m%d-%H%M%S}"
     with progress_bars(console) as progress:
-        loading = progress.add_task("loading the model", total=None)
-        model = SteeredModel.from_pretrained(flags.get("model", DEFAULT_MODEL))
-        progress.remove_task(loading)
+        with waiting(progress, "loading the model"):
+            model = SteeredModel.from_pretrained(flags.get("model", DEFAULT_MODEL))
         told = counting(progress, "answers", len(data.cases) * len(methods))
         run = run_bfcl(
             model,

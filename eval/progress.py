@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -47,3 +48,11 @@ def phases(progress: Progress) -> Callable[[str, int, int], None]:
         progress.update(tasks[what], completed=done, total=total)
 
     return tell
+
+
+@contextmanager
+def waiting(progress: Progress, what: str) -> Iterator[None]:
+    """A bar without an end, for as long as something takes that cannot be counted."""
+    task = progress.add_task(what, total=None)
+    yield
+    progress.remove_task(task)

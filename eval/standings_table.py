@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .cells import number, titled_table, with_interval
 from .metrics import METRICS
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def _failed(costs: Sequence[Cost]) -> int:
 
 
 def _scores(found: Standings) -> Table:
-    table = _table("scores", ["", *map(_named, found.metrics)])
+    table = titled_table("scores", ["", *map(_named, found.metrics)], first="folded")
     of = {(score.method, score.metric): score.estimate for score in found.scores}
     for method in dict.fromkeys(score.method for score in found.scores):
-        cells = [_with_interval(*of[method, metric][:3]) for metric in found.metrics]
+        cells = [with_interval(*of[method, metric][:3], ".3f") for metric in found.metrics]
         table.add_row(Text(method), *cells)
     return table
 
@@ -73,7 +73,7 @@ def _scores(found: Standings) -> Table:
 def _differences(found: Standings, gaps: Sequence[Gap]) -> Table:
     metrics = _main(found)
     columns = [column for metric in metrics for column in (_named(metric), "p")]
-    table = _table(f"minus {found.baseline}", ["", *columns])
+    table = titled_table(f"minus {found.baseline}", ["", *columns], first="folded")
     of = {(gap.method, gap.metric): gap for gap in gaps}
     for method in dict.fromkeys(gap.method for gap in gaps):
         table.add_row(Text(method), *_gap_cells([of.get((method, m)) for m in metrics]))
@@ -83,7 +83,7 @@ def _differences(found: Standings, gaps: Sequence[Gap]) -> Table:
 def _personal(found: Standings) -> Table:
     metrics = _main(found)
     columns = [column for metric in metrics for column in (_named(metric), "p")]
-    table = _table("minus its controls", ["", *columns])
+    table = titled_table("minus its controls", ["", *columns], first="folded")
     for method in dict.fromkeys(own.method for own in found.personal):
         of = {own.metric: own for own in found.personal if own.method == method}
         others = dict.fromkeys(gap.other for own in of.values() for gap in own.controls)
@@ -94,20 +94,20 @@ def _personal(found: Standings) -> Table:
             ]
             table.add_row(Text(f"{method} minus {other}"), *_gap_cells(gaps))
         gains = [of[m].gain if m in of else None for m in metrics]
-        cells = [c for g in gains for c in ("none shown" if g is None else _signed(g), "")]
+        cells = [c for g in gains for c in ("none shown" if g is None else number(g, "+.3f"), "")]
         table.add_row(Text(f"personal gain of {method}"), *cells, style="bold")
     return table
 
 
 def _costs(costs: Sequence[Cost]) -> Table:
     columns = ["", "prompt tokens", "answer tokens", "seconds", "cut", "errors"]
-    table = _table("per sample", columns)
+    table = titled_table("per sample", columns, first="folded")
     for cost in costs:
         table.add_row(
             Text(cost.method),
-            _number(cost.prompt_tokens, ".0f"),
-            _number(cost.completion_tokens, ".0f"),
-            _number(cost.seconds, ".2f"),
+            number(cost.prompt_tokens, ".0f"),
+            number(cost.completion_tokens, ".0f"),
+            number(cost.seconds, ".2f"),
             str(cost.cut),
             str(cost.errors),
         )
@@ -120,38 +120,10 @@ def _gap_cells(gaps: Sequence[Gap | None]) -> list[str]:
         if gap is None:
             cells += ["–", "–"]
         else:
-            cells.append(_with_interval(*gap.difference[:3], sign="+"))
-            cells.append(_number(gap.p_value, ".3f"))
+            cells.append(with_interval(*gap.difference[:3], "+.3f"))
+            cells.append(number(gap.p_value, ".3f"))
     return cells
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0], overflow="fold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
 
 
 def _named(metric: str) -> str:
     return metric if METRICS[metric].higher_is_better else f"{metric} (less is better)"
-
-
-def _with_interval(mean: float, low: float, high: float, sign: str = "") -> str:
-    if math.isnan(mean):
-        return "–"
-
-    def written(value: float) -> str:
-        return format(round(value, 3) + 0.0, f"{sign}.3f")  # + 0.0: no -0.000
-
-    if math.isnan(low):
-        return written(mean)
-    return f"{written(mean)} ({written(low)} to {written(high)})"
-
-
-def _signed(value: float) -> str:
-    return format(value, "+.3f")
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .opening import load_settings, open_shop, users_dictionaries
-from .progress import counting, progress_bars
+from .progress import counting, progress_bars, waiting
 
 
 def build_store(
@@ -43,9 +43,8 @@ def build_store(
         shop.world.profile(user)  # refuses an unknown one
     wanted = list(users) or sorted({task.user_id for task in shop.world.train})
     with progress_bars(console) as progress:
-        loading = progress.add_task(f"loading {model}", total=None)
-        loaded = SteeredModel.from_pretrained(model)
-        progress.remove_task(loading)
+        with waiting(progress, f"loading {model}"):
+            loaded = SteeredModel.from_pretrained(model)
         with SteeringStore(uri, model=loaded) as store:
             told = counting(progress, "steering dictionaries", len(wanted))
             found = users_dictionaries(loaded, shop, wanted, chosen, progress=told)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..envs.text import TextDataset, TextUser, select_users
+from ..envs.text import TextDataset, latest_history, select_users
 from ..errors import TrimtabError
 from ..steering.weights import DEFAULT_MODEL
 from .answering import Decoding
@@ -124,12 +124,9 @@ class Study:
         found = task.load(Path(self.data).expanduser() if self.data else None, self.seed)
         least = task.minimum_history if self.minimum_history is None else self.minimum_history
         chosen = select_users(found, self.users, minimum_history=least, seed=self.seed)
-        return replace(chosen, users=tuple(map(self._trimmed, chosen.users)))
-
-    def _trimmed(self, user: TextUser) -> TextUser:
-        history = user.history if self.history is None else user.history[-self.history :]
-        tests = user.tests if self.tests is None else user.tests[: self.tests]
-        return replace(user, history=history, tests=tests)
+        past = latest_history(chosen, self.history)
+        users = tuple(replace(user, tests=user.tests[: self.tests]) for user in past.users)
+        return replace(past, users=users)
 
     def configuration(self, model: SteeredModel, dataset: TextDataset) -> dict[str, Any]:
         """Plain data that tells this study from another one, and that ``of`` reads again."""

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..envs.records import TASK_TYPES
+from .cells import number, titled_table, with_interval
 from .intervals import Difference, Estimate, mean_interval, paired_difference
 
 if TYPE_CHECKING:
@@ -148,14 +149,6 @@ def print_tables(
     )
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0], no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _accuracy_table(
     found: Sequence[Accuracy], measure: str, arms: Sequence[str], of: str, gap: str
 ) -> Table:
@@ -164,31 +157,31 @@ def _accuracy_table(
         for kind in (*TASK_TYPES, ALL)
         if any(a.type == kind and a.estimate.values for a in found)
     ]
-    table = _table(MEASURES.get(measure, "average steps"), ["", *kinds])
+    table = titled_table(MEASURES.get(measure, "average steps"), ["", *kinds])
     for arm in arms:
         row = {a.type: a.estimate for a in found if a.arm == arm and a.measure == measure}
-        cells = [_with_interval(*row[kind][:3], gap) for kind in kinds]
+        cells = [with_interval(*row[kind][:3], ".2f", gap=gap) for kind in kinds]
         table.add_row(arm, *cells, style="bold" if arm == of else None)
     return table
 
 
 def _difference_table(compared: Sequence[ArmDifference], of: str, gap: str) -> Table:
     columns = [column for name in MEASURES.values() for column in (name, "p")]
-    table = _table(f"{of} minus", ["", *columns])
+    table = titled_table(f"{of} minus", ["", *columns])
     for other in dict.fromkeys(c.other for c in compared):
         cells: list[str] = []
         for measure in MEASURES:
             [difference] = [
                 c.difference for c in compared if c.other == other and c.measure == measure
             ]
-            cells.append(_with_interval(*difference[:3], gap, sign="+"))
-            cells.append(_number(difference.p_value, ".3f"))
+            cells.append(with_interval(*difference[:3], "+.2f", gap=gap))
+            cells.append(number(difference.p_value, ".3f"))
         table.add_row(other, *cells)
     return table
 
 
 def _cost_table(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> Table:
-    table = _table(
+    table = titled_table(
         "per episode",
         ["", "steps", "invalid calls", "prompt tokens", "answer tokens", "broken off"],
     )
@@ -201,29 +194,13 @@ def _cost_table(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> Table
         broken = sum(e.arm == arm and bool(e.error) for e in episodes)
         table.add_row(
             arm,
-            _number(mean(lambda e: len(e.steps)), ".2f"),
-            _number(mean(lambda e: sum(s.error is not None for s in e.steps)), ".2f"),
-            _number(mean(lambda e: e.prompt_tokens), ".0f"),
-            _number(mean(lambda e: e.completion_tokens), ".0f"),
+            number(mean(lambda e: len(e.steps)), ".2f"),
+            number(mean(lambda e: sum(s.error is not None for s in e.steps)), ".2f"),
+            number(mean(lambda e: e.prompt_tokens), ".0f"),
+            number(mean(lambda e: e.completion_tokens), ".0f"),
             str(broken),
         )
     return table
-
-
-def _with_interval(mean: float, low: float, high: float, gap: str, sign: str = "") -> str:
-    if math.isnan(mean):
-        return "–"
-
-    def written(value: float) -> str:
-        return format(round(value, 2) + 0.0, f"{sign}.2f")  # + 0.0: no -0.00
-
-    if math.isnan(low):
-        return written(mean)
-    return f"{written(mean)}{gap}({written(low)} to {written(high)})"
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
 
 
 def _plain(numbers: Estimate | Difference) -> dict[str, float | None]:

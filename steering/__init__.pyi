@@ -1,4 +1,5 @@
 from .audit import AuditEvent as AuditEvent
+from .building import build_dictionaries as build_dictionaries
 from .capture import mean_activations as mean_activations
 from .context import Context as Context
 from .context import Sample as Sample
@@ -11,7 +12,6 @@ from .contrast import response_pairs as response_pairs
 from .dictionary import Entry as Entry
 from .dictionary import Picked as Picked
 from .dictionary import SteeringDictionary as SteeringDictionary
-from .dictionary import build_dictionaries as build_dictionaries
 from .encoder import Encoder as Encoder
 from .encoder import load_encoder as load_encoder
 from .explain import Comparison as Comparison

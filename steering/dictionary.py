@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,7 +20,7 @@ from .encoder import load_encoder
 from .injection import Steering
 from .outliers import Limits, Outlier, find_outliers
 from .selection import Aggregation, check_selection, visible_rows, weighted
-from .vectors import Point, Site, SteeringVectors, points_of
+from .vectors import Point, Site, SteeringVectors
 
 if TYPE_CHECKING:
     from .model import SteeredModel
@@ -139,6 +139,8 @@ class SteeringDictionary:
         Raises:
             TrimtabError: No pairs, a layer out of range, or activations that are not finite.
         """
+        from .building import build_dictionaries
+
         return build_dictionaries(
             model, {user_id: pairs}, layers=layers, sites=sites, keys=keys, progress=progress
         )[user_id]
@@ -150,6 +152,8 @@ class SteeringDictionary:
             TrimtabError: The dictionary belongs to another model, or as for ``build``.
         """
         model.check_fingerprint(self.fingerprint, f"the dictionary of {self.user_id!r}")
+        from .building import read_entries
+
         fresh = read_entries(model, {self.user_id: pairs}, self.points, self.keys_from)
         self._extend(*fresh[self.user_id])
 
@@ -224,6 +228,13 @@ class SteeringDictionary:
             guarded._keep(row for row in range(len(self.entries)) if row not in gone)
         return guarded
 
+    def replaced(self, **changes: Any) -> SteeringDictionary:
+        """A dictionary of its own, with some of the attributes changed.
+
+        What is added to it, or dropped, leaves this one as it is.
+        """
+        return SteeringDictionary(**{**vars(self), **changes})
+
     def restricted(self, points: Iterable[Point]) -> SteeringDictionary:
         """The same entries with the vectors of some points only.
 
@@ -237,16 +248,8 @@ class SteeringDictionary:
                 f"the dictionary of {self.user_id!r} holds no vectors at {missing}; it has "
                 f"{[tuple(point) for point in self.points]}"
             )
-        return SteeringDictionary(
-            user_id=self.user_id,
-            fingerprint=self.fingerprint,
-            points=wanted,
-            encoder_name=self.encoder_name,
-            keys_from=self.keys_from,
-            entries=self.entries,
-            keys=self.keys,
-            vectors=self.vectors[:, [self.points.index(point) for point in wanted]],
-        )
+        rows = [self.points.index(point) for point in wanted]
+        return self.replaced(points=wanted, vectors=self.vectors[:, rows])
 
     def select(
         self,
@@ -389,79 +392,3 @@ class SteeringDictionary:
             keys=keys,
             vectors=vectors,
         )
-
-
-def build_dictionaries(
-    model: SteeredModel,
-    pairs: Mapping[str, Sequence[ContrastPair]],
-    *,
-    layers: Iterable[int],
-    sites: Iterable[Site] = ("mid", "mlp"),
-    keys: Keys = "input",
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, SteeringDictionary]:
-    """Build many users' dictionaries in the same batches; see ``SteeringDictionary.build``.
-
-    Raises:
-        TrimtabError: A user without pairs, or as for ``build``.
-    """
-    for user_id, own in pairs.items():
-        if not own:
-            raise TrimtabError(
-                f"user {user_id!r} has no contrast pairs; a dictionary needs at least one"
-            )
-    points = points_of(layers, sites)
-    dictionaries = {}
-    for user_id, (entries, embedded, vectors) in read_entries(
-        model, pairs, points, keys, progress
-    ).items():
-        dictionaries[user_id] = SteeringDictionary(
-            user_id=user_id,
-            fingerprint=model.fingerprint,
-            points=points,
-            encoder_name=model.encoder.name,
-            keys_from=keys,
-            entries=entries,
-            keys=embedded,
-            vectors=vectors,
-        )
-    return dictionaries
-
-
-def read_entries(
-    model: SteeredModel,
-    pairs: Mapping[str, Sequence[ContrastPair]],
-    points: Sequence[Point],
-    keys: Keys,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, tuple[list[Entry], Tensor, Tensor]]:
-    """Each user's entries with key embeddings and vectors, read in shared batches."""
-    every = [pair for own in pairs.values() for pair in own]
-    read = model.mean_activations(
-        [side for pair in every for side in (pair.positive, pair.negative)],
-        points,
-        progress=progress,
-    )
-    difference = read[0::2] - read[1::2]
-    embedded = model.encoder.encode([pair.key(keys) for pair in every])
-    result = {}
-    start = 0
-    for user_id, own in pairs.items():
-        of_sample: dict[tuple[str, Contrast], list[int]] = {}
-        for row, pair in enumerate(own, start):
-            of_sample.setdefault((pair.sample_id, pair.contrast), []).append(row)
-        start += len(own)
-        first = [every[rows[0]] for rows in of_sample.values()]
-        entries = [
-            Entry(p.sample_id, p.key(keys), p.positive.answer, p.contrast, p.timestamp)
-            for p in first
-        ]
-        vectors = torch.stack([difference[rows].mean(dim=0) for rows in of_sample.values()])
-        for entry, vector in zip(entries, vectors, strict=True):
-            if not torch.isfinite(vector).all():
-                raise TrimtabError(
-                    f"sample {entry.sample_id!r} of user {user_id!r} gave NaN or infinite "
-                    "activations; leave it out, or read in float32"
-                )
-        result[user_id] = (entries, embedded[[rows[0] for rows in of_sample.values()]], vectors)
-    return result

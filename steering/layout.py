@@ -248,20 +248,6 @@ def checked_id(user_id: str) -> str:
     raise TrimtabError(f"expected a user id, a text that is not empty; got {user_id!r}")
 
 
-def copied(dictionary: SteeringDictionary) -> SteeringDictionary:
-    """The same entries in an object of its own; adding to one leaves the other as it is."""
-    return SteeringDictionary(
-        user_id=dictionary.user_id,
-        fingerprint=dictionary.fingerprint,
-        points=dictionary.points,
-        encoder_name=dictionary.encoder_name,
-        keys_from=dictionary.keys_from,
-        entries=dictionary.entries,
-        keys=dictionary.keys,
-        vectors=dictionary.vectors,
-    )
-
-
 def scales_of(vectors: Tensor) -> Tensor:
     """What each entry is divided by to fit half precision, whose largest number is 65504.
 

@@ -20,7 +20,7 @@ from .contrast import Contrast
 from .dictionary import SteeringDictionary
 from .entry_table import EntryTable
 from .hot import HotUser, HotUsers
-from .layout import Layout, checked_id, copied
+from .layout import Layout, checked_id
 from .population import Population
 from .store_write import StoreWrite
 from .vectors import SteeringVectors
@@ -383,7 +383,7 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         self._hot.put(hot, generation)
         if self._audit_reads:
             self._audit.count_read(owner)
-        return copied(hot.dictionary)
+        return hot.dictionary.replaced()
 
     def _current_epoch(self) -> int:
         with self._lock:
@@ -499,7 +499,7 @@ def _merged(old: SteeringDictionary, given: SteeringDictionary) -> SteeringDicti
     """The old entries, those of equal samples and kinds left out, then the given ones."""
     replaced = {(entry.sample_id, entry.contrast) for entry in given.entries}
     kept = [n for n, e in enumerate(old.entries) if (e.sample_id, e.contrast) not in replaced]
-    merged = copied(given)
+    merged = given.replaced()
     if kept:
         merged.entries = [old.entries[n] for n in kept] + merged.entries
         merged.keys = torch.cat([old.keys[kept], given.keys])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TrimtabError
+from .item_numbers import check_numbers
 
 if TYPE_CHECKING:
     from .sasrec import SASRec
@@ -82,13 +83,7 @@ class PretrainedRecommender:
     def __init__(self, network: SASRec, numbers: dict[str, int]) -> None:
         import torch
 
-        items = network.item_emb.num_embeddings - 1
-        odd = next((id for id, number in numbers.items() if not 1 <= number <= items), None)
-        if odd is not None or not numbers:
-            raise TrimtabError(
-                f"expected item numbers from 1 to {items}, as the network has; "
-                + (f"got {numbers[odd]} for {odd!r}" if odd is not None else "got no items")
-            )
+        check_numbers(numbers, network.item_emb.num_embeddings - 1)
         self.network = network.eval()
         self.numbers = dict(numbers)
         # Of ids that share a number, the benchmark names the last; of equal scores, it takes the

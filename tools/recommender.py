@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..errors import TrimtabError
 from ..files import replacing
+from .item_numbers import check_numbers
 from .sasrec import SASRec
 from .search import words
 from .shopping import Recommends
@@ -75,13 +76,7 @@ class SequentialRecommender:
     def __init__(
         self, network: SASRec, numbers: Mapping[str, int], order: Sequence[str] = ()
     ) -> None:
-        items = network.item_emb.num_embeddings - 1
-        odd = next((id for id, number in numbers.items() if not 1 <= number <= items), None)
-        if odd is not None or not numbers:
-            raise TrimtabError(
-                f"expected item numbers from 1 to {items}, as the network has; "
-                + (f"got {numbers[odd]} for {odd!r}" if odd is not None else "got no items")
-            )
+        check_numbers(numbers, network.item_emb.num_embeddings - 1)
         self.network = network.eval()
         self.numbers = dict(numbers)
         self.order = list(order) or list(numbers)

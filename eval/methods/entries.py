@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from ...errors import TrimtabError
-from ...steering.dictionary import Entry, SteeringDictionary, build_dictionaries
-from ...steering.vectors import SITES, Point, points_of
+from ...steering.building import build_dictionaries
+from ...steering.dictionary import SteeringDictionary
+from ...steering.vectors import SITES, points_of
+from ..dictionaries import readable_dictionary
 
 if TYPE_CHECKING:
     from ...steering.contrast import ContrastPair, Exchange, Keys
@@ -63,7 +63,7 @@ def kept_dictionaries(
             for digest in [_digest(model, pairs[user], keys, under)]
             for layer in layers
         }
-        kept = {where: _kept(path) for where, path in places.items()}
+        kept = {where: readable_dictionary(path) for where, path in places.items()}
         missing = sorted({layer for (_, layer), there in kept.items() if there is None})
         lacking = [u for u in some if any(kept[u, layer] is None for layer in missing)]
         if lacking:
@@ -86,8 +86,7 @@ def kept_dictionaries(
 def one_after_another(dictionaries: Sequence[SteeringDictionary]) -> SteeringDictionary:
     """The entries of several dictionaries of one user, which have the same points, in one."""
     first = dictionaries[0]
-    return _like(
-        first,
+    return first.replaced(
         points=first.points,
         entries=[entry for each in dictionaries for entry in each.entries],
         keys=torch.cat([each.keys for each in dictionaries]),
@@ -98,8 +97,7 @@ def one_after_another(dictionaries: Sequence[SteeringDictionary]) -> SteeringDic
 def _side_by_side(parts: Sequence[SteeringDictionary], user: str) -> SteeringDictionary:
     """The same entries at the points of all parts together."""
     first = parts[0]
-    joined = _like(
-        first,
+    joined = first.replaced(
         points=tuple(point for part in parts for point in part.points),
         entries=first.entries,
         keys=first.keys,
@@ -107,34 +105,6 @@ def _side_by_side(parts: Sequence[SteeringDictionary], user: str) -> SteeringDic
     )
     joined.user_id = user
     return joined
-
-
-def _like(
-    dictionary: SteeringDictionary,
-    *,
-    points: Sequence[Point],
-    entries: Sequence[Entry],
-    keys: Tensor,
-    vectors: Tensor,
-) -> SteeringDictionary:
-    return SteeringDictionary(
-        user_id=dictionary.user_id,
-        fingerprint=dictionary.fingerprint,
-        points=points,
-        encoder_name=dictionary.encoder_name,
-        keys_from=dictionary.keys_from,
-        entries=entries,
-        keys=keys,
-        vectors=vectors,
-    )
-
-
-def _kept(path: Path) -> SteeringDictionary | None:
-    """The dictionary at ``path``; None where there is none that can be read."""
-    try:
-        return SteeringDictionary.load(path)
-    except TrimtabError:
-        return None
 
 
 def _digest(model: SteeredModel, pairs: Sequence[ContrastPair], keys: Keys, under: str) -> str:

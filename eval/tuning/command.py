@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,8 +13,9 @@ from ...errors import TrimtabError
 from ...files import home
 from ...steering.settings import SteeringSettings
 from ...steering.tune import Grid, Trial
+from ..cells import number
 from ..figures import check_plots
-from ..progress import counting, phases, progress_bars
+from ..progress import counting, phases, progress_bars, waiting
 from .plot import plot_tuning
 from .search import Tuned, tune
 from .tasks import tuning_task
@@ -68,9 +68,8 @@ def tune_command(
     console = console or Console()
     given = SteeringSettings.load(start) if start is not None else None
     with progress_bars(console) as progress:
-        loading = progress.add_task(f"loading {model}", total=None)
-        loaded = SteeredModel.from_pretrained(model)
-        progress.remove_task(loading)
+        with waiting(progress, f"loading {model}"):
+            loaded = SteeredModel.from_pretrained(model)
         wanted = tuning_task(
             task,
             loaded,
@@ -132,7 +131,7 @@ def _table(tuned: Tuned) -> Table:
             settings = ", ".join(
                 f"{n} {_written(getattr(trial.settings, n))}" for n in shown if place
             )
-            numbers = [_number(value) for value in (trial.margin, trial.likelihood)]
+            numbers = [number(value, ".3f") for value in (trial.margin, trial.likelihood)]
             table.add_row(
                 str(place) if place else "unsteered",
                 *numbers,
@@ -145,10 +144,6 @@ def _table(tuned: Tuned) -> Table:
 
 def _differ(trials: Sequence[Trial], name: str) -> bool:
     return len({getattr(trial.settings, name) for trial in trials}) > 1
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
 def _written(value: object) -> str:

@@ -212,3 +212,11 @@ def test_picked_is_explained_by_its_entry(dictionary: SteeringDictionary) -> Non
     (picked,) = steering.picked
     assert isinstance(picked, Picked) and picked.weight == pytest.approx(1.0)
     assert picked.entry.answer.startswith("w5")
+
+
+def test_a_dictionary_like_another_is_one_of_its_own(dictionary: SteeringDictionary) -> None:
+    other = dictionary.replaced(user_id="bob")
+    assert (other.user_id, other.entries) == ("bob", dictionary.entries)
+    assert torch.equal(other.vectors, dictionary.vectors)
+    assert other.drop(["s1"]) == 1
+    assert len(dictionary) == len(other) + 1 == len(dictionary.vectors)

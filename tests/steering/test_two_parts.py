@@ -140,10 +140,7 @@ def test_settings_say_it_in_a_file() -> None:
 
 @pytest.mark.parametrize("kept", ["mapping", "store"])
 def test_a_population_of_a_mapping_and_of_a_store_are_the_same(kept: str, tmp_path: Path) -> None:
-    halved = [
-        SteeringDictionary(**{**vars(own), "vectors": own.vectors.half().float()})
-        for own in (OWN, BOB, CID)
-    ]
+    halved = [own.replaced(vectors=own.vectors.half().float()) for own in (OWN, BOB, CID)]
     dictionaries: Mapping[str, SteeringDictionary] = {own.user_id: own for own in halved}
     if kept == "store":
         store = SteeringStore(tmp_path / "users.lance")
