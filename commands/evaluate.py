@@ -30,7 +30,7 @@ def evaluate(
         typer.Option(help="A name from `trimtab models list`, a hub id, or a folder."),
     ] = None,
     users: Annotated[
-        int | None, typer.Option(help="At most this many users.", show_default="50")
+        int | None, typer.Option(help="At most this many users.", show_default="200")
     ] = None,
     history: Annotated[
         int | None, typer.Option(help="Only this many of a user's latest past samples.")

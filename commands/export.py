@@ -46,7 +46,7 @@ def export(
     from ..eval.record import read_run
 
     def opened() -> "World":
-        from ..eval.opening import open_shop
+        from ..eval.shop.opening import open_shop
 
         return open_shop(world).world
 

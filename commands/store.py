@@ -36,7 +36,7 @@ def build(
     ] = None,
 ) -> None:
     """Build shopping users' dictionaries from their training tasks, and put them in."""
-    from ..eval.store_command import build_store
+    from ..eval.shop.store_command import build_store
 
     build_store(uri, model=model, world=world, users=user or [], settings=settings)
 

@@ -30,7 +30,7 @@ Data = Annotated[
 Model = Annotated[
     str | None, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
 ]
-Users = Annotated[int | None, typer.Option(help="At most this many users.", show_default="50")]
+Users = Annotated[int | None, typer.Option(help="At most this many users.", show_default="200")]
 History = Annotated[
     int | None, typer.Option(help="Only this many of a user's latest past samples.")
 ]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TrimtabError
-from .gains import Gap, run_metric, told
 from .metrics import Metric
 from .record import Record, Run
-from .totals import metric_difference, score_of
+from .statistics.gains import Gap, run_metric, told
+from .statistics.totals import metric_difference, score_of
 
 
 @dataclass(frozen=True)

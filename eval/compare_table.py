@@ -10,7 +10,7 @@ from rich.text import Text
 
 from .cells import number, with_interval
 from .compare import Change, Comparison, Setting
-from .gains import Gap
+from .statistics.gains import Gap
 
 # Wide enough for every table: a file or a pipe has no width of its own.
 _PLAIN_WIDTH = 140

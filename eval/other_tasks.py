@@ -56,7 +56,7 @@ def _check(flags: Mapping[str, Any], known: Collection[str], task: str, where: s
 
 
 def _shop(flags: Mapping[str, Any], out: Path | None, batch_size: int, console: Console) -> None:
-    from .command import run_command
+    from .shop.command import run_command
 
     spread = flags.get("users")
     run_command(
@@ -75,8 +75,8 @@ def _shop(flags: Mapping[str, Any], out: Path | None, batch_size: int, console: 
 def _bfcl(flags: Mapping[str, Any], out: Path | None, batch_size: int, console: Console) -> None:
     from ..envs.bfcl import load_bfcl
     from ..steering.model import SteeredModel
-    from .bfcl import METRICS, run_bfcl
-    from .bfcl_table import print_bfcl
+    from .bfcl.run import METRICS, run_bfcl
+    from .bfcl.table import print_bfcl
 
     if "data" not in flags:
         raise TrimtabError(

@@ -194,7 +194,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def _record(plain: Any) -> Record:
-    from .episode_record import episode_record
+    from .shop.episode_record import episode_record
 
     if not isinstance(plain, dict):
         raise TrimtabError(f"expected an object, got {type(plain).__name__}")

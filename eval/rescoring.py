@@ -11,7 +11,7 @@ from ..files import replacing
 from .folder import run_folder
 from .record import Record, Run, read_run
 from .runner import EvalRun
-from .standings import standings
+from .statistics.standings import standings
 from .study import Study
 from .text_record import scores
 

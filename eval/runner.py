@@ -20,7 +20,7 @@ from .answering import Answer, Decoding, Question, answer
 from .folder import run_folder
 from .methods.workbench import Progress, Workbench, blind
 from .record import Record, Run
-from .standings import Standings, standings
+from .statistics.standings import Standings, standings
 from .text_record import Item, answered_record, failed_record
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class Study:
         methods: In the order of tables, controls included; the first is the baseline.
         model: A model's name, hub id or folder.
         data: The benchmark's folder or file; empty is the built-in world.
-        users: At most this many users.
+        users: At most this many users; None is as many as the published comparisons take.
         minimum_history: How many past samples each must have; None is the task's own.
         history: At most this many of a user's latest past samples count, for every method; None
             is all.
@@ -51,7 +51,7 @@ class Study:
     methods: tuple[Named, ...]
     model: str = DEFAULT_MODEL
     data: str = ""
-    users: int = 50
+    users: int | None = None
     minimum_history: int | None = None
     history: int | None = None
     tests: int | None = None
@@ -123,7 +123,8 @@ class Study:
         task = get_task(self.task)
         found = task.load(Path(self.data).expanduser() if self.data else None, self.seed)
         least = task.minimum_history if self.minimum_history is None else self.minimum_history
-        chosen = select_users(found, self.users, minimum_history=least, seed=self.seed)
+        count = task.users if self.users is None else self.users
+        chosen = select_users(found, count, minimum_history=least, seed=self.seed)
         past = latest_history(chosen, self.history)
         users = tuple(replace(user, tests=user.tests[: self.tests]) for user in past.users)
         return replace(past, users=users)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ..gains import run_metric
 from ..record import Record, Run
-from ..totals import metric_estimate
+from ..statistics.gains import run_metric
+from ..statistics.totals import metric_estimate
 
 Plain = dict[str, Any]
 

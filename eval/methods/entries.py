@@ -17,7 +17,7 @@ import torch
 from ...steering.building import build_dictionaries
 from ...steering.dictionary import SteeringDictionary
 from ...steering.vectors import SITES, points_of
-from ..dictionaries import readable_dictionary
+from ..kept import readable_dictionary
 
 if TYPE_CHECKING:
     from ...steering.contrast import ContrastPair, Exchange, Keys

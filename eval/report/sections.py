@@ -10,11 +10,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..gains import Gap, PersonalGain, personal_gains, run_metric, told
-from ..intervals import Difference, Estimate
 from ..metrics import Metric
 from ..record import Record, Run
-from ..totals import metric_difference, metric_estimate
+from ..statistics.gains import Gap, PersonalGain, personal_gains, run_metric, told
+from ..statistics.intervals import Difference, Estimate
+from ..statistics.totals import metric_difference, metric_estimate
 from .charts import Point, Scale, axis, interval_bar, line_chart, scatter
 
 _MOST_BINS = 5

@@ -15,8 +15,8 @@ from ...envs.lamp import LAMP
 from ...envs.leaks import words
 from ...errors import TrimtabError
 from ..figures import new_figure
-from ..intervals import holm
-from ..totals import metric_difference, metric_estimate
+from ..statistics.intervals import holm
+from ..statistics.totals import metric_difference, metric_estimate
 from .finding import Cell, Finding
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 from ...errors import TrimtabError
 from ...files import home
 from ..figures import new_figure
-from ..intervals import total_interval
 from ..methods.workbench import Workbench, blind
+from ..statistics.intervals import total_interval
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
 

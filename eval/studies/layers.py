@@ -11,16 +11,16 @@ import numpy as np
 
 from ...errors import TrimtabError
 from ..figures import new_figure
-from ..intervals import holm
 from ..methods.registry import Named
-from ..totals import metric_difference, metric_estimate
+from ..statistics.intervals import holm
+from ..statistics.totals import metric_difference, metric_estimate
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..intervals import Difference
+    from ..statistics.intervals import Difference
     from .setting import Setting
 
 DEPTHS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.72, 0.85, 0.95)

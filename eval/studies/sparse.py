@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from ...errors import TrimtabError
 from ..figures import new_figure
-from ..intervals import holm
-from ..totals import metric_difference, metric_estimate
+from ..statistics.intervals import holm
+from ..statistics.totals import metric_difference, metric_estimate
 from .finding import Cell, Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ...envs.text import TextUser
-    from ..intervals import Estimate
     from ..record import Record
+    from ..statistics.intervals import Estimate
     from .setting import Setting
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)

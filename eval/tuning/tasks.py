@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ...envs.text import latest_history, select_users
 from ...errors import TrimtabError
 from ...files import home
-from ..opening import BUILT_IN_WORLD, open_shop
+from ..shop.opening import BUILT_IN_WORLD, open_shop
 from ..tasks import TASKS
 from .search import TuningTask
 

@@ -11,7 +11,7 @@ from trimtab.errors import TrimtabError
 from trimtab.eval.export import export_run
 from trimtab.eval.folder import run_folder
 from trimtab.eval.record import read_run
-from trimtab.eval.score import score_episode
+from trimtab.eval.shop.score import score_episode
 from trimtab.tools.shopping import ACTION_TOOLS
 
 

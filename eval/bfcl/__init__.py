@@ -1,0 +1,5 @@
+"""Function calls of the Berkeley Function Calling Leaderboard: answered, scored, told."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

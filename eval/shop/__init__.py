@@ -1,0 +1,5 @@
+"""The shopping comparison: arms, episodes played and scored, tables, and playing oneself."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

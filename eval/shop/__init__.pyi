@@ -1,0 +1,15 @@
+from .arms import ARMS as ARMS
+from .arms import Arm as Arm
+from .arms import choose_arms as choose_arms
+from .comparison import ShopRun as ShopRun
+from .comparison import ShopStudy as ShopStudy
+from .comparison import play_shop as play_shop
+from .comparison import run_shop as run_shop
+from .dictionaries import given_dictionaries as given_dictionaries
+from .dictionaries import shop_dictionaries as shop_dictionaries
+from .score import ScoredEpisode as ScoredEpisode
+from .score import score_episode as score_episode
+from .show import episode_view as episode_view
+from .simulators import SIMULATORS as SIMULATORS
+from .simulators import Simulator as Simulator
+from .table import print_tables as print_tables

@@ -1,0 +1,163 @@
+"""The shopping users' steering dictionaries: built from their training tasks, kept, or given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ...errors import TrimtabError
+from ..kept import readable_dictionary
+
+if TYPE_CHECKING:
+    from ...envs.shop import ShopEnvironment
+    from ...steering.contrast import ContrastPair
+    from ...steering.dictionary import SteeringDictionary
+    from ...steering.model import SteeredModel
+    from ...steering.settings import SteeringSettings
+
+T = TypeVar("T")
+
+# Changes whenever the same users and settings would make other dictionaries.
+_FORM = 2
+
+# Users built together: wide enough for full batches, few enough that a broken-off build keeps
+# most of its work.
+_USERS_AT_ONCE = 16
+
+
+def shop_dictionaries(
+    model: SteeredModel,
+    environment: ShopEnvironment,
+    users: Sequence[str],
+    settings: SteeringSettings,
+    *,
+    folder: Path,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, SteeringDictionary]:
+    """Each user's dictionary, from their training tasks.
+
+    By response contrast, and by context contrast as well where the settings name it or steer in
+    two parts.
+
+    Args:
+        model: To read from.
+        environment: The shop.
+        users: Whose; a user without training tasks gets none.
+        settings: What is read: sites, depths and keys.
+        folder: Where dictionaries are kept; one that is there is not built again.
+        progress: Told how many users more are done.
+    """
+    from ...agent.pairs import context_pairs, response_pairs
+    from ...steering.building import build_dictionaries
+
+    places = {
+        user: folder / f"{_digest(model, environment, user, settings)}.safetensors"
+        for user in users
+    }
+    found = {}
+    for user, place in places.items():
+        kept = readable_dictionary(place)
+        if kept is not None:
+            found[user] = kept
+    if progress:
+        progress(len(found))
+    missing = [user for user in users if user not in found]
+    for some in _runs(missing, _USERS_AT_ONCE):
+        tasks = [t for user in some for t in environment.world.past_tasks(user, sys.maxsize)]
+        both = [response_pairs(model, environment, tasks)]
+        if _wants_context(settings):
+            both.append(context_pairs(model, environment, some))
+        pairs: dict[str, Sequence[ContrastPair]] = {
+            user: own for user in some if (own := [p for kind in both for p in kind.get(user, ())])
+        }
+        if pairs:
+            built = build_dictionaries(
+                model,
+                pairs,
+                layers=settings.layers(model),
+                sites=settings.sites,
+                keys=settings.keys,
+            )
+            for user, dictionary in built.items():
+                dictionary.save(places[user])
+            found.update(built)
+        if progress:
+            progress(len(some))
+    return {user: found[user] for user in users if user in found}
+
+
+def given_dictionaries(
+    folder: Path, model: SteeredModel, users: Sequence[str]
+) -> dict[str, SteeringDictionary]:
+    """The dictionaries in a folder of files ``<user id>.safetensors``.
+
+    Raises:
+        TrimtabError: No such folder, none of the users in it, or one made for another model.
+    """
+    from ...steering.dictionary import SteeringDictionary
+
+    if not folder.is_dir():
+        raise TrimtabError(f"there is no folder of dictionaries at {folder}")
+    found = {}
+    for user in users:
+        path = folder / f"{user}.safetensors"
+        if path.exists():
+            found[user] = SteeringDictionary.load(path)
+            model.check_fingerprint(found[user].fingerprint, str(path))
+    if not found:
+        raise TrimtabError(
+            f"{folder} holds a dictionary of none of the users; expected files like "
+            f"{users[0]}.safetensors"
+        )
+    return found
+
+
+def stored_dictionaries(
+    uri: str, model: SteeredModel, users: Sequence[str]
+) -> dict[str, SteeringDictionary]:
+    """The dictionaries that a ``SteeringStore`` holds of these users.
+
+    Raises:
+        TrimtabError: It holds none of the users, or those of another model.
+    """
+    from ...steering.store import SteeringStore
+
+    store = SteeringStore(uri, model=model)
+    found = {user: store[user] for user in users if user in store}
+    if not found:
+        raise TrimtabError(
+            f"the store at {uri} holds a dictionary of none of the users; expected such as "
+            f"{users[0]!r}"
+        )
+    return found
+
+
+def _wants_context(settings: SteeringSettings) -> bool:
+    return settings.contrast == "context" or settings.in_two_parts
+
+
+def _digest(
+    model: SteeredModel, environment: ShopEnvironment, user: str, settings: SteeringSettings
+) -> str:
+    """What a user's dictionary depends on, as a file name."""
+    parts = [
+        _FORM,
+        model.fingerprint,
+        environment.world.fingerprint,
+        user,
+        settings.layers(model),
+        list(settings.sites),
+        settings.keys,
+        _wants_context(settings),
+        model.encoder.name,
+        environment.toolkit.schemas(),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _runs(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + length] for start in range(0, len(items), length))

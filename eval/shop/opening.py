@@ -1,0 +1,89 @@
+"""What a run and a play start from: the shop, the settings, the users' dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import TrimtabError
+from ...files import home
+from .dictionaries import given_dictionaries, shop_dictionaries, stored_dictionaries
+
+if TYPE_CHECKING:
+    from ...envs.shop import ShopEnvironment
+    from ...steering.dictionary import SteeringDictionary
+    from ...steering.model import SteeredModel
+    from ...steering.settings import SteeringSettings
+
+BUILT_IN_WORLD = "bazaar"
+
+
+def open_shop(world: str) -> ShopEnvironment:
+    """The built-in bazaar, or the shop of a folder in PersonalWAB's format."""
+    from ...envs.bazaar import generate_bazaar
+    from ...envs.shop import ShopEnvironment, load_shop
+
+    return ShopEnvironment(generate_bazaar()) if world == BUILT_IN_WORLD else load_shop(world)
+
+
+@contextmanager
+def added_tools(shop: ShopEnvironment, path: Path | None) -> Iterator[None]:
+    """Give the shop the tools of a file as well, each in the place of one that has its name.
+
+    Sessions with MCP servers that the file names end with the context.
+
+    Raises:
+        TrimtabError: As ``open_tool_file``.
+    """
+    if path is None:
+        yield
+        return
+    from ...tools.tool_file import open_tool_file
+
+    with open_tool_file(path) as file:
+        shop.toolkit = file.added_to(shop.toolkit)
+        yield
+
+
+def load_settings(path: Path | None) -> SteeringSettings:
+    """The settings of a TOML file with a ``[steering]`` table; None is the shop's default."""
+    from ...agent.settings import TOOL_CHOICE
+    from ...steering.settings import SteeringSettings
+
+    return TOOL_CHOICE if path is None else SteeringSettings.load(path)
+
+
+def users_dictionaries(
+    model: SteeredModel,
+    shop: ShopEnvironment,
+    users: Sequence[str],
+    settings: SteeringSettings,
+    *,
+    folder: Path | None = None,
+    store: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, SteeringDictionary]:
+    """The users' dictionaries: from a store, from a folder, or built here and kept.
+
+    Args:
+        model: The model.
+        shop: Whose training tasks they are built from.
+        users: Whose are wanted.
+        settings: What is read, where they are built.
+        folder: Of files ``<user id>.safetensors``.
+        store: A ``SteeringStore``'s folder or URI.
+        progress: Told how many users more are done.
+
+    Raises:
+        TrimtabError: Both a folder and a store, or as their readers.
+    """
+    if folder is not None and store is not None:
+        raise TrimtabError("expected a folder of dictionaries or a store, got both")
+    if store is not None:
+        return stored_dictionaries(store, model, users)
+    if folder is not None:
+        return given_dictionaries(folder, model, shop.world.users)
+    kept = home() / "dictionaries"
+    return shop_dictionaries(model, shop, users, settings, folder=kept, progress=progress)

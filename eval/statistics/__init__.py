@@ -1,0 +1,5 @@
+"""What scores say: intervals over users, paired differences, personal gains, repeats."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

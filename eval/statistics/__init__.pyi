@@ -1,0 +1,16 @@
+from .gains import Gap as Gap
+from .gains import PersonalGain as PersonalGain
+from .gains import gaps as gaps
+from .gains import personal_gains as personal_gains
+from .intervals import Difference as Difference
+from .intervals import Estimate as Estimate
+from .intervals import holm as holm
+from .intervals import mean_interval as mean_interval
+from .intervals import paired_difference as paired_difference
+from .intervals import total_difference as total_difference
+from .intervals import total_interval as total_interval
+from .repeats import over_seeds as over_seeds
+from .repeats import pass_at as pass_at
+from .repeats import pass_hat as pass_hat
+from .standings import Standings as Standings
+from .standings import standings as standings

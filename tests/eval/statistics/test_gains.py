@@ -1,0 +1,141 @@
+"""Estimates, gaps, and what is called personal."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from trimtab.eval.metrics import METRICS, Metric
+from trimtab.eval.record import Record, read_run
+from trimtab.eval.statistics.gains import gaps, personal_gains, run_metric, told
+from trimtab.eval.statistics.intervals import Difference
+from trimtab.eval.statistics.totals import metric_difference, metric_estimate
+
+MORE = Metric("rouge-1", higher_is_better=True)
+LESS = Metric("mae", higher_is_better=False)
+
+
+def record(method, number, value, **other):
+    return Record(
+        method=method,
+        sample_id=f"s{number}",
+        user_id=f"u{number // 2}",
+        scores={"rouge-1": value, "mae": value},
+        **other,
+    )
+
+
+def test_what_failed_or_has_no_score_is_left_out_and_not_counted_as_wrong():
+    records = [
+        record("a", 0, 1.0),
+        record("a", 1, None),
+        record("a", 2, 0.5),
+        record("a", 3, 0.0, error="fire"),
+    ]
+    found = metric_estimate(records, MORE)
+    assert (found.mean, found.values, found.users) == (0.75, 2, 2)
+
+
+def test_differences_pair_samples_whatever_their_order():
+    first = [record("a", n, value) for n, value in enumerate([0.5, 0.5, 1.0, 0.0])]
+    second = [record("b", n, value) for n, value in enumerate([0.0, 0.25, 1.0])][::-1]
+    found = metric_difference(first, second, MORE)
+    assert found.mean == pytest.approx((0.5 + 0.25 + 0.0) / 3)
+    assert found.values == 3
+    assert not metric_difference(first, [record("b", 9, 1.0)], MORE).values
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "metric", "says"),
+    [
+        (0.2, 0.01, MORE, "better"),
+        (0.2, 0.01, LESS, "worse"),
+        (-0.2, 0.01, MORE, "worse"),
+        (-0.2, 0.01, LESS, "better"),
+        (0.2, 0.2, MORE, "unclear"),
+        (0.0, 0.01, MORE, "unclear"),
+        (0.2, math.nan, MORE, "unclear"),
+    ],
+)
+def test_a_difference_tells_by_its_sense_and_its_p(mean, p, metric, says):
+    [gap] = told([("a", "b", Difference(mean, mean, mean, p, 9, 9))], metric)
+    assert gap.told == says
+
+
+def test_p_values_told_together_are_corrected():
+    found = [("a", str(n), Difference(0.1, 0, 0.2, p, 9, 9)) for n, p in enumerate([0.01, 0.03])]
+    assert [gap.p_value for gap in told(found, MORE)] == pytest.approx([0.02, 0.03])
+
+
+def steered(text_run, **means):
+    """A run where each method scores as told, with a little noise that is the same for all."""
+    records = [
+        record(name.replace("_", "-"), n, mean + 0.01 * (n % 3))
+        for name, mean in means.items()
+        for n in range(40)
+    ]
+    return read_run(text_run(records))
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict", "personal"),
+    [
+        (
+            {"zero_shot": 0.2, "fints": 0.5, "fints_other": 0.3, "fints_population": 0.4},
+            "personal gain",
+            True,
+        ),
+        (
+            {"zero_shot": 0.2, "fints": 0.5, "fints_other": 0.3, "fints_population": 0.5},
+            "a gain, but not shown to be personal",
+            False,
+        ),
+        (
+            {"zero_shot": 0.5, "fints": 0.5, "fints_other": 0.3, "fints_population": 0.4},
+            "over its controls, but no clear gain over zero-shot",
+            False,
+        ),
+        (
+            {"zero_shot": 0.6, "fints": 0.5, "fints_other": 0.3, "fints_population": 0.4},
+            "worse than zero-shot",
+            False,
+        ),
+        (
+            {"zero_shot": 0.2, "fints": 0.5, "fints_other": 0.3},
+            "over its control; no population control in the run",
+            False,
+        ),
+        (
+            {"zero_shot": 0.5, "fints": 0.5, "fints_other": 0.5, "fints_population": 0.5},
+            "no clear gain",
+            False,
+        ),
+    ],
+)
+def test_personal_is_only_what_is_over_the_baseline_and_both_controls(
+    text_run, means, verdict, personal
+):
+    run = steered(text_run, **means)
+    [found] = personal_gains(run, MORE)
+    assert (found.method, found.verdict, found.personal) == ("fints", verdict, personal)
+    assert {gap.other for gap in found.controls} == set(run.controls("fints"))
+
+
+def test_for_errors_less_is_the_gain(text_run):
+    run = steered(text_run, zero_shot=0.6, fints=0.2, fints_other=0.5, fints_population=0.4)
+    [found] = personal_gains(run, LESS)
+    assert found.personal
+    assert found.baseline.difference.mean == pytest.approx(-0.4)
+
+
+def test_gaps_without_common_samples_are_not_told(text_run):
+    records = [record("a", n, 0.5) for n in range(4)]
+    records += [replace(record("b", n, 0.5), sample_id=f"t{n}") for n in range(4)]
+    assert gaps(read_run(text_run(records)), [("a", "b")], MORE) == []
+
+
+def test_a_tasks_metric_knows_its_labels_and_an_unknown_one_is_a_mean(text_run):
+    labels = read_run(text_run([], folder="n", study="lamp-2n"))
+    assert run_metric(labels, "macro-f1").total is not METRICS["macro-f1"].total
+    shop = read_run(text_run([], folder="s", study="shop"))
+    assert run_metric(shop, "function") == Metric("function", higher_is_better=True)

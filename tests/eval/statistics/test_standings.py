@@ -1,0 +1,150 @@
+"""How methods stand: against counts by hand, and personal only over both controls."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from rich.console import Console
+
+from trimtab.eval.methods.registry import parse_methods, with_controls
+from trimtab.eval.record import Record, Run
+from trimtab.eval.standings_table import print_standings
+from trimtab.eval.statistics.standings import standings as work_out
+from trimtab.eval.study import Study
+
+
+def study_of(methods, task="headlines", **given):
+    return Study(task, tuple(with_controls(parse_methods(methods))), **given)
+
+
+def standings(records, study):
+    """Of a run with these records under the study's methods."""
+    configuration = {
+        "study": study.task,
+        "metrics": list(study.metrics),
+        "methods": {named.label: {} for named in study.methods},
+        "baseline": study.baseline,
+    }
+    return work_out(Run(Path(), configuration, tuple(records)))
+
+
+def records_of(values, metric="log-likelihood", users=20, noise=0.02, **more):
+    """Records of each method, one a user, around its value."""
+    found = []
+    for place, (method, value) in enumerate(values.items()):
+        drawn = np.random.default_rng(place).normal(value, noise, users)
+        found += [
+            Record(
+                method,
+                f"s{n}",
+                f"u{n}",
+                scores={metric: float(score)},
+                gold="3",
+                output="3",
+                **more,
+            )
+            for n, score in enumerate(drawn)
+        ]
+    return found
+
+
+STEERED = {"zero-shot": -3.0, "fints": -2.5, "fints-other": -2.8, "fints-population": -2.6}
+
+
+def test_scores_and_gaps_are_means_over_samples():
+    found = records_of(STEERED)
+    told = standings(found, study_of("zero-shot,fints", generate=False))
+    by = {m: [r.scores["log-likelihood"] for r in found if r.method == m] for m in STEERED}
+    assert [s.method for s in told.scores] == list(STEERED)
+    for score in told.scores:
+        assert score.estimate.mean == pytest.approx(np.mean(by[score.method]))
+    assert [(gap.method, gap.other) for gap in told.gaps] == [
+        (m, "zero-shot") for m in ("fints", "fints-other", "fints-population")
+    ]
+    for gap in told.gaps:
+        difference = np.subtract(by[gap.method], by["zero-shot"])
+        assert gap.difference.mean == pytest.approx(difference.mean())
+        test = scipy.stats.ttest_1samp(difference, 0).pvalue
+        assert (gap.p_value < 0.05) == (test < 0.05 / 3)
+    # Three gaps are told together, so the smallest p is three times as large.
+    assert min(g.p_value for g in told.gaps) == pytest.approx(
+        3 * min(g.difference.p_value for g in told.gaps)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "gain"),
+    [
+        ({}, 0.1),
+        ({"fints-other": -2.5}, None),
+        ({"fints-population": -2.4}, None),
+        ({"fints": -2.7}, None),
+    ],
+)
+def test_only_what_is_over_both_controls_is_personal(change, gain):
+    told = standings(records_of({**STEERED, **change}), study_of("zero-shot,fints", generate=False))
+    [personal] = told.personal
+    assert {gap.other for gap in personal.controls} == {"fints-other", "fints-population"}
+    assert personal.gain == (gain if gain is None else pytest.approx(gain, abs=0.02))
+
+
+def test_of_errors_less_is_better():
+    values = {"zero-shot": 1.5, "fints": 1.0, "fints-other": 1.3, "fints-population": 1.2}
+    told = standings(records_of(values, "mae"), study_of("zero-shot,fints", task="lamp-3"))
+    [personal] = [p for p in told.personal if p.metric == "mae"]
+    assert personal.gain == pytest.approx(-0.2, abs=0.03)
+    worse = {**values, "fints-population": 0.8}
+    told = standings(records_of(worse, "mae"), study_of("zero-shot,fints", task="lamp-3"))
+    assert [p.gain for p in told.personal if p.metric == "mae"] == [None]
+
+
+def test_a_score_over_all_samples_is_that_of_the_outputs():
+    study = study_of("zero-shot,rag", task="lamp-2m")
+    found = [
+        Record(m, f"s{n}", f"u{n}", output=out, gold=gold, scores={"accuracy": float(out == gold)})
+        for m in ("zero-shot", "rag")
+        for n, (out, gold) in enumerate([("comedy", "comedy"), ("action", "comedy")] * 4)
+    ]
+    told = standings(found, study)
+    estimate = {s.metric: s.estimate for s in told.scores if s.method == "rag"}
+    assert estimate["macro-f1"].mean == pytest.approx(2 / 3 / 15)  # of 15 tags, one has an F1
+    assert estimate["accuracy"].mean == 0.5
+
+
+def test_errors_are_left_out_and_what_was_not_steered_is_counted():
+    found = records_of({"zero-shot": -3.0, "fints": -2.0}, users=4, detail={"steered": False})
+    found[-1] = Record("fints", "s3", "u3", error="RuntimeError: broke")
+    told = standings(found, study_of("zero-shot,fints", generate=False))
+    costs = {cost.method: cost for cost in told.costs}
+    assert (costs["fints"].samples, costs["fints"].errors, costs["fints"].unsteered) == (3, 1, 3)
+    assert [gap.difference.values for gap in told.gaps] == [3]
+    json.dumps(told.to_json(), allow_nan=False)
+
+
+def test_nothing_yet_is_no_table():
+    console = Console(file=io.StringIO(), width=80)
+    told = standings([], study_of("zero-shot,fints"))
+    print_standings(console, told)
+    assert console.file.getvalue() == ""
+    json.dumps(told.to_json(), allow_nan=False)
+
+
+def test_tables_show_the_controls_and_the_gain():
+    console = Console(file=io.StringIO(), width=80)
+    print_standings(
+        console, standings(records_of(STEERED), study_of("zero-shot,fints", generate=False))
+    )
+    text = console.file.getvalue()
+    for line in ("fints-other", "fints minus fints-population", "personal gain of fints"):
+        assert line in text
+    [gain] = [row for row in text.splitlines() if row.startswith("personal gain of fints")]
+    assert gain.split()[-1].startswith("+0.")
+    worse = standings(
+        records_of({**STEERED, "fints-other": -2.4}), study_of("zero-shot,fints", generate=False)
+    )
+    console = Console(file=io.StringIO(), width=80)
+    print_standings(console, worse)
+    assert "none shown" in console.file.getvalue()
