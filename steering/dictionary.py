@@ -305,7 +305,8 @@ class SteeringDictionary:
             entries, rows = self._with_rows(rows).guarded(outliers, population), None
         own: SteeringVectors | None = None
         picked: tuple[Picked, ...] = ()
-        if len(entries) if rows is None else rows:
+        wanted = two_parts is None or two_parts.personal != 0
+        if wanted and (len(entries) if rows is None else rows):
             own, picked = entries._picked(query, rows, k, aggregate, temperature)
         elif two_parts is None:
             return None

@@ -44,10 +44,11 @@ class SteeringSettings:
         cap: Bound on what is added, as a share of the activation's norm; 0 for none.
         max_norm: Bound on the norm of what is added at all places together; 0 for none.
         outliers: What becomes of entries with unusual vectors: ``keep``, ``drop`` or ``cap``.
-        contrast: Only entries of this kind are picked; ``any`` takes all.
+        contrast: Only entries of this kind are picked; ``any`` takes all, in two parts those of
+            ``context``.
         collective: Weight of the other users' mean ``response`` vector. With this or ``personal``
             above 0, steering is in two parts; see ``TwoParts``.
-        personal: Weight of the user's picked ``context`` entries minus the others' mean.
+        personal: Weight of the user's picked entries minus the others' mean of the same kind.
     """
 
     sites: tuple[Site, ...] = ("mid", "mlp")
@@ -92,6 +93,16 @@ class SteeringSettings:
         """Whether the others' mean is added, or taken off; see ``TwoParts``."""
         return bool(self.collective or self.personal)
 
+    @property
+    def picks(self) -> bool:
+        """Whether the user's own entries have a part in it."""
+        return bool(self.personal) or not self.collective
+
+    @property
+    def personal_from(self) -> Contrast:
+        """The kind of entries that the personal part of two is made of."""
+        return "context" if self.contrast == "any" else self.contrast
+
     def layers(self, model: SteeredModel) -> list[int]:
         """The layers of this model at the chosen depths."""
         return sorted({model.layer_at(depth) for depth in self.depths})
@@ -125,7 +136,9 @@ class SteeringSettings:
                     "steering in two parts (collective, personal) needs the other users' entries; "
                     "pass others=store.population(without=user_id)"
                 )
-            two_parts = TwoParts(others, self.collective, self.personal)
+            two_parts = TwoParts(
+                others, self.collective, self.personal, personal_from=self.personal_from
+            )
         return dictionary.select(
             query,
             k=self.k,

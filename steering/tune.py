@@ -24,6 +24,7 @@ from .forcing import Forced, ForcedBatch, forced_batches
 from .injection import Positions, Steering
 from .likelihood import answer_log_likelihoods, batch_log_likelihoods
 from .model import SteeredModel
+from .population import Population
 from .selection import Aggregation
 from .settings import SteeringSettings
 from .vectors import Site, points_of
@@ -43,6 +44,8 @@ class Grid:
     ks: tuple[int, ...] = (5, 1, 3, 8)
     temperatures: tuple[float, ...] = (0.1, 0.05, 0.2)
     positions: tuple[Positions, ...] = ("answer", "all")
+    parts: tuple[tuple[float, float], ...] = ()
+    """Weights of a collective and a personal part, tried with every strength; see ``TwoParts``."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,11 @@ class Tuner:
                 user: _with_other_keys(model, dictionary) for user, dictionary in by_input.items()
             },
         }
+        everybody = Population.of(*by_input.values())
+        self._others = {
+            user: everybody.minus(Population.of(dictionary))
+            for user, dictionary in by_input.items()
+        }
         self._queries = model.encoder.encode([pair.request for pair in self._pairs])
         sides = [side for pair in self._pairs for side in (pair.positive, pair.negative)]
         self._forced: list[Forced] = [model.forced(side) for side in sides]
@@ -154,6 +162,7 @@ class Tuner:
                 query,
                 before=pair.timestamp or None,
                 without={pair.sample_id},
+                others=self._others[user],
             )
             for user, pair, query in zip(self._users, self._pairs, self._queries, strict=True)
         ]
@@ -225,8 +234,8 @@ def search(
 ) -> Iterator[Trial]:
     """Try settings coarse to fine and yield each trial as it is done.
 
-    Unsteered first; then all sites, depths and strengths; then, from the best of these, what is
-    picked and how it is combined; last the positions.
+    Unsteered first; then all sites, depths and strengths; then, from the best of these, the two
+    parts with every strength, what is picked and how it is combined; last the positions.
 
     Args:
         tuner: The held-back samples.
@@ -262,16 +271,28 @@ def search(
             for depth in grid.depths
             for strength in grid.strengths
         ],
-        lambda base: [replace(base, keys=keys) for keys in grid.keys],
+        lambda base: [
+            replace(
+                base,
+                collective=collective,
+                personal=personal,
+                strength=strength,
+                contrast="response",  # the held-back pairs' kind, and the dictionaries'
+            )
+            for collective, personal in grid.parts
+            for strength in grid.strengths
+        ],
+        lambda base: [replace(base, keys=keys) for keys in grid.keys if base.picks],
         lambda base: [
             replace(base, aggregate=aggregate, k=k)
             for aggregate in grid.aggregates
             for k in (grid.ks if aggregate != "naive" else grid.ks[:1])
+            if base.picks
         ],
         lambda base: [
             replace(base, temperature=temperature)
             for temperature in grid.temperatures
-            if base.aggregate == "attentive"
+            if base.picks and base.aggregate == "attentive"
         ],
         lambda base: [
             replace(base, strength=round(base.strength * factor, 3)) for factor in (0.7, 1.0, 1.4)

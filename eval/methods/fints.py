@@ -132,7 +132,8 @@ class Steered(SteeringSettings):
 class Fints(Steered):
     """Entries of the user's dictionary that resemble the request, combined, added.
 
-    With ``collective`` or ``personal`` above 0 it steers in two parts, as ``two-part`` does.
+    With ``collective`` or ``personal`` above 0 it steers in two parts, as ``two-part`` does; the
+    personal part is then of ``contrast``.
     """
 
     name: ClassVar[str] = "fints"
@@ -141,18 +142,14 @@ class Fints(Steered):
 
     def prepare(self, bench: Workbench) -> Ask:
         """Build every user's dictionary."""
-        two = self.in_two_parts
-        kinds: tuple[Contrast, ...] = ("response", "context")
-        if not two and self.contrast != "any":
-            kinds = (self.contrast,)
+        kinds = self._kinds()
         found = self.entries(bench, *kinds)
         if not found:
             raise TrimtabError(
                 f"{self.name}: no user has a contrast pair, so that nothing can be steered with; "
                 "take more users or a longer history"
             )
-        # In two parts each part has its own kind.
-        settings = replace(self, contrast="any") if two else self
+        two = self.in_two_parts
         others = without_each(found) if two or self.outliers != "keep" else {}
         if self.whose == "population":
             vectors = self._collective(found, others) if two else others_means(found, kinds)
@@ -168,9 +165,16 @@ class Fints(Steered):
             if user_id not in found:
                 return None
             query = bench.query(sample)
-            return settings.select(found[lender[user_id]], query, others=others.get(user_id))
+            return self.select(found[lender[user_id]], query, others=others.get(user_id))
 
         return self.asking(bench, steer)
+
+    def _kinds(self) -> tuple[Contrast, ...]:
+        """The kinds of entries that are needed."""
+        if self.in_two_parts:
+            personal = (self.personal_from,) if self.personal else ()
+            return tuple(dict.fromkeys(("response", *personal)))
+        return ("response", "context") if self.contrast == "any" else (self.contrast,)
 
     def _collective(
         self, found: Mapping[str, SteeringDictionary], others: Mapping[str, Population]

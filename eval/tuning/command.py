@@ -82,8 +82,9 @@ def tune_command(
         )
         if given is not None:
             wanted = replace(wanted, start=given)
-        if not grid.positions:
-            grid = replace(grid, positions=wanted.positions)
+        grid = replace(
+            grid, positions=grid.positions or wanted.positions, parts=grid.parts or wanted.parts
+        )
         tried = counting(progress, "settings")
         tuned = tune(
             loaded,

@@ -38,6 +38,7 @@ class TuningTask:
         pairs: Each user's training pairs of response contrast, in the order of time.
         start: What the first round takes for all that it does not try.
         positions: Which positions are worth trying.
+        parts: Which weights of a collective and a personal part are.
         by: What makes a setting the better one.
     """
 
@@ -46,6 +47,7 @@ class TuningTask:
     pairs: Mapping[str, Sequence[ContrastPair]]
     start: SteeringSettings = field(default_factory=SteeringSettings)
     positions: tuple[Positions, ...] = Grid().positions
+    parts: tuple[tuple[float, float], ...] = Grid().parts
     by: Measure = "likelihood"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...envs.text import latest_history, select_users
 from ...errors import TrimtabError
 from ...files import home
+from ...steering.settings import SteeringSettings
 from ..shop.opening import BUILT_IN_WORLD, open_shop
 from ..tasks import TASKS
 from .search import TuningTask
@@ -98,6 +99,8 @@ def text_tuning(
         name=task.name,
         data={"name": dataset.name, "fingerprint": dataset.fingerprint, "seed": seed},
         pairs=pairs,
+        start=SteeringSettings(contrast="response"),
+        parts=((1.0, 0.0), (1.0, 0.5)),
     )
 
 

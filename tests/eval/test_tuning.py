@@ -170,6 +170,8 @@ def test_a_text_task_is_tuned_on_what_people_wrote(model, trimtab_home, monkeypa
     monkeypatch.setattr("trimtab.eval.methods.workbench.Workbench", lambda *a, **k: made)
     task = tuning_task("headlines", model, count=2)
     assert (task.name, task.by, list(task.pairs)) == ("headlines", "likelihood", ["ann"])
+    # Only response contrast is read for it, and what is written for `eval` says so.
+    assert task.start.contrast == "response" and (1.0, 0.0) in task.parts
     made.pairs = lambda kind: {"ann": []}
     with pytest.raises(TrimtabError, match="no past sample has a rejected answer"):
         tuning_task("headlines", model, count=2)

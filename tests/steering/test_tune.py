@@ -125,6 +125,23 @@ def test_picks_by_either_kind_of_key(tuner: Tuner, tiny_steered: SteeredModel, k
         assert mine.similarity == pytest.approx(theirs.similarity, abs=1e-5)
 
 
+def test_the_collective_part_is_of_the_other_users(tuner: Tuner, tiny_steered: SteeredModel):
+    settings = SteeringSettings(
+        sites=("mlp",), depths=(0.3,), collective=2.0, personal=0.0, strength=3.0
+    )
+    dictionaries = built(tiny_steered, BUILD)
+    (point,) = (p for p in dictionaries["u0"].points if p == (1, "mlp"))
+    row = dictionaries["u0"].points.index(point)
+    for user, steering in zip(["u0", "u0", "u0", "u1"], tuner.steerings(settings), strict=True):
+        # Of those with held-back samples alone; nobody is part of their own collective.
+        other = {"u0": "u1", "u1": "u0"}[user]
+        expected = 2.0 * dictionaries[other].vectors[:, row].mean(dim=0)
+        assert steering is not None and not steering.picked
+        torch.testing.assert_close(steering.vectors.values[point], expected, atol=1e-4, rtol=1e-3)
+    likelihood = tuner.try_settings(settings).likelihood
+    assert abs(likelihood - tuner.try_settings(None).likelihood) > 1e-3
+
+
 def test_a_held_back_sample_never_steers_itself(tuner: Tuner) -> None:
     steerings = tuner.steerings(SteeringSettings(depths=(0.3,), aggregate="naive"))
     picked = [sorted(p.entry.sample_id for p in s.picked) for s in steerings if s is not None]
@@ -207,6 +224,30 @@ def test_goes_from_coarse_to_fine_and_finds_the_best() -> None:
     assert (best.sites, best.depths, best.strength) == (("mlp",), (0.6,), 2.8)
     assert (best.keys, best.aggregate, best.positions) == ("input+answer", "naive", "all")
     assert len(set(tuner.asked)) == len(tuner.asked)  # nothing twice
+
+
+def test_parts_are_tried_with_every_strength_and_what_is_not_picked_is_not_tuned() -> None:
+    class Collective(Scored):
+        def try_settings(self, settings: SteeringSettings | None) -> Trial:
+            trial = super().try_settings(settings)
+            if settings is None:
+                return trial
+            return replace(trial, margin=trial.margin + 9 * settings.collective)
+
+    tuner = Collective()
+    grid = replace(GRID, parts=((1.0, 0.0), (0.9, 0.5)))
+    trials = list(search(tuner, grid))  # type: ignore[arg-type]
+    tried = [s for s in tuner.asked if s and s.in_two_parts and s.strength in GRID.strengths]
+    assert {(s.collective, s.personal, s.strength) for s in tried} == {
+        (*parts, strength) for parts in grid.parts for strength in grid.strengths
+    }
+    assert {s.contrast for s in tried} == {"response"}
+    best = max(trials, key=lambda trial: trial.margin).settings
+    assert best is not None and (best.collective, best.personal) == (1.0, 0.0)
+    after = tuner.asked[tuner.asked.index(tried[-1]) + 1 :]
+    assert {(s.keys, s.k, s.aggregate, s.temperature) for s in after if s} == {
+        ("input", 5, "attentive", 0.1)
+    }
 
 
 def test_goes_by_the_likelihood_where_that_is_asked() -> None:

@@ -102,6 +102,22 @@ def test_the_kinds_are_a_choice() -> None:
     torch.testing.assert_close(stacked(steering), expected)
 
 
+def test_the_contrast_of_the_settings_names_the_personal_parts_kind() -> None:
+    settings = SteeringSettings(
+        collective=1.0, personal=0.5, contrast="response", aggregate="naive"
+    )
+    steering = settings.select(OWN, QUERY, others=OTHERS)
+    own = OWN.vectors[rows(OWN, "response")].mean(dim=0)
+    assert steering is not None
+    torch.testing.assert_close(stacked(steering), 0.5 * others_mean("response") + 0.5 * own)
+
+
+def test_without_a_personal_part_nothing_is_picked() -> None:
+    steering = OWN.select(QUERY, two_parts=TwoParts(OTHERS, collective=2.0, personal=0.0))
+    assert steering is not None and not steering.picked
+    torch.testing.assert_close(stacked(steering), 2.0 * others_mean("response"))
+
+
 def test_only_the_dictionarys_points_are_steered() -> None:
     steering = OWN.restricted(POINTS[1:]).select(QUERY, two_parts=TwoParts(OTHERS))
     assert steering is not None
