@@ -82,6 +82,20 @@ def test_a_profile_is_written_from_the_users_own_past_alone(bench, monkeypatch):
         assert not any(other in text for other in {"aaa", "bbb", "ccc", "ddd"} - {word})
 
 
+def test_a_profile_is_written_from_as_much_as_fits_the_context(byte_model, bench, monkeypatch):
+    bench.prompt = replace(bench.prompt, context=330)
+    found = asked(bench, "pag", samples=6, tokens=8)
+    for user, one in found.items():
+        assert 0 < one.detail["profile_from"] < 6, user
+    seen = []
+    monkeypatch.setattr(
+        Workbench, "answers", lambda s, w, prompts, **how: seen.extend(prompts) or [[""]] * 4
+    )
+    asked(bench, "pag", samples=6, tokens=8)
+    assert all(len(byte_model.prompt_tokens(prompt)) <= 330 - 8 for prompt in seen)
+    assert all("says 5" in prompt[1]["content"] for prompt in seen)  # the latest stay
+
+
 def test_fints_is_the_attentive_sum_of_own_entries(bench, letters):
     found = asked(bench, "fints", k=6, temperature=0.2, strength=1.5, **ONE)
     for user, one in found.items():
@@ -132,8 +146,27 @@ def test_two_parts_are_the_others_mean_and_what_sets_the_user_apart(bench):
         torch.testing.assert_close(
             only(own[user].steering), collective + personal, atol=1e-3, rtol=1e-3
         )
+    # Of `fints` the contrast is that of the personal part, and what is not wanted is not read.
+    mixed = asked(bench, "fints", contrast="response", **options)
+    responses = torch.cat([entries(bench, "response", o)[0] for o in ("bob", "cat", "dan")])
+    apart = entries(bench, "response", "ann")[0].mean(0) - responses.mean(0)
+    torch.testing.assert_close(
+        only(mixed["ann"].steering), 2 * responses.mean(0) + 3 * apart, atol=1e-3, rtol=1e-3
+    )
     same = asked(bench, "fints", contrast="any", **options)
     torch.testing.assert_close(only(same["ann"].steering), only(own["ann"].steering))
+
+
+def test_without_a_personal_part_no_context_contrast_is_read(bench, monkeypatch):
+    kinds = []
+    real = Workbench.dictionaries
+    monkeypatch.setattr(
+        Workbench,
+        "dictionaries",
+        lambda self, kind, **how: kinds.append(kind) or real(self, kind, **how),
+    )
+    asked(bench, "two-part", personal=0, **ONE)
+    assert kinds == ["response"]
 
 
 @pytest.mark.parametrize("sites", ["attn", "mid", "mlp", "attn+mlp", "mid+mlp", "block"])
