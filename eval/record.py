@@ -64,6 +64,16 @@ class Record:
     error: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def repeat(self) -> int:
+        """Which of several draws of one sample this is, from 0."""
+        return int(self.detail.get("repeat", 0))
+
+    @property
+    def drawn_from(self) -> str:
+        """The sample's id without the number of the repeat: that of all its draws."""
+        return self.sample_id.removesuffix(f"#{self.repeat}") if self.repeat else self.sample_id
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, one line of ``results.jsonl``."""
         return asdict(self)
@@ -174,7 +184,7 @@ def read_run(folder: Path | str) -> Run:
         configuration = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         results = folder / "results.jsonl"
         lines = results.read_bytes() if results.exists() else b""
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise TrimtabError(
             f"{folder} is no run's folder: it has no run.json; give the folder that "
             "`trimtab eval --out` or `trimtab run --out` wrote"

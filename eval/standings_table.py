@@ -33,6 +33,8 @@ def print_standings(console: Console, found: Standings) -> None:
     if found.personal:
         console.print(_personal(found), "")
     console.print(_costs(found.costs))
+    if any(spread.metric == found.metrics[0] for spread in found.repeats):
+        console.print("", _repeats(found))
     for what, count in (
         ("had nothing of the user's to steer with", sum(c.unsteered for c in found.costs)),
         ("had something cut to fit the context", sum(c.cut for c in found.costs)),
@@ -110,6 +112,22 @@ def _costs(costs: Sequence[Cost]) -> Table:
             number(cost.seconds, ".2f"),
             str(cost.cut),
             str(cost.errors),
+        )
+    return table
+
+
+def _repeats(found: Standings) -> Table:
+    main = [spread for spread in found.repeats if spread.metric == found.metrics[0]]
+    runs = max(each.spread.runs for each in main)
+    columns = ["", "mean", "deviation of the means", "deviation at a sample", f"pass^{runs}"]
+    table = titled_table(f"{_named(found.metrics[0])} over {runs} repeats", columns, first="folded")
+    for each in main:
+        table.add_row(
+            Text(each.method),
+            number(each.spread.mean, ".3f"),
+            number(each.spread.deviation, ".3f"),
+            number(each.spread.within**0.5, ".3f"),
+            number(each.passed, ".3f"),
         )
     return table
 

@@ -14,6 +14,7 @@ from ..metrics import Metric
 from ..record import Record, Run
 from ..statistics.gains import Gap, PersonalGain, personal_gains, run_metric, told
 from ..statistics.intervals import Difference, Estimate
+from ..statistics.repeats import Repeated, repeated
 from ..statistics.totals import metric_difference, metric_estimate
 from .charts import Point, Scale, axis, interval_bar, line_chart, scatter
 
@@ -76,6 +77,7 @@ class MetricView:
     by_kind: Groups | None
     by_history: Groups | None
     speed: Markup | None
+    repeats: list[Repeated]
 
 
 def metric_view(run: Run, name: str) -> MetricView:
@@ -95,6 +97,11 @@ def metric_view(run: Run, name: str) -> MetricView:
         else None,
         by_history=_by_history(run, metric),
         speed=_speed(run, metric, overall),
+        repeats=[
+            found
+            for method in run.methods
+            if (found := repeated(method, [*run.of[method].values()], metric))
+        ],
     )
 
 

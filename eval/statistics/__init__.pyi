@@ -9,8 +9,10 @@ from .intervals import mean_interval as mean_interval
 from .intervals import paired_difference as paired_difference
 from .intervals import total_difference as total_difference
 from .intervals import total_interval as total_interval
+from .repeats import Repeated as Repeated
 from .repeats import over_seeds as over_seeds
 from .repeats import pass_at as pass_at
 from .repeats import pass_hat as pass_hat
+from .repeats import repeated as repeated
 from .standings import Standings as Standings
 from .standings import standings as standings

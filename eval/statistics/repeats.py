@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...errors import TrimtabError
+from .totals import score_of
+
+if TYPE_CHECKING:
+    from ..metrics import Metric
+    from ..record import Record
 
 
 def pass_hat(trials: Mapping[str, Sequence[bool]], k: int) -> float:
@@ -101,3 +106,46 @@ def over_seeds(runs: Mapping[int, Mapping[str, float]]) -> Spread:
         runs=len(runs),
         tasks=len(tasks),
     )
+
+
+class Repeated(NamedTuple):
+    """One method's score in one metric over repeats of the same samples.
+
+    Attributes:
+        method: The method.
+        metric: The metric.
+        spread: Over the repeats.
+        passed: ``pass^k`` for all repeats; NaN where a score is neither 0 nor 1.
+    """
+
+    method: str
+    metric: str
+    spread: Spread
+    passed: float
+
+
+def repeated(method: str, records: Sequence[Record], metric: Metric) -> Repeated | None:
+    """How a method's score varies over repeats, on the samples that every repeat has scored.
+
+    Returns:
+        None where nothing was repeated, or the metric has no score of a single answer.
+    """
+    runs: dict[int, dict[str, float]] = {}
+    for record in records:
+        score = score_of(record, metric)
+        if not math.isnan(score):
+            runs.setdefault(record.repeat, {})[record.drawn_from] = score
+    if len(runs) < 2:
+        return None
+    spread = over_seeds(runs)
+    tries = {
+        sample: [run[sample] for run in runs.values()]
+        for sample in runs[min(runs)]
+        if all(sample in run for run in runs.values())
+    }
+    right_or_wrong = all(score in (0.0, 1.0) for own in tries.values() for score in own)
+    passed = math.nan
+    if right_or_wrong:
+        trials = {sample: [bool(score) for score in own] for sample, own in tries.items()}
+        passed = pass_hat(trials, len(runs))
+    return Repeated(method, metric.name, spread, passed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .gains import Gap, PersonalGain, gaps, personal_gains, run_metric
 from .intervals import Estimate
+from .repeats import Repeated, repeated
 from .totals import metric_estimate
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Standings:
     gaps: tuple[Gap, ...]
     personal: tuple[PersonalGain, ...]
     costs: tuple[Cost, ...]
+    repeats: tuple[Repeated, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; what is not known is None."""
@@ -81,6 +83,9 @@ class Standings:
                 for p in self.personal
             ],
             "costs": [_plain(asdict(cost)) for cost in self.costs],
+            "repeats": [
+                _plain({**r._asdict(), "spread": _plain(r.spread._asdict())}) for r in self.repeats
+            ],
         }
 
 
@@ -89,7 +94,7 @@ def standings(run: Run) -> Standings:
 
     Records with an error have no scores: they are left out, not counted as wrong.
     """
-    scores, found, personal = [], [], []
+    scores, found, personal, repeats = [], [], [], []
     for name in run.metrics:
         metric = run_metric(run, name)
         scores += [
@@ -99,6 +104,8 @@ def standings(run: Run) -> Standings:
         others = [(method, run.baseline) for method in run.methods if method != run.baseline]
         found += gaps(run, others, metric)
         personal += personal_gains(run, metric)
+        spreads = (repeated(m, [*run.of[m].values()], metric) for m in run.methods)
+        repeats += [spread for spread in spreads if spread]
     return Standings(
         baseline=run.baseline,
         metrics=run.metrics,
@@ -106,6 +113,7 @@ def standings(run: Run) -> Standings:
         gaps=tuple(found),
         personal=tuple(personal),
         costs=tuple(_cost(method, [*run.of[method].values()]) for method in run.methods),
+        repeats=tuple(repeats),
     )
 
 

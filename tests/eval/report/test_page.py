@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from trimtab.errors import TrimtabError
-from trimtab.eval.record import read_run
+from trimtab.eval.record import Record, read_run
 from trimtab.eval.report import render_report, write_report
 
 
@@ -106,3 +106,25 @@ def test_a_run_without_results_and_a_place_that_is_no_folder_are_refused(text_ru
     (tmp_path / "file").write_text("")
     with pytest.raises(TrimtabError, match="cannot write"):
         write_report(read_run(text_run(folder="full")), tmp_path / "file" / "report.html")
+
+
+def test_repeats_have_a_table_of_their_own_and_single_answers_none(text_run):
+    def record(n, repeat):
+        again = f"#{repeat}" if repeat else ""
+        return Record(
+            "zero-shot",
+            f"s{n}{again}",
+            f"u{n}",
+            scores={"accuracy": float(repeat <= n)},
+            detail={"repeat": repeat},
+        )
+
+    drawn = [record(n, repeat) for n in range(3) for repeat in range(3)]
+    page = render_report(read_run(text_run(drawn, "drawn", study="lamp-2n", metrics=["accuracy"])))
+    assert "3 draws of every sample" in page and "pass^3" in page
+    # 1, 2 and 3 of three draws are right: all of them at one sample of three.
+    row = page[page.index("3 draws of every sample") :]
+    cells = re.findall(r'<td class="num">([^<]*)</td>', row)[:4]
+    assert [cells[0], cells[3]] == ["0.667", "0.333"]
+    once = [record(n, 0) for n in range(3)]
+    assert "pass^" not in render_report(read_run(text_run(once, "once", metrics=["accuracy"])))

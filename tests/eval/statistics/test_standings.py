@@ -148,3 +148,47 @@ def test_tables_show_the_controls_and_the_gain():
     console = Console(file=io.StringIO(), width=80)
     print_standings(console, worse)
     assert "none shown" in console.file.getvalue()
+
+
+def test_repeats_of_sampled_runs_tell_their_spread_and_pass_k():
+    def record(method, sample, repeat, right, **more):
+        again = f"#{repeat}" if repeat else ""
+        score = {"scores": {"accuracy": right}} if right is not None else {"error": "out of memory"}
+        return Record(method, f"u/{sample}{again}", "u", detail={"repeat": repeat}, **score, **more)
+
+    tries = {"a": [1.0, 1.0, 1.0], "b": [1.0, 0.0, 1.0], "c#1": [0.0, 0.0, 0.0]}
+    records = [
+        record("zero-shot", sample, repeat, right)
+        for sample, own in tries.items()
+        for repeat, right in enumerate(own)
+    ]
+    # A sample that one repeat failed on is in no spread.
+    records += [record("zero-shot", "d", n, right) for n, right in enumerate([1.0, None, 1.0])]
+    study = study_of("zero-shot", task="lamp-2n", temperature=1.0, repeats=3)
+    told = standings(records, study)
+    [found] = [repeated for repeated in told.repeats if repeated.metric == "accuracy"]
+    means = [2 / 3, 1 / 3, 2 / 3]
+    assert found.spread.mean == pytest.approx(np.mean(means))
+    assert found.spread.deviation == pytest.approx(np.std(means, ddof=1))
+    assert found.spread.within == pytest.approx(np.var([1, 0, 1], ddof=1) / 3)
+    assert found.passed == pytest.approx(1 / 3)
+    assert (found.spread.runs, found.spread.tasks) == (3, 3)
+    console = Console(file=io.StringIO(), width=120)
+    print_standings(console, told)
+    printed = console.file.getvalue()
+    assert "accuracy over 3 repeats" in printed and "pass^3" in printed and "0.333" in printed
+    assert json.loads(json.dumps(told.to_json(), allow_nan=False))["repeats"][0]["passed"]
+
+
+def test_a_score_that_is_no_right_or_wrong_has_no_pass_k():
+    records = [
+        Record("zero-shot", f"s{n}" + (f"#{r}" if r else ""), f"u{n}",
+               scores={"rouge-1": 0.2 * n + 0.1 * r}, detail={"repeat": r})
+        for n in range(3) for r in range(2)
+    ]  # fmt: skip
+    told = standings(records, study_of("zero-shot", temperature=1.0, repeats=2))
+    [found] = [repeated for repeated in told.repeats if repeated.metric == "rouge-1"]
+    assert np.isnan(found.passed) and found.spread.deviation == pytest.approx(0.1 / 2**0.5)
+    assert told.to_json()["repeats"][0]["passed"] is None
+    once = [record for record in records if not record.repeat]
+    assert standings(once, study_of("zero-shot")).repeats == ()
