@@ -66,8 +66,11 @@ class Steered(SteeringSettings):
             )
 
     def controls(self) -> Mapping[str, Method]:
-        """The same with another user's dictionary, and with all other users' mean."""
-        if self.whose != "own":
+        """The same with another user's dictionary, and with all other users' mean.
+
+        None where nothing of it is the user's own: they would be the same.
+        """
+        if self.whose != "own" or not self.picks:
             return {}
         both: tuple[Whose, ...] = ("other", "population")
         return {whose: replace(self, whose=whose) for whose in both}  # type: ignore[misc]

@@ -87,6 +87,11 @@ def test_steered_methods_bring_their_controls_and_others_none():
     assert found[9].method == Fints(k=2, whose="population")
 
 
+def test_what_has_nothing_of_the_users_own_needs_no_controls():
+    found = with_controls(parse_methods("two-part(personal=0),fints(collective=1)"))
+    assert [named.label for named in found] == ["two-part(personal=0)", "fints(collective=1)"]
+
+
 def test_a_control_that_was_asked_for_is_not_there_twice():
     found = with_controls(parse_methods("fints-other,fints"))
     assert [(n.label, n.control_of) for n in found] == [
