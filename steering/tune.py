@@ -56,22 +56,26 @@ class Trial:
         settings: What was tried; None is no steering.
         margin: Mean over users of the mean log-sigmoid of the margin, in nats: the margin is the
             log-likelihood of the user's own answer minus that of the rejected one. Higher is
-            better; ln 0.5 is a coin toss.
+            better; ln 0.5 is a coin toss. None where rejected answers were not looked at.
         likelihood: Mean over users of the mean log-likelihood of a token of the user's own answer,
             in nats. Higher is better.
-        accuracy: Mean over users of the share of samples whose own answer beats every rejected.
+        accuracy: Mean over users of the share of samples whose own answer beats every rejected;
+            None likewise.
         seconds: How long it took.
     """
 
     settings: SteeringSettings | None
-    margin: float
+    margin: float | None
     likelihood: float
-    accuracy: float
+    accuracy: float | None
     seconds: float
 
     def score(self, by: Measure) -> float:
         """What a search goes by; higher is better."""
-        return self.margin if by == "margin" else self.likelihood
+        if by == "likelihood":
+            return self.likelihood
+        assert self.margin is not None
+        return self.margin
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -100,6 +104,7 @@ class Tuner:
             and site that a setting will name.
         held_back: Each user's later pairs of response contrast: the positive side's prompt, the
             user's own answer and a rejected one. A sample may have several pairs.
+        by: With ``likelihood``, rejected answers are not forced: most of the time is theirs.
 
     Raises:
         TrimtabError: No held-back pair, one of a user without a dictionary, or a dictionary with
@@ -111,6 +116,8 @@ class Tuner:
         model: SteeredModel,
         dictionaries: Mapping[str, SteeringDictionary],
         held_back: Mapping[str, Sequence[ContrastPair]],
+        *,
+        by: Measure = "margin",
     ) -> None:
         self._users = [user for user, pairs in held_back.items() for _ in pairs]
         self._pairs = [pair for pairs in held_back.values() for pair in pairs]
@@ -141,8 +148,22 @@ class Tuner:
             for user, dictionary in by_input.items()
         }
         self._queries = model.encoder.encode([pair.request for pair in self._pairs])
-        sides = [side for pair in self._pairs for side in (pair.positive, pair.negative)]
-        self._forced: list[Forced] = [model.forced(side) for side in sides]
+        # Where in what is forced each pair's own answer stands, which all pairs of a sample share.
+        self._own: list[int] = []
+        self._rejected: list[int] = []
+        self._pair_of: list[int] = []
+        self._forced: list[Forced] = []
+        there: dict[tuple[str, str, Forced], int] = {}
+        for number, (user, pair) in enumerate(zip(self._users, self._pairs, strict=True)):
+            own = model.forced(pair.positive)
+            place = there.setdefault((user, pair.sample_id, own), len(self._forced))
+            self._own.append(place)
+            added = [own] if place == len(self._forced) else []
+            if by == "margin":
+                added.append(model.forced(pair.negative))
+                self._rejected.append(len(self._forced) + len(added) - 1)
+            self._forced += added
+            self._pair_of += [number] * len(added)
         with torch.inference_mode():
             self._batches: list[ForcedBatch] = list(forced_batches(model.parts, self._forced))
 
@@ -170,40 +191,40 @@ class Tuner:
     def try_settings(self, settings: SteeringSettings | None) -> Trial:
         """Score one setting on the held-back pairs."""
         started = time.monotonic()
-        steerings = self.steerings(settings) if settings else [None] * len(self._pairs)
-        both = [steering for steering in steerings for _ in range(2)]
+        picked = self.steerings(settings) if settings else [None] * len(self._pairs)
+        steerings = [picked[pair] for pair in self._pair_of]
         # Both start at the last prompt token, and leave the prompts' caches as they are.
         if settings is None or settings.positions == "answer" or type(settings.positions) is int:
             found = torch.zeros(len(self._forced))
             with torch.inference_mode():
                 for batch in self._batches:
-                    rows = [both[row] for row in batch.rows]
+                    rows = [steerings[row] for row in batch.rows]
                     found[list(batch.rows)] = batch_log_likelihoods(
                         self._model, batch, self._forced, rows
                     )
         else:
-            found = answer_log_likelihoods(self._model, self._forced, both)
-        return self._trial(settings, found[0::2], found[1::2], time.monotonic() - started)
+            found = answer_log_likelihoods(self._model, self._forced, steerings)
+        return self._trial(settings, found, time.monotonic() - started)
 
-    def _trial(
-        self, settings: SteeringSettings | None, own: Tensor, rejected: Tensor, seconds: float
-    ) -> Trial:
+    def _trial(self, settings: SteeringSettings | None, found: Tensor, seconds: float) -> Trial:
         """Means over users of the means over samples; of a sample's pairs the worst counts."""
         margins: dict[str, dict[str, float]] = {user: {} for user in self._users}
         likelihoods: dict[str, dict[str, float]] = {user: {} for user in self._users}
         for number, (user, pair) in enumerate(zip(self._users, self._pairs, strict=True)):
-            margin = float(own[number] - rejected[number])
-            margins[user][pair.sample_id] = min(margin, margins[user].get(pair.sample_id, math.inf))
-            length = len(self._forced[2 * number].answer)
-            likelihoods[user][pair.sample_id] = float(own[number]) / length
-        users = [torch.tensor(list(samples.values())) for samples in margins.values()]
+            own = self._own[number]
+            likelihoods[user][pair.sample_id] = float(found[own]) / len(self._forced[own].answer)
+            if self._rejected:
+                margin = float(found[own] - found[self._rejected[number]])
+                known = margins[user].get(pair.sample_id, math.inf)
+                margins[user][pair.sample_id] = min(margin, known)
+        users = [torch.tensor(list(samples.values())) for samples in margins.values() if samples]
         return Trial(
             settings,
-            margin=_mean(nn.functional.logsigmoid(values).mean() for values in users),
+            margin=_mean(nn.functional.logsigmoid(own).mean() for own in users) if users else None,
             likelihood=_mean(
                 torch.tensor(list(samples.values())).mean() for samples in likelihoods.values()
             ),
-            accuracy=_mean((values > 0).float().mean() for values in users),
+            accuracy=_mean((own > 0).float().mean() for own in users) if users else None,
             seconds=seconds,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -132,11 +133,10 @@ def _table(tuned: Tuned) -> Table:
             settings = ", ".join(
                 f"{n} {_written(getattr(trial.settings, n))}" for n in shown if place
             )
-            numbers = [number(value, ".3f") for value in (trial.margin, trial.likelihood)]
+            found = (trial.margin, trial.likelihood, trial.accuracy)
             table.add_row(
                 str(place) if place else "unsteered",
-                *numbers,
-                f"{trial.accuracy:.2f}",
+                *(number(math.nan if value is None else value, ".3f") for value in found),
                 settings,
                 style="bold" if place == 1 else None,
             )

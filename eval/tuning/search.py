@@ -168,8 +168,15 @@ def tune(
                 folder=prepared,
                 progress=on_read,
             )
-            tuner = Tuner(model, dictionaries, held_back)
-            found = search(tuner, grid, start=task.start, budget_seconds=budget_seconds, done=known)
+            tuner = Tuner(model, dictionaries, held_back, by=task.by)
+            found = search(
+                tuner,
+                grid,
+                by=task.by,
+                start=task.start,
+                budget_seconds=budget_seconds,
+                done=known,
+            )
             for trial in found:
                 if trial not in known:
                     kept.append(trial.to_json())

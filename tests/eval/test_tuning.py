@@ -101,6 +101,19 @@ def test_a_search_is_kept_and_gone_on_with(task, model, tmp_path, monkeypatch) -
         tune(model, task, grid_of(sites="mlp,mid+mlp", depths="0.3,0.6", strengths="1"), **where)
 
 
+def test_a_search_by_likelihood_goes_by_it_in_every_round(task, model, tmp_path) -> None:
+    by_text = replace(task, by="likelihood", start=SteeringSettings(k=2, contrast="response"))
+    grid = replace(GRID, parts=((1.0, 0.0),))
+    found = tune(model, by_text, grid, folder=tmp_path, prepared=tmp_path.parent / "entries")
+    assert all(trial.margin is None for trial in found.trials)
+    collective = [t.settings for t in found.trials if t.settings and t.settings.collective]
+    coarse = [t for t in found.trials[1:] if t.settings and not t.settings.collective]
+    best = max(coarse[: len(grid.sites) * len(grid.depths) * len(grid.strengths)],
+               key=lambda trial: trial.likelihood).settings  # fmt: skip
+    assert {(s.sites, s.depths) for s in collective} == {(best.sites, best.depths)}
+    assert found.best.likelihood == max(trial.likelihood for trial in found.trials[1:])
+
+
 def test_the_budget_ends_a_search(task, model, tmp_path) -> None:
     spent = tune(
         model, task, GRID, folder=tmp_path, prepared=tmp_path.parent / "entries", budget_seconds=0

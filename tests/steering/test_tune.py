@@ -111,6 +111,17 @@ def test_a_trial_is_the_likelihood_margin(
     assert settings is None or abs(trial.margin - tuner.try_settings(None).margin) > 1e-3
 
 
+def test_the_likelihood_alone_needs_no_rejected_answers(tuner, tiny_steered: SteeredModel) -> None:
+    quick = Tuner(tiny_steered, built(tiny_steered, BUILD), HELD_BACK, by="likelihood")
+    own = {(user, p.sample_id) for user, pairs in HELD_BACK.items() for p in pairs}
+    assert len(quick._forced) == len(own) == 3  # two pairs of one sample share its own answer
+    for settings in (None, SteeringSettings(depths=(0.3,), strength=3.0)):
+        trial, whole = quick.try_settings(settings), tuner.try_settings(settings)
+        assert trial.likelihood == pytest.approx(whole.likelihood, abs=1e-5)
+        assert trial.margin is None and trial.accuracy is None
+    assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+
+
 @pytest.mark.parametrize("keys", ["input", "input+answer"])
 def test_picks_by_either_kind_of_key(tuner: Tuner, tiny_steered: SteeredModel, keys) -> None:
     settings = SteeringSettings(depths=(0.3,), keys=keys, k=3)
