@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -45,24 +46,29 @@ def evaluate_command(
     Raises:
         TrimtabError: Flags that do not go together, or as ``evaluate_study``.
     """
-    from .other_tasks import OTHER_TASKS, evaluate_other
+    from .other_tasks import OTHER_TASKS, check_task, evaluate_other
     from .study import make_study
 
     folder = resume or rescore
     if folder is not None:
-        asked = sorted(name for name, value in given.items() if value is not None)
-        if asked or study or out or (resume and rescore):
+        others = {**given, "study": study, "out": out, "rescore": rescore if resume else None}
+        asked = sorted(name for name, value in others.items() if value is not None)
+        if asked:
             what = "--resume" if resume else "--rescore"
-            other = f"--{asked[0]}" if asked else "another flag"
-            raise TrimtabError(
-                f"{what} takes all from the run's folder; leave out {other.replace('_', '-')}"
-            )
+            named = {"task": f"the task {given.get('task')!r}", "generate": "--no-generate"}
+            other = named.get(asked[0], f"--{asked[0].replace('_', '-')}")
+            raise TrimtabError(f"{what} takes all from the run's folder; leave out {other}")
         if resume:
             resume_study(resume, batch_size=batch_size, console=console)
         else:
             rescore_and_show(folder, console=console)
         return
-    if given.get("task") in OTHER_TASKS and study is None:
+    task = given.get("task")
+    if task is not None:
+        check_task(task)
+    if task in OTHER_TASKS:
+        if study is not None:
+            raise TrimtabError(f"--study says nothing to the task {task}; give its flags instead")
         evaluate_other(given, out=out, batch_size=batch_size, console=console)
         return
     evaluate_study(
@@ -148,6 +154,10 @@ def rescore_and_show(folder: Path, *, console: Console | None = None) -> EvalRun
 def show(run: EvalRun, folder: Path, console: Console) -> None:
     """Print a run's tables, and where it is kept."""
     print_standings(console, run.standings)
+    errors = Counter(record.error for record in run.records if record.error)
+    for error, count in errors.most_common(1):
+        told = " ".join(error.split())
+        console.print(f"{count} failed with: {told}", soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"{len(run.records)} of {run.planned} answers, {run.fresh} of them in these "
         f"{run.seconds:.0f} s, kept in {folder}",

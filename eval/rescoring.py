@@ -35,6 +35,8 @@ def rescore(folder: Path | str) -> EvalRun:
     study = Study.of(run.configuration)
     task = study.running_task()
     with run_folder(folder, run.configuration):
+        # Read anew: what another process wrote before it let go of the folder is not to be lost.
+        run = read_run(folder)
         records = tuple(
             record
             if record.error

@@ -7,6 +7,7 @@ as an error and kept out of the scores.
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,6 +111,7 @@ def run_study(
                     batch_size=batch_size,
                     progress=on_progress,
                 )
+                bench.prompt.fit("")  # refuses a context without room for any request
                 asks = _prepare(bench, pending)
                 answered = len(items) - len(pending)
                 for chunk in _chunks(pending, decoding):
@@ -210,6 +212,9 @@ def _records(
             yield failed_record(item, None, faults[place])
         elif isinstance(got := found[place], str):
             yield failed_record(item, questions[place].asked, got)
+        elif got.log_likelihood is not None and not math.isfinite(got.log_likelihood):
+            told = f"the user's own text has no finite likelihood ({got.log_likelihood})"
+            yield failed_record(item, questions[place].asked, f"{told}; is the strength too large?")
         else:
             yield answered_record(item, questions[place], got, task, decoding)
 
@@ -248,7 +253,9 @@ def _disk_faults(folder: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
             raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise TrimtabError(
             f"cannot write ({error.strerror}: {error.filename or folder}); what is finished is "
-            f"kept in {folder}: make room and run the same command again"
+            f"kept in {folder}: {'make room' if full else 'let it be written to'} and run the same "
+            "command again"
         ) from error

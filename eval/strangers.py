@@ -18,7 +18,7 @@ def strangers(users: Collection[str], seed: int) -> dict[str, str]:
     if len(order) < 2:
         raise TrimtabError(
             f"the control steers by another user's dictionary and needs two users, got "
-            f"{len(order)}; play more episodes"
+            f"{len(order)}; take more users"
         )
     others = list(order)
     rng = random.Random(seed)

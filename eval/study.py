@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -77,9 +78,9 @@ class Study:
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise TrimtabError(f"expected {name} of at least 1, got {count}")
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
             raise TrimtabError(
-                "expected a temperature of at least 0 and top_p above 0 and up to 1, got "
+                "expected a finite temperature of at least 0 and top_p above 0 and up to 1, got "
                 f"{self.temperature} and {self.top_p}"
             )
         if self.repeats > 1 and not self.temperature:
@@ -178,7 +179,8 @@ class Study:
             )
         except (KeyError, TypeError) as error:
             raise TrimtabError(
-                f"this run was not made by `trimtab eval`: {error!r} is missing in its run.json"
+                f"this is no run of `trimtab eval` on texts but of {configuration.get('study')!r} "
+                f"(its run.json has no {error}); go on with such a run by its own command and --out"
             ) from error
 
 
@@ -206,10 +208,18 @@ def make_study(
             f"{file or 'study'}: unknown field {unknown[0]!r}; expected {', '.join(sorted(known))}"
         )
     settings = table.pop("settings", None)
-    controls = table.pop("controls", True) and controls
+    wanted = table.pop("controls", True)
+    if not isinstance(wanted, bool):
+        raise TrimtabError(f"expected controls as true or false, got {wanted!r}")
+    controls = wanted and controls
     if "task" not in table:
         raise TrimtabError("expected a task; `trimtab eval --help` lists them")
     asked = table.pop("methods", DEFAULT_METHODS)
+    if not isinstance(asked, str | Mapping):
+        raise TrimtabError(
+            f"expected methods as one line ({DEFAULT_METHODS!r}) or as tables ([methods.LABEL]), "
+            f"got {asked!r}"
+        )
     methods = (
         parse_methods(asked, settings) if isinstance(asked, str) else methods_of(asked, settings)
     )

@@ -170,8 +170,8 @@ class TextPrompt:
                 return messages, len(tokens) - kept
             if not kept:
                 raise TrimtabError(
-                    f"the context leaves {limit} tokens for a prompt, too few for an empty one; "
-                    "allow a longer context or a shorter answer"
+                    f"the context leaves {max(limit, 0)} tokens for a prompt, too few for an empty "
+                    "one; allow a longer context or a shorter answer"
                 )
             kept = max(kept - over, 0)
 

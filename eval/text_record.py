@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,7 @@ def _detail(item: Item, question: Question, got: Answer, decoding: Decoding) -> 
         detail["under"] = asked.under.key
     if asked.steering is not None:
         detail["pushes"] = {
-            f"{point.layer} {point.site}": round(norm, 4)
+            f"{point.layer} {point.site}": round(norm, 4) if math.isfinite(norm) else None
             for point, norm in asked.steering.pushes().items()
         }
     return detail

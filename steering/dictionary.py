@@ -349,7 +349,11 @@ class SteeringDictionary:
         return SteeringVectors(dict(zip(self.points, combined, strict=True))), picked
 
     def save(self, path: Path | str) -> None:
-        """Write the dictionary as one safetensors file, whole or not at all."""
+        """Write the dictionary as one safetensors file, whole or not at all.
+
+        Raises:
+            TrimtabError: The disk is full or cannot be written to.
+        """
         about = {
             "format": _FORMAT,
             "user_id": self.user_id,
@@ -360,8 +364,13 @@ class SteeringDictionary:
             "entries": [asdict(entry) for entry in self.entries],
         }
         tensors = {"keys": self.keys.contiguous(), "vectors": self.vectors.contiguous()}
-        with replacing(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata={"trimtab": json.dumps(about)})
+        try:
+            with replacing(Path(path)) as temporary:
+                save_file(tensors, temporary, metadata={"trimtab": json.dumps(about)})
+        except (SafetensorError, OSError) as error:
+            raise TrimtabError(
+                f"cannot write {path}: {error}; make room, or let it be written to, and try again"
+            ) from error
 
     @classmethod
     def load(cls, path: Path | str) -> SteeringDictionary:

@@ -13,8 +13,8 @@ def lamp_submission(run: Run, method: str) -> dict[str, Any]:
     """``{task, golds: [{id, output}]}``: the form of LaMP's ``outputs.json``, filled by a method.
 
     Raises:
-        TrimtabError: The run is of no LaMP task, has failed answers, or several answers a sample,
-            which a submission cannot hold.
+        TrimtabError: The run is of no LaMP task, is not finished, has failed answers, or several
+            answers a sample, which a submission cannot hold.
     """
     if run.task not in LAMP:
         raise TrimtabError(
@@ -28,7 +28,13 @@ def lamp_submission(run: Run, method: str) -> dict[str, Any]:
             f"{failed[0].error}); finish the run with `trimtab eval --resume {run.path}`, then "
             "export"
         )
-    if any(record.detail.get("repeat") for record in records):
+    tests = run.configuration.get("data", {}).get("tests", 0)
+    if len(records) < tests:
+        raise TrimtabError(
+            f"{method} has answered {len(records)} of {tests} samples; finish the run with "
+            f"`trimtab eval --resume {run.path}`, then export"
+        )
+    if any(record.repeat for record in records):
         raise TrimtabError(
             f"{run.path} has several answers to a sample, and a submission holds one; make a run "
             "without --repeats"

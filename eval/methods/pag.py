@@ -7,17 +7,16 @@ Language Models* (arXiv 2310.20081).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import TrimtabError
-from ..text_prompt import text_messages
 from .method import Asked
 from .retrieval import By
 
 if TYPE_CHECKING:
     from ...envs.text import TextSample, TextUser
-    from ..text_prompt import Message
+    from ..text_prompt import Fitted
     from .method import Ask, Method
     from .workbench import Workbench
 
@@ -66,27 +65,31 @@ class Pag:
     def prepare(self, bench: Workbench) -> Ask:
         """Write every user's profile."""
         users = [user for user in bench.users.values() if user.history]
-        prompts = [self._question(bench, user) for user in users]
-        written = bench.answers("profiles", prompts, max_new_tokens=self.tokens)
-        profiles = {user.id: text for user, [text] in zip(users, written, strict=True)}
+        asked = {user.id: self._question(bench, user) for user in users}
+        written = bench.answers(
+            "profiles", [each.messages for each in asked.values()], max_new_tokens=self.tokens
+        )
+        profiles = {user: text for user, [text] in zip(asked, written, strict=True)}
 
         def ask(user_id: str, sample: TextSample) -> Asked:
             shown = bench.nearest(user_id, sample, self.by, self.k)
             prompt = bench.prompt.fit(sample.input, shown=shown, profile=profiles.get(user_id, ""))
-            return Asked(prompt, detail={"shown": [past.id for past in shown[: prompt.shown]]})
+            detail: dict[str, Any] = {"shown": [past.id for past in shown[: prompt.shown]]}
+            if user_id in asked:
+                detail["profile_from"] = asked[user_id].shown
+            return Asked(prompt, detail=detail)
 
         return ask
 
-    def _question(self, bench: Workbench, user: TextUser) -> tuple[Message, ...]:
-        """What the profile is asked for with; fewer samples where they do not fit."""
+    def _question(self, bench: Workbench, user: TextUser) -> Fitted:
+        """What the profile is asked for with; without the earliest where not all fit."""
         labels = bool(bench.task.labels)
         shown = [_Short(s.input, s.output) for s in reversed(user.history[-self.samples :])]
-        return text_messages(
-            _SYSTEM,
+        prompt = replace(bench.prompt, system=_SYSTEM, room=self.tokens)
+        return prompt.fit(
             _LABELS if labels else _WRITING,
             shown=shown,
             show="both" if labels else "outputs",
-            instruction=bench.instruction,
         )
 
     def controls(self) -> Mapping[str, Method]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,20 +113,24 @@ class WrittenTexts:
         return found
 
     def _keep(self, texts: Mapping[str, str]) -> None:
-        with self._open() as connection, connection:
+        with self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts.items())
 
-    def _open(self) -> closing[sqlite3.Connection]:
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The file as a database; what is done to it is kept when the context ends."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=60)
-            connection.execute("CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT)")
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT)"
+                )
+                yield connection
         except (sqlite3.Error, OSError) as error:
             raise TrimtabError(
-                f"cannot use {self.path} for the texts that models wrote: {error}; delete it, "
-                "nothing in it is lost for good"
+                f"cannot use {self.path} for the texts that models wrote: {error}; make room, or "
+                "delete it: nothing in it is lost for good"
             ) from error
-        return closing(connection)
 
 
 def _digest(value: Any) -> str:

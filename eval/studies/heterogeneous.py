@@ -80,7 +80,7 @@ def heterogeneous_study(
     p_values: list[float] = []
     for group, terms in enumerate(found.terms):
         own = {
-            label: [r for r in all_ if names[r.sample_id.partition("#")[0]] == group]
+            label: [r for r in all_ if names[r.drawn_from] == group]
             for label, all_ in records.items()
         }
         for label, here in own.items():

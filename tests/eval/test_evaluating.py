@@ -13,6 +13,7 @@ from rich.console import Console
 
 from trimtab import cli
 from trimtab.eval.evaluating import evaluate_command
+from trimtab.eval.record import read_run
 
 COMMAND = [str(Path(sys.executable).with_name("trimtab")), "eval"]
 
@@ -84,20 +85,71 @@ def test_a_run_shows_its_controls_and_is_rescored(flags, tmp_path):
     assert again.file.getvalue().split("kept in")[0].split("scores")[1].split("of 12")[0] in text
 
 
+@pytest.mark.usefixtures("trimtab_home")
+def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    records = [
+        {
+            "user": user,
+            "input": f"Say {n} of {user}." if n > 2 else "",
+            "output": f"{user} {'xyz'[n % 3]} {n}",
+            "time": f"2024-05-0{n}",
+        }
+        for n in range(1, 7)
+        for user in ("ann", "bob", "eve")
+    ]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    console = Console(file=io.StringIO(), width=100)
+    evaluate_command(
+        {
+            "task": "texts",
+            "data": str(file),
+            "methods": "zero-shot,rag(k=1,by=recency),fints(depths=0.5)",
+            "model": flags[flags.index("--model") + 1],
+            "max_new_tokens": 4,
+        },
+        out=tmp_path / "run",
+        console=console,
+    )
+    assert "own texts (mine.jsonl): 3 users, 15 past samples, 3 tests" in console.file.getvalue()
+    run = read_run(tmp_path / "run")
+    assert len(run.records) == 3 * 5 and not any(record.error for record in run.records)
+    answers = {(r.method, r.user_id): r for r in run.records}
+    system, request = answers["zero-shot", "ann"].prompt
+    assert system["content"] == "Answer as you are asked, with the text alone."
+    assert request["content"] == "Say 6 of ann."
+    assert answers["zero-shot", "ann"].gold == "ann x 6"
+    shown = answers["rag(k=1,by=recency)", "ann"].prompt[-1]["content"]
+    assert shown.endswith("earlier:\n- ann z 5\n\nSay 6 of ann.")
+    assert set(answers["fints(depths=0.5)", "bob"].scores) == {
+        "rouge-1", "rouge-2", "rouge-l", "log-likelihood",
+    }  # fmt: skip
+    assert answers["fints(depths=0.5)", "bob"].picked
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "expected a task"),
         (["hedlines"], "did you mean 'headlines'"),
+        (["shpo"], "did you mean 'shop'"),
+        (["xyzzy"], "lamp-7, "),
+        (["xyzzy"], "shop, bfcl"),
+        (["shop", "--study", "x.toml"], "--study says nothing to the task shop"),
+        (["shop", "--users", "0"], "users of at least 1"),
         (["headlines", "--methods", "fint"], "did you mean 'fints'"),
         (["headlines", "--users", "0"], "users of at least 1"),
         (["headlines", "--batch", "0"], "at least 1 row"),
         (["headlines", "--repeats", "3"], "temperature above 0"),
         (["headlines", "--data", "/no/such"], "/no/such"),
         (["lamp-7"], "LaMP-7 has no built-in data"),
+        (["texts"], "give --data a file of your own records; expected .jsonl"),
+        (["texts", "--data", "/no/such"], "there is no file /no/such; expected .jsonl"),
         (["headlines", "--study", "/no/such.toml"], "no study file"),
         (["headlines", "--settings", "/no/such.toml"], "no settings file"),
-        (["headlines", "--resume", "x"], "--resume takes all from the run's folder"),
+        (["headlines", "--resume", "x"], "from the run's folder; leave out the task 'headlines'"),
+        (["--resume", "x", "--out", "y"], "leave out --out"),
+        (["--resume", "x", "--no-generate"], "leave out --no-generate"),
         (["--resume", "/no/such"], "no run's folder"),
         (["--rescore", "/no/such", "--seed", "1"], "leave out --seed"),
         (["--rescore", "/no/such"], "no run's folder"),

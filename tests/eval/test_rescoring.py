@@ -51,6 +51,21 @@ def test_the_run_still_goes_on_afterwards(folder, byte_model, writers, tmp_path)
     assert again.fresh == 0
 
 
+def test_what_was_added_until_the_folder_was_free_is_not_lost(folder, monkeypatch):
+    from trimtab.eval import rescoring
+
+    whole = (folder / "results.jsonl").read_bytes()
+    (folder / "results.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    real = rescoring.run_folder
+
+    def last_line_comes_first(path, configuration):
+        (folder / "results.jsonl").write_bytes(whole)
+        return real(path, configuration)
+
+    monkeypatch.setattr(rescoring, "run_folder", last_line_comes_first)
+    assert len(rescore(folder).records) == len(read_run(folder).records) == 8
+
+
 def test_what_is_no_run_of_texts_is_refused(tmp_path):
     with pytest.raises(TrimtabError, match="no run's folder"):
         rescore(tmp_path)

@@ -194,6 +194,44 @@ def test_a_full_disk_is_one_clear_line_and_what_is_finished_stays(run, tmp_path,
     assert run("zero-shot,rag").fresh == 5
 
 
+def test_a_disk_that_cannot_be_written_to_is_no_full_one(run, monkeypatch):
+    from trimtab.eval.folder import RunFolder
+
+    def append(self, record):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(RunFolder, "append", append)
+    with pytest.raises(TrimtabError, match="Read-only.*let it be written to and run the same"):
+        run("zero-shot")
+
+
+def test_a_likelihood_that_is_no_number_is_a_fault_and_no_score(run, tmp_path, monkeypatch):
+    real = answering.answer_log_likelihoods
+
+    def broken(model, forced, steering):
+        nats = real(model, forced, steering)
+        return nats.index_fill(0, torch.tensor([0]), torch.nan)
+
+    monkeypatch.setattr(answering, "answer_log_likelihoods", broken)
+    done = run("zero-shot", batch_size=1)
+    assert [r.scores for r in done.records] == [{}] * 4
+    assert all("no finite likelihood (nan)" in r.error for r in done.records)
+    monkeypatch.setattr(answering, "answer_log_likelihoods", real)
+    assert run("zero-shot").fresh == 4
+
+
+def test_steering_beyond_all_numbers_is_kept_as_it_came(run):
+    for record in run("fints(depths=0.5,strength=1e38)", generate=False).records:
+        assert record.error or record.scores["log-likelihood"] < 0
+
+
+def test_a_context_without_room_for_a_request_is_refused_before_anything_is_made(run):
+    told = []
+    with pytest.raises(TrimtabError, match="leaves 0 tokens for a prompt.*allow a longer context"):
+        run("zero-shot", context=5, on_progress=lambda *state: told.append(state))
+    assert not told
+
+
 def test_only_likelihoods_without_generating(run, monkeypatch):
     with_answers = {(r.method, r.sample_id): r for r in run("zero-shot,cos,fints").records}
     monkeypatch.setattr(answering, "_generated", None)

@@ -52,6 +52,10 @@ def test_a_toml_file_and_flags_before_it(tmp_path):
         ("task = headlines", "not a TOML file"),
         ("task = 'headlines'\nusers = 0", "users of at least 1"),
         ("task = 'headlines'\ntemperature = -1", "temperature of at least 0"),
+        ("task = 'headlines'\ntemperature = nan", "finite temperature"),
+        ("task = 'headlines'\ntemperature = inf", "finite temperature"),
+        ("task = 'headlines'\nmethods = ['rag']", "expected methods as one line"),
+        ("task = 'headlines'\ncontrols = 'no'", "controls as true or false, got 'no'"),
         ("task = 'headlines'\nrepeats = 3", "would all be equal"),
         ("task = 'headlines'\n[methods.rag]\nkk = 1", "no option 'kk'"),
     ],
@@ -80,7 +84,7 @@ def test_a_study_comes_back_from_its_configuration(byte_model, writers):
     assert back.methods == study.methods
     assert plain["study"] == "abstracts" and plain["baseline"] == "zero-shot"
     assert plain["data"]["path"] == "/d" and plain["data"]["history"] == 24
-    with pytest.raises(TrimtabError, match="not made by `trimtab eval`"):
+    with pytest.raises(TrimtabError, match="no run of `trimtab eval` on texts but of 'shop'"):
         Study.of({"study": "shop", "arms": {}})
 
 

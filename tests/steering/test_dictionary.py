@@ -174,6 +174,24 @@ def test_saved_and_loaded_is_the_same(dictionary: SteeringDictionary, tmp_path: 
     assert before is not None and after is not None and before.picked == after.picked
 
 
+def test_a_full_disk_is_one_line_and_the_old_file_stays(
+    dictionary: SteeringDictionary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    path = tmp_path / "ada.safetensors"
+    dictionary.save(path)
+    before = path.read_bytes()
+
+    def full(*args: object, **how: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("trimtab.steering.dictionary.save_file", full)
+    with pytest.raises(TrimtabError, match="cannot write .*ada.*No space left on device; make"):
+        dictionary.save(path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
 def test_steering_of_another_model_is_refused(
     dictionary: SteeringDictionary, tiny_steered: SteeredModel
 ) -> None:

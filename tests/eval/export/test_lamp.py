@@ -45,6 +45,12 @@ def test_failed_answers_are_not_handed_in_and_nothing_is_written(odd_run):
     assert export_run(odd_run, "lamp", methods=["fints"])
 
 
+def test_a_run_that_is_not_finished_is_not_handed_in(text_run):
+    run = read_run(text_run(data={"name": "made", "tests": 41}))
+    with pytest.raises(TrimtabError, match="rag has answered 40 of 41 samples; finish the run"):
+        lamp_submission(run, "rag")
+
+
 def test_several_answers_a_sample_and_other_tasks_are_refused(text_run):
     records = read_run(text_run(folder="first")).records
     again = [replace(r, sample_id=f"{r.sample_id}#1", detail={"repeat": 1}) for r in records]

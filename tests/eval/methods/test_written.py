@@ -66,6 +66,19 @@ def test_what_was_written_before_a_break_is_kept(scripted, tmp_path, monkeypatch
     assert asked == ["x", "xx", "xxx", "xxx", "xxxx"]
 
 
+def test_a_full_disk_is_one_line(model, tmp_path, monkeypatch):
+    import sqlite3
+
+    class Full(sqlite3.Connection):
+        def executemany(self, *args):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **how: real(*a, factory=Full, **how))
+    with pytest.raises(TrimtabError, match="cannot use .*disk is full; make room"):
+        WrittenTexts(tmp_path / "t.sqlite").answers(model, [ask("a")], max_new_tokens=5)
+
+
 def test_a_file_of_something_else_is_refused(model, tmp_path):
     path = tmp_path / "t.sqlite"
     path.write_text("years of work" * 100)

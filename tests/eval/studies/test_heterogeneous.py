@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from trimtab.envs.text import TextDataset
 from trimtab.errors import TrimtabError
 from trimtab.eval.studies.heterogeneous import cluster_samples, heterogeneous_study, picture
 
@@ -42,6 +45,17 @@ def test_each_test_is_scored_in_its_own_group(setting):
             assert row[5] == pytest.approx(np.mean(own))
             assert row[8] is None
     assert len(figure.axes) == 2
+
+
+def test_a_sample_s_id_may_look_like_a_repeat(setting):
+    made = setting("zero-shot")
+    users = tuple(
+        replace(user, tests=tuple(replace(test, id="7#1") for test in user.tests))
+        for user in made.dataset.users
+    )
+    odd = replace(made, dataset=TextDataset("odd", users))
+    finding, _ = heterogeneous_study(odd, clusters=2)
+    assert sum(row[3] for row in finding.rows) == 4
 
 
 def test_a_picture_keeps_groups_apart():
