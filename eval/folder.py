@@ -68,8 +68,9 @@ def run_folder(path: Path | str, configuration: Mapping[str, Any]) -> Iterator[R
             f"another process is writing to {path}; wait for it, or give another folder"
         ) from None
     try:
-        _check_configuration(path, configuration)
-        yield RunFolder(path, _read_records(path / "results.jsonl"))
+        records = _read_records(path / "results.jsonl")
+        _keep_configuration(path, configuration, begun=bool(records))
+        yield RunFolder(path, records)
     finally:
         lock.release()
 
@@ -88,7 +89,11 @@ def _make(path: Path) -> None:
         )
 
 
-def _check_configuration(path: Path, configuration: Mapping[str, Any]) -> None:
+def _keep_configuration(path: Path, configuration: Mapping[str, Any], *, begun: bool) -> None:
+    """Write the configuration, or see that the one that a run was begun with is the same.
+
+    A run that has kept nothing yet, as it failed before that, leaves its place to another.
+    """
     # As JSON reads it, so that a tuple equals the list that it was written as.
     wanted = json.loads(json.dumps(configuration))
     try:
@@ -99,7 +104,9 @@ def _check_configuration(path: Path, configuration: Mapping[str, Any]) -> None:
     except (ValueError, OSError) as error:
         raise TrimtabError(f"cannot read {path / 'run.json'}: {error}") from error
     differences = _differences(there, wanted)
-    if differences:
+    if differences and not begun:
+        _write_json(path / "run.json", wanted)
+    elif differences:
         more = len(differences) - _SHOWN_DIFFERENCES
         told = "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
         raise TrimtabError(

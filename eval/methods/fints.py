@@ -153,7 +153,8 @@ class Fints(Steered):
                 "take more users or a longer history"
             )
         two = self.in_two_parts
-        others = without_each(found) if two or self.outliers != "keep" else {}
+        usual = self.outliers != "keep" and len(found) > 1
+        others = without_each(found) if two or usual else {}
         if self.whose == "population":
             vectors = self._collective(found, others) if two else others_means(found, kinds)
 
@@ -189,7 +190,16 @@ class Fints(Steered):
 
 
 def without_each(found: Mapping[str, SteeringDictionary]) -> dict[str, Population]:
-    """For each user everybody's entries without the user's own."""
+    """For each user everybody's entries without the user's own.
+
+    Raises:
+        TrimtabError: There is no other user.
+    """
+    if len(found) < 2:
+        raise TrimtabError(
+            "the mean of all other users needs at least two users with something to steer by, got "
+            f"{len(found)}; take more users"
+        )
     everybody = Population.of(*found.values())
     return {user: everybody.minus(Population.of(own)) for user, own in found.items()}
 

@@ -141,10 +141,8 @@ class Workbench:
 
     def _rewritten(self, texts: Sequence[str]) -> list[str]:
         system, ask = _REWRITE
-        prompts = [
-            [{"role": "system", "content": system}, {"role": "user", "content": ask + text}]
-            for text in texts
-        ]
+        prompt = replace(self.prompt, system=system)
+        prompts = [prompt.fit(ask + text).messages for text in texts]
         found = self.answers("neutral rewritings", prompts, max_new_tokens=self.prompt.room)
         # Nothing written is no request; the text itself asks for itself, and contrasts little.
         return [answer or text.strip() for text, [answer] in zip(texts, found, strict=True)]

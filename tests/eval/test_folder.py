@@ -34,8 +34,8 @@ def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path):
 
 
 def test_another_configuration_is_refused_and_the_difference_named(tmp_path):
-    with run_folder(tmp_path, CONFIGURATION):
-        pass
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.append({"task": "t1"})
     changed = {**CONFIGURATION, "settings": {"k": 3, "strength": 1.0}}
     with (
         pytest.raises(TrimtabError, match=r"settings\.k: was 5, now 3\)"),
@@ -44,9 +44,16 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path):
         pass
 
 
+def test_a_run_that_has_kept_nothing_leaves_its_place_to_another(tmp_path):
+    for seed in (0, 1):
+        with run_folder(tmp_path, {**CONFIGURATION, "seed": seed}) as folder:
+            assert folder.records == []
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
+
+
 def test_many_differences_are_cut(tmp_path):
-    with run_folder(tmp_path, {str(n): n for n in range(9)}):
-        pass
+    with run_folder(tmp_path, {str(n): n for n in range(9)}) as folder:
+        folder.append({"task": "t1"})
     with (
         pytest.raises(TrimtabError, match=r"2: was 2, now 3; 6 more\)"),
         run_folder(tmp_path, {str(n): n + 1 for n in range(9)}),

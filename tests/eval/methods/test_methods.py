@@ -227,3 +227,29 @@ def test_what_counts_as_rejected_is_an_option(bench):
     assert sum(map(len, every.values())) > 20 and not any(none.values())
     with pytest.raises(TrimtabError, match="no user has a contrast pair"):
         asked(bench, "fints", below=0.0, **ONE)
+
+
+@pytest.mark.parametrize("name", ["two-part", "fints-population", "stylevector-population"])
+def test_nobody_else_to_take_a_mean_of_is_told_at_once(byte_model, writers, tmp_path, name):
+    task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
+    alone = Workbench(byte_model, task, writers[:1], folder=tmp_path)
+    with pytest.raises(TrimtabError, match="at least two users .* got 1; take more users"):
+        get_method(name, dict(ONE)).prepare(alone)
+
+
+def test_a_text_too_long_to_rewrite_is_cut_to_the_context(
+    byte_model, writers, tmp_path, monkeypatch
+):
+    task = replace(get_task("lamp-7"), max_new_tokens=6)
+    past = replace(writers[0].history[0], input="", output="tea " * 200)
+    silent = [replace(user, history=(past, *user.history[1:])) for user in writers]
+    bench = Workbench(byte_model, task, silent, folder=tmp_path, context=300)
+    seen = []
+    monkeypatch.setattr(
+        bench,
+        "answers",
+        lambda what, prompts, **how: seen.extend(prompts) or [["x"]] * len(prompts),
+    )
+    assert bench.past["ann"][0].output == past.output  # only what it is rewritten from is cut
+    lengths = [len(byte_model.prompt_tokens(prompt)) for prompt in seen]
+    assert max(lengths) <= 294 and "tea tea" in seen[0][1]["content"]
