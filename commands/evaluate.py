@@ -10,7 +10,8 @@ def evaluate(
     task: Annotated[
         str | None,
         typer.Argument(
-            help="headlines, abstracts, lamp-2n, lamp-2m, lamp-3, lamp-5, lamp-7, shop or bfcl.",
+            help="headlines, abstracts, lamp-2n, lamp-2m, lamp-3, lamp-5, lamp-7, texts (your "
+            "own records), shop or bfcl.",
             show_default=False,
         ),
     ] = None,
@@ -23,7 +24,8 @@ def evaluate(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="The benchmark's folder or file; default: built-in data.")
+        str | None,
+        typer.Option(help="The benchmark's folder or file, or your own; default: built-in data."),
     ] = None,
     model: Annotated[
         str | None,

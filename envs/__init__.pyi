@@ -7,6 +7,7 @@ from .gazette import save_gazette as save_gazette
 from .lamp import LAMP as LAMP
 from .lamp import load_lamp as load_lamp
 from .longlamp import load_longlamp as load_longlamp
+from .own_texts import load_own_texts as load_own_texts
 from .personalwab import load_world as load_world
 from .personalwab import save_world as save_world
 from .personalwab_results import personalwab_results as personalwab_results

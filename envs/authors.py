@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .leaks import Text, is_same_text
+from .leaks import Text, Unseen
 from .text import TextDataset, TextSample, TextUser
 
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?(?!\d)")
@@ -71,9 +71,8 @@ def join_users(
     """Make users of records.
 
     A user's history is what *all* of their tests' profiles hold, and their records of an earlier
-    split: what only a later test's profile holds may be later than an earlier test. Where there
-    are dates, only what is dated before every test that has a date is kept. Whatever is one of
-    the tests' own texts is left out.
+    split: what only a later test's profile holds may be later than an earlier test. What of it is
+    kept, see ``make_user``.
 
     Args:
         name: Of the data.
@@ -88,21 +87,46 @@ def join_users(
             before.setdefault(record.user_id, []).append(record)
     users = []
     for user_id, own in _by_user(records).items():
-        tests = [record.item for record in own]
         profile = _in_all([_without_repeats(record.profile, left_out) for record in own])
-        history = _with_records(profile, before.get(user_id, []))
-        history = _without_leaks(history, tests, left_out)
-        history = _before(history, tests, left_out)
-        if not history:
-            left_out.add("records whose user has no past samples", len(own))
-            continue
-        users.append(_user(user_id, history, own, question))
+        past = _with_records(profile, before.get(user_id, []))
+        if user := make_user(user_id, past, own, question, left_out):
+            users.append(user)
     about = {
         "records": len(records),
         "users": len(users),
         "left_out": dict(left_out.counts),
     }
     return TextDataset(name, tuple(users), about)
+
+
+def make_user(
+    user_id: str,
+    past: Sequence[Item],
+    records: Sequence[AuthorRecord],
+    question: Callable[[Item], str],
+    left_out: LeftOut,
+) -> TextUser | None:
+    """A user of what is their past and their records to test on.
+
+    Where there are dates, only what is dated before every test that has a date is kept. Whatever
+    is one of the tests' own texts is left out.
+
+    Args:
+        user_id: Whose they are.
+        past: In the order of the data, without repeats.
+        records: To test on, in the order of the data; what is their profile does not count.
+        question: From an item to what the benchmark would ask for it.
+        left_out: Added to.
+
+    Returns:
+        The user; None where no past is left.
+    """
+    tests = [record.item for record in records]
+    history = _before(_without_leaks(past, tests, left_out), tests, left_out)
+    if not history:
+        left_out.add("records whose user has no past samples", len(records))
+        return None
+    return _user(user_id, history, records, question)
 
 
 def _by_user(records: Iterable[AuthorRecord]) -> Mapping[str, list[AuthorRecord]]:
@@ -148,12 +172,8 @@ def _with_records(profile: Sequence[Item], earlier: Sequence[AuthorRecord]) -> l
 
 
 def _without_leaks(history: Sequence[Item], tests: Sequence[Item], left_out: LeftOut) -> list[Item]:
-    texts = [test.text for test in tests]
-
-    def leaks(past: Text) -> bool:
-        return any(is_same_text(past, test) for test in texts)
-
-    kept = [item for item in history if not leaks(item.text)]
+    unseen = Unseen(test.text for test in tests)
+    kept = [item for item in history if not unseen.holds(item.text)]
     left_out.add("past samples that are a test's own text", len(history) - len(kept))
     return kept
 

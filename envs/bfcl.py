@@ -19,6 +19,7 @@ from typing import Any, Literal
 from ..errors import TrimtabError
 from ..tools.spec import ToolSpec
 from ..tools.toolkit import Toolkit
+from .lamp_files import file_looks_like
 
 Wanted = Literal["calls", "no call", "any call"]
 """What is right: the expected calls, calling nothing, or calling something whatever it is."""
@@ -224,7 +225,11 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         try:
             made = json.loads(line)
         except ValueError as error:
-            raise TrimtabError(f"{file.name}, line {number} is not JSON: {error}") from error
+            raise TrimtabError(
+                f"{file.name}, line {number} is not JSON: {error}{file_looks_like(file)}"
+            ) from error
         if not isinstance(made, dict):
-            raise TrimtabError(f"{file.name}, line {number}: expected an object")
+            raise TrimtabError(
+                f"{file.name}, line {number}: expected an object{file_looks_like(file)}"
+            )
         yield made

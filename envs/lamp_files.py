@@ -72,13 +72,18 @@ _BEGINNINGS = {
     "Generate the review text": "LongLaMP's product reviews",
     "Generate the content for a reddit post": "LongLaMP's topic writing",
 }
+_OWN = "a person's own records (texts)"
 _FOLDERS = {
-    "user_instructions.json": "a shopping world in PersonalWAB's format",
-    "BFCL_v*.json": "the Berkeley Function Calling Leaderboard",
-    "*.parquet": "LongLaMP",
+    "user_instructions.json": "a shopping world in PersonalWAB's format (shop)",
+    "BFCL_v*.json": "the Berkeley Function Calling Leaderboard (bfcl)",
+    "*.parquet": "LongLaMP (abstracts)",
     "*questions*.json": "LaMP",
-    "*.jsonl": "LongLaMP",
+    "*.jsonl": f"LongLaMP (abstracts) or {_OWN}",
+    "*.csv": _OWN,
 }
+_BEGINNING = 65536  # bytes of a file that tell what it is
+_INPUT = re.compile(r'"input"\s*:\s*"([^"]*)')
+_GOLDS_OF = re.compile(r'"task"\s*:\s*"LaMP_(\d)')
 
 
 def looks_like(text: str) -> str:
@@ -95,6 +100,26 @@ def folder_looks_like(folder: Path) -> str:
         if next(folder.glob(pattern), None) is not None:
             return f"; this looks like {name}"
     return ""
+
+
+def file_looks_like(path: Path) -> str:
+    """The same for a file that is no record of a person's own, by how it begins and its name."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_BEGINNING).decode(errors="replace")
+    except OSError:
+        return ""
+    asked = _INPUT.search(text)
+    if asked and (found := looks_like(asked[1])):
+        return found
+    if golds := _GOLDS_OF.search(text):
+        tasks = [name for name in _BEGINNINGS.values() if name.startswith(f"LaMP-{golds[1]}")]
+        return f"; this looks like the outputs of {' or '.join(tasks)}"
+    if '"question"' in text and '"function"' in text:
+        return f"; this looks like {_FOLDERS['BFCL_v*.json']}"
+    named = (name for pattern, name in _FOLDERS.items() if path.match(pattern))
+    name = next((name for name in named if _OWN not in name), "")
+    return f"; this looks like {name}" if name else ""
 
 
 def find_splits(path: Path, task: str) -> dict[str, Split]:

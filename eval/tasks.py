@@ -80,6 +80,14 @@ def _abstracts(path: Path | None, seed: int) -> TextDataset:
     return abstracts(seed=seed)
 
 
+def _own_texts(path: Path | None, seed: int) -> TextDataset:
+    from ..envs.own_texts import load_own_texts, missing_data
+
+    if path is None:
+        raise TrimtabError(missing_data())
+    return load_own_texts(path)
+
+
 _ROUGE = ("rouge-1", "rouge-l", "rouge-2", "log-likelihood")
 _LABEL = ("accuracy", "macro-f1", "log-likelihood")
 _LABEL_ONLY = "You label texts. Answer with the label alone."
@@ -153,6 +161,15 @@ TASKS: Mapping[str, Task] = {
             system="You write tweets. Answer with the tweet alone.",
             max_new_tokens=64,
             # The model's paraphrase of a tweet shares most of its words; it need only differ.
+            rejected_below=1.0,
+        ),
+        Task(
+            name="texts",
+            about="a text in the user's own words (your own records)",
+            load=_own_texts,
+            metrics=_ROUGE,
+            system="Answer as you are asked, with the text alone.",
+            max_new_tokens=128,
             rejected_below=1.0,
         ),
     )

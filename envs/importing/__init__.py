@@ -2,7 +2,7 @@
 
 What is done, in order, each rule in the module that is named:
 
-* *Reading* (``reading``, ``layouts``): JSON lines or CSV, plain or gzip, streamed. The Amazon
+* *Reading* (``envs.reading``, ``layouts``): JSON lines or CSV, plain or gzip, streamed. The Amazon
   Reviews layouts of 2018 and 2023 are recognised by their fields; any other is mapped by name.
 * *Cleaning* (``cleaning``, ``staging``): HTML entities, tags and white space; prices, of a range
   the lower end; times to milliseconds. Dropped, and counted by reason: records that lack what they

@@ -26,7 +26,7 @@ _WITH_POINT = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 _WITH_COMMA = re.compile(r"(?:\d{1,3}(?:\.\d{3})+|\d+),\d{1,2}")
 _ID_CHARACTERS = 64
 # A time above this in seconds would be after the year 5000, in milliseconds it is 1973.
-_MILLISECONDS_FROM = 100_000_000_000
+MILLISECONDS_FROM = 100_000_000_000
 _DATE_FORMS = ("%m %d, %Y", "%B %d, %Y", "%b %d, %Y", "%m/%d/%Y", "%Y/%m/%d")
 
 
@@ -136,7 +136,7 @@ def clean_time(value: Any) -> int | None:
     if number is not None:
         if number <= 0:
             return None
-        return int(number if number >= _MILLISECONDS_FROM else number * 1000)
+        return int(number if number >= MILLISECONDS_FROM else number * 1000)
     if not isinstance(value, str):
         return None
     text = value.strip()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
+from ..reading import read_records
 from ..records import SPLITS, TASK_TYPES, Split, TaskType
 from .layouts import find_layout
-from .reading import read_records
 from .splitting import SEGMENTS, Shares
 from .staging import Staging, UserCounts, staging
 from .writing import WorldWriter, whole_folder
@@ -197,7 +197,7 @@ def _records(staged: Staging, path: Path, told: Progress) -> Iterator[Mapping[st
         raise TrimtabError(f"{path}: cannot be read ({error.strerror})") from error
     good = bad = 0
     first_bad = 0
-    for number, record in read_records(path, lambda done: told(path.name, done, size)):
+    for number, record, _ in read_records(path, lambda done: told(path.name, done, size)):
         if record is None:
             bad += 1
             first_bad = first_bad or number

@@ -138,6 +138,11 @@ def test_a_missing_folder_and_missing_answers_are_told(tmp_path):
         load_bfcl(tmp_path / "gone")
     with pytest.raises(TrimtabError, match="no cases to read"):
         load_bfcl(tmp_path)
+    questions = [{"id": "1", "input": "Paraphrase the following tweet without any", "profile": []}]
+    (tmp_path / "dev_questions.json").write_text(json.dumps(questions))
+    with pytest.raises(TrimtabError, match="expected an object; this looks like LaMP-7"):
+        load_bfcl(tmp_path)
+    (tmp_path / "dev_questions.json").unlink()
     write(tmp_path, "BFCL_v4_simple.json", [case(0)])
     with pytest.raises(TrimtabError, match="has no answers: expected .*possible_answer"):
         load_bfcl(tmp_path)

@@ -9,7 +9,7 @@ BUILT_IN = {"headlines", "abstracts"}
 
 
 def test_all_tasks_are_there():
-    assert set(TASKS) == {*LAMP, "abstracts"}
+    assert set(TASKS) == {*LAMP, "abstracts", "texts"}
     for task in TASKS.values():
         assert set(task.metrics) <= set(METRICS)
         assert task.metrics[0] != "log-likelihood"
@@ -23,10 +23,19 @@ def test_built_in_data_needs_no_folder(name):
     assert len(one.users) == 100
 
 
-@pytest.mark.parametrize("name", sorted(set(TASKS) - BUILT_IN))
-def test_the_others_say_what_they_want(name):
+@pytest.mark.parametrize("name", sorted(set(LAMP) - BUILT_IN))
+def test_lamp_s_others_say_what_they_want(name):
     with pytest.raises(TrimtabError, match=r"give a folder with dev_questions.json and dev_out"):
         get_task(name).load(None, 0)
+
+
+def test_own_texts_are_read_from_a_file_and_asked_for_with_an_example(tmp_path):
+    with pytest.raises(TrimtabError, match=r'give --data a file .* such as {"user": "ann", "inp'):
+        get_task("texts").load(None, 0)
+    file = tmp_path / "mine.csv"
+    file.write_text("user,input,output\nann,a?,b\nann,c?,d\n")
+    [user] = get_task("texts").load(file, 0).users
+    assert (user.history[0].output, user.tests[0].input) == ("b", "c?")
 
 
 def test_labels_are_those_that_the_question_lists():

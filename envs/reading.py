@@ -1,4 +1,4 @@
-"""Records of a log, one at a time: JSON lines or CSV, plain or gzip."""
+"""Records of a file, one at a time: JSON lines or CSV, plain or gzip."""
 
 import csv
 import gzip
@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from pydantic_core import from_json
 
-from ...errors import TrimtabError
+from ..errors import TrimtabError
 
 Record = dict[str, Any]
 
@@ -19,13 +19,18 @@ _GZIP = b"\x1f\x8b"
 _SEPARATORS = ",;\t|"
 # The longest field of a CSV file, in characters; a longer one is an unclosed quote.
 _LONGEST_FIELD = 10_000_000
+_SHOWN = 40
 
 
 class Line(NamedTuple):
-    """One record, and where it stands; ``record`` is None where the line holds none."""
+    """One record, and the line that it begins at.
+
+    ``record`` is None where the line holds none; then ``fault`` says what was expected and came.
+    """
 
     number: int
     record: Record | None
+    fault: str = ""
 
 
 def read_records(path: Path, on_bytes: Callable[[int], None] | None = None) -> Iterator[Line]:
@@ -75,9 +80,28 @@ def _json_records(content: BinaryIO, path: Path) -> Iterator[Line]:
             raise TrimtabError(f"{path}: expected one JSON object a line, got a JSON list")
         try:
             record = from_json(stripped)
-        except ValueError:
-            record = None
-        yield Line(number, record if isinstance(record, dict) else None)
+        except ValueError as error:
+            yield Line(number, None, _broken(stripped, error))
+            continue
+        if isinstance(record, dict):
+            yield Line(number, record)
+        else:
+            yield Line(number, None, f"expected a JSON object, got {_short(stripped)}")
+
+
+def _broken(line: bytes, error: ValueError) -> str:
+    """Why a line is no JSON; the parser sees no other lines and calls it the first."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as undecoded:
+        return f"expected text in UTF-8 ({undecoded.reason})"
+    reason = str(error).replace("line 1 column", "character")
+    return f"expected a JSON object, got {_short(line)} ({reason})"
+
+
+def _short(line: bytes) -> str:
+    text = line.decode()
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _csv_records(content: BinaryIO, path: Path) -> Iterator[Line]:
@@ -90,12 +114,14 @@ def _csv_records(content: BinaryIO, path: Path) -> Iterator[Line]:
     former = csv.field_size_limit(_LONGEST_FIELD)
     try:
         reader = csv.reader(text, delimiter=separator)
+        after = 1  # the last line of the row before; a quoted field may go over several
         for row in reader:
-            if not row:
-                continue
-            whole = len(row) == len(columns)
-            record = dict(zip(columns, row, strict=True)) if whole else None
-            yield Line(reader.line_num + 1, record)
+            number, after = after + 1, reader.line_num + 1
+            if len(row) == len(columns):
+                yield Line(number, dict(zip(columns, row, strict=True)))
+            elif row:
+                fault = f"expected {len(columns)} fields as in the first line, got {len(row)}"
+                yield Line(number, None, fault)
     except csv.Error as error:
         raise TrimtabError(f"{path}: line {reader.line_num + 1}: {error}") from error
     finally:
