@@ -125,7 +125,7 @@ def main() -> None:
             other = scored({user: collective[user] + parts[lender[user]] for user in users})
             gain, apart = scored.told(own, alone), scored.told(own, other)
             table.add_row(kind, how, gain[0], apart[0], gain[1], apart[1])
-    console = Console(width=140)
+    console = Console(width=170)
     console.print(f"{dataset.described()}; {len(users)} users; nats a token at {tuple(point)}")
     console.print(table)
 

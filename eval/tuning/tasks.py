@@ -142,7 +142,7 @@ def tuning_task(
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise TrimtabError(f"no task {task!r} to tune; {hint}tasks: shop, {', '.join(TASKS)}")
     wanted = TASKS[task]
-    dataset = wanted.load(Path(data) if data else None, seed)
+    dataset = wanted.load(Path(data).expanduser() if data else None, seed)
     if users:
         by_id = {user.id: user for user in dataset.users}
         unknown = [user for user in users if user not in by_id]
