@@ -13,7 +13,9 @@ from .cells import number, titled_table, with_interval
 from .metrics import METRICS
 
 if TYPE_CHECKING:
-    from .statistics.standings import Cost, Gap, Standings
+    from .statistics.costs import Cost
+    from .statistics.gains import Gap
+    from .statistics.standings import Standings
 
 # Wide enough for every table: a file or a pipe has no width of its own.
 _PLAIN_WIDTH = 140

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from ..metrics import Metric
 from ..record import Record, Run
+from ..statistics.costs import Cost, cost_of
 from ..statistics.gains import Gap, PersonalGain, personal_gains, run_metric, told
 from ..statistics.intervals import Difference, Estimate
 from ..statistics.repeats import Repeated, repeated
@@ -20,18 +21,6 @@ from .charts import Point, Scale, axis, interval_bar, line_chart, scatter
 
 _MOST_BINS = 5
 _GROUP_RESAMPLES = 1000  # of the many small groups, whose ends need no third digit
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a method took, a sample, and what failed."""
-
-    records: int
-    errors: int
-    cut: int
-    prompt_tokens: float
-    completion_tokens: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -106,20 +95,8 @@ def metric_view(run: Run, name: str) -> MetricView:
 
 
 def costs(run: Run) -> dict[str, Cost]:
-    """Each method's cost; what failed is in its count of errors alone."""
-    found = {}
-    for method in run.methods:
-        own = list(run.of[method].values())
-        fine = [record for record in own if not record.error]
-        found[method] = Cost(
-            records=len(own),
-            errors=len(own) - len(fine),
-            cut=sum(record.cut > 0 for record in fine),
-            prompt_tokens=_mean(record.prompt_tokens for record in fine),
-            completion_tokens=_mean(record.completion_tokens for record in fine),
-            seconds=_mean(record.seconds for record in fine),
-        )
-    return found
+    """Each method's cost."""
+    return {method: cost_of(method, [*run.of[method].values()]) for method in run.methods}
 
 
 def user_rows(run: Run) -> list[dict[str, Any]]:
@@ -262,8 +239,3 @@ def _speed(run: Run, metric: Metric, overall: dict[str, Estimate]) -> Markup | N
         title=f"{metric.name} against seconds a sample; the first table has the numbers",
         across="seconds a sample (mean)",
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    there = list(values)
-    return statistics.fmean(there) if there else math.nan

@@ -1,3 +1,5 @@
+from .costs import Cost as Cost
+from .costs import cost_of as cost_of
 from .gains import Gap as Gap
 from .gains import PersonalGain as PersonalGain
 from .gains import gaps as gaps

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .costs import Cost, cost_of
 from .gains import Gap, PersonalGain, gaps, personal_gains, run_metric
 from .intervals import Estimate
 from .repeats import Repeated, repeated
 from .totals import metric_estimate
 
 if TYPE_CHECKING:
-    from ..record import Record, Run
+    from ..record import Run
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,6 @@ class Standing:
     method: str
     metric: str
     estimate: Estimate
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a method takes, a sample.
-
-    Attributes:
-        method: The method.
-        samples: How many were answered.
-        prompt_tokens: Mean.
-        completion_tokens: Mean.
-        seconds: Mean; in batches, the share that goes with the tokens.
-        cut: Samples with something cut to fit the context.
-        unsteered: Samples that a steered method had nothing to steer with for.
-        errors: Samples that the machinery failed on.
-    """
-
-    method: str
-    samples: int
-    prompt_tokens: float
-    completion_tokens: float
-    seconds: float
-    cut: int
-    unsteered: int
-    errors: int
 
 
 @dataclass(frozen=True)
@@ -112,26 +88,8 @@ def standings(run: Run) -> Standings:
         scores=tuple(scores),
         gaps=tuple(found),
         personal=tuple(personal),
-        costs=tuple(_cost(method, [*run.of[method].values()]) for method in run.methods),
+        costs=tuple(cost_of(method, [*run.of[method].values()]) for method in run.methods),
         repeats=tuple(repeats),
-    )
-
-
-def _cost(label: str, own: Sequence[Record]) -> Cost:
-    fine = [record for record in own if not record.error]
-
-    def mean(name: str) -> float:
-        return sum(getattr(r, name) for r in fine) / len(fine) if fine else math.nan
-
-    return Cost(
-        method=label,
-        samples=len(fine),
-        prompt_tokens=mean("prompt_tokens"),
-        completion_tokens=mean("completion_tokens"),
-        seconds=mean("seconds"),
-        cut=sum(record.cut > 0 for record in fine),
-        unsteered=sum(record.detail.get("steered") is False for record in fine),
-        errors=len(own) - len(fine),
     )
 
 

@@ -91,7 +91,7 @@ def test_costs_leave_out_what_failed_but_count_it(run):
     records = [record("a", n, 0.5, prompt_tokens=100 * n, seconds=n, cut=n % 2) for n in range(4)]
     records[3] = replace(records[3], error="fire", scores={})
     [cost] = costs(run(records)).values()
-    assert (cost.records, cost.errors, cost.cut) == (4, 1, 1)
+    assert (cost.samples, cost.errors, cost.cut) == (3, 1, 1)
     assert (cost.prompt_tokens, cost.seconds) == (100, 1)
 
 
