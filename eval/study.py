@@ -15,6 +15,7 @@ from ..errors import TrimtabError
 from ..steering.weights import DEFAULT_MODEL
 from .answering import Decoding
 from .methods.registry import Named, methods_of, parse_methods, with_controls
+from .other_tasks import OTHER_TASKS
 from .tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -214,6 +215,11 @@ def make_study(
     controls = wanted and controls
     if "task" not in table:
         raise TrimtabError("expected a task; `trimtab eval --help` lists them")
+    if table["task"] in OTHER_TASKS:
+        raise TrimtabError(
+            f"the task {table['task']} has flags of its own and is in no study of texts; see "
+            f"`trimtab eval {table['task']}`"
+        )
     asked = table.pop("methods", DEFAULT_METHODS)
     if not isinstance(asked, str | Mapping):
         raise TrimtabError(

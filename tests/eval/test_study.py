@@ -99,3 +99,11 @@ def test_only_the_latest_past_and_the_first_tests_count(monkeypatch, writers):
         assert [sample.timestamp for sample in user.history] == [4, 5]
         assert len(user.tests) == 1
     assert study.dataset().fingerprint == found.fingerprint != dataset.fingerprint
+
+
+@pytest.mark.parametrize("task", ["shop", "bfcl"])
+def test_a_task_that_is_no_texts_is_told_where_it_belongs(tmp_path, task):
+    file = tmp_path / "study.toml"
+    file.write_text(f'task = "{task}"')
+    with pytest.raises(TrimtabError, match=f"see `trimtab eval {task}`"):
+        make_study({}, file=file)
