@@ -19,6 +19,7 @@ from ..errors import TrimtabError
 from ..files import replacing
 
 _SHOWN_DIFFERENCES = 3
+_OWN_FILES = {".lock", "run.json", "results.jsonl", "summary.json"}
 
 
 class RunFolder:
@@ -69,7 +70,8 @@ def run_folder(path: Path | str, configuration: Mapping[str, Any]) -> Iterator[R
         ) from None
     try:
         records = _read_records(path / "results.jsonl")
-        _keep_configuration(path, configuration, begun=bool(records))
+        others = {item.name for item in path.iterdir()} - _OWN_FILES
+        _keep_configuration(path, configuration, begun=bool(records or others))
         yield RunFolder(path, records)
     finally:
         lock.release()

@@ -51,6 +51,16 @@ def test_a_run_that_has_kept_nothing_leaves_its_place_to_another(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
 
 
+def test_what_else_a_run_keeps_in_its_folder_counts_as_begun(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION):
+        (tmp_path / "episode.sqlite").touch()
+    with (
+        pytest.raises(TrimtabError, match="another configuration"),
+        run_folder(tmp_path, {**CONFIGURATION, "seed": 1}),
+    ):
+        pass
+
+
 def test_many_differences_are_cut(tmp_path):
     with run_folder(tmp_path, {str(n): n for n in range(9)}) as folder:
         folder.append({"task": "t1"})
