@@ -29,7 +29,7 @@ from torch import Tensor
 
 from trimtab.eval.methods.entries import kept_dictionaries
 from trimtab.eval.methods.workbench import Workbench
-from trimtab.eval.statistics import Difference, paired_difference
+from trimtab.eval.statistics import paired_difference
 from trimtab.eval.strangers import strangers
 from trimtab.eval.study import make_study
 from trimtab.files import home
@@ -44,7 +44,6 @@ from trimtab.steering import (
 )
 from trimtab.steering.forcing import Forced, forced_batches
 from trimtab.steering.likelihood import batch_log_likelihoods
-from trimtab.steering.prompts import tokenize
 
 KINDS = ("response", "neutral", "people", "context")
 HOW = ("raw", "consistent", "subspace")
@@ -111,8 +110,7 @@ def main() -> None:
     items = [item for item in items if item.user in users]
     scored = Scorer(model, items, point)
 
-    others = {user: others_mean(found["response"], user) for user in users}
-    collective = {user: options.collective * others[user] for user in users}
+    collective = {user: options.collective * others_mean(found["response"], user) for user in users}
     lender = strangers(users, options.seed)
     table = Table("", "", "tests", "over another's", "held back", "over another's", box=None)
     alone = scored(collective)
@@ -136,9 +134,8 @@ def asked(
     """What is to become likelier: the tests, and each user's held-back samples."""
 
     def item(user: str, held_back: bool, request: str, output: str) -> Item:
-        prompt = bench.model.prompt_tokens(bench.prompt.fit(request).messages)
-        answer = tuple(tokenize(bench.model.tokenizer, output.strip()))
-        return Item(user, held_back, Forced(prompt, answer))
+        exchange = Exchange(bench.prompt.fit(request).messages, output.strip())
+        return Item(user, held_back, bench.model.forced(exchange))
 
     found = []
     for user, past in bench.past.items():
@@ -243,7 +240,7 @@ class Scorer:
         both = []
         for held_back in (False, True):
             rows = [n for n, item in enumerate(self._items) if item.held_back == held_back]
-            gap: Difference = paired_difference(
+            gap = paired_difference(
                 [first[n] for n in rows],
                 [second[n] for n in rows],
                 [self._items[n].user for n in rows],

@@ -10,6 +10,7 @@ from statistics import median
 
 from ..errors import TrimtabError
 from ..tools.pretrained import PretrainedRecommender, find_published
+from .importing.cleaning import MILLISECONDS_FROM
 from .personalwab import (
     HISTORIES,
     INSTRUCTIONS,
@@ -21,9 +22,6 @@ from .personalwab import (
 )
 from .records import SPLITS, TASK_TYPES, Product, Purchase, ShoppingTask, Split, TaskType
 from .world import World
-
-# A time above this in seconds would be after the year 5000, in milliseconds it is 1973.
-_MILLISECONDS_FROM = 100_000_000_000
 
 
 @dataclass(frozen=True)
@@ -233,7 +231,7 @@ def _world_problems(world: World) -> Iterator[tuple[str, list[str]]]:
     )
     times = [task.timestamp for task in tasks]
     times += [p.timestamp for purchases in world.histories.values() for p in purchases]
-    if times and min(times) < _MILLISECONDS_FROM <= max(times):
+    if times and min(times) < MILLISECONDS_FROM <= max(times):
         yield "mixtures of seconds and milliseconds", [f"{min(times)} and {max(times)}"]
 
 
@@ -251,7 +249,7 @@ def _is_told(task: ShoppingTask) -> bool:
 
 def _date(time: int) -> str:
     """The day of a time in milliseconds, or in seconds where it is too small for those."""
-    seconds = time / 1000 if time >= _MILLISECONDS_FROM else time
+    seconds = time / 1000 if time >= MILLISECONDS_FROM else time
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
     except (ValueError, OverflowError, OSError):

@@ -46,8 +46,9 @@ def evaluate_command(
     Raises:
         TrimtabError: Flags that do not go together, or as ``evaluate_study``.
     """
-    from .other_tasks import OTHER_TASKS, check_task, evaluate_other
+    from .other_tasks import OTHER_TASKS, evaluate_other
     from .study import make_study
+    from .tasks import TASKS, check_task
 
     folder = resume or rescore
     if folder is not None:
@@ -65,7 +66,7 @@ def evaluate_command(
         return
     task = given.get("task")
     if task is not None:
-        check_task(task)
+        check_task(task, [*TASKS, *OTHER_TASKS])
     if task in OTHER_TASKS:
         if study is not None:
             raise TrimtabError(f"--study says nothing to the task {task}; give its flags instead")

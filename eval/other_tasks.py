@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,22 +13,8 @@ from ..errors import TrimtabError
 from ..files import home
 from ..steering.weights import DEFAULT_MODEL
 from .progress import counting, progress_bars, waiting
-from .tasks import TASKS
 
 OTHER_TASKS = ("shop", "bfcl")
-
-
-def check_task(name: str) -> None:
-    """Refuse what is no task of `trimtab eval`, of texts or another.
-
-    Raises:
-        TrimtabError: It is none; the message has the nearest name.
-    """
-    known = [*TASKS, *OTHER_TASKS]
-    if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise TrimtabError(f"no task {name!r}; {hint}tasks: {', '.join(known)}")
 
 
 def evaluate_other(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -182,8 +182,22 @@ def get_task(name: str) -> Task:
     Raises:
         TrimtabError: There is none; the message has the nearest name.
     """
-    if name in TASKS:
-        return TASKS[name]
-    near = difflib.get_close_matches(name.lower(), TASKS, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise TrimtabError(f"no task {name!r}; {hint}tasks: {', '.join(TASKS)}")
+    check_task(name, TASKS)
+    return TASKS[name]
+
+
+def check_task(name: str, known: Collection[str], purpose: str = "") -> None:
+    """Refuse a name that is none of the known tasks'.
+
+    Args:
+        name: What was asked for.
+        known: All that there are.
+        purpose: What the task is wanted for, as in " to tune".
+
+    Raises:
+        TrimtabError: It is none; the message has the nearest name.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise TrimtabError(f"no task {name!r}{purpose}; {hint}tasks: {', '.join(known)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from ...errors import TrimtabError
 from ...files import home
 from ...steering.settings import SteeringSettings
 from ..shop.opening import BUILT_IN_WORLD, open_shop
-from ..tasks import TASKS
+from ..tasks import TASKS, check_task
 from .search import TuningTask
 
 if TYPE_CHECKING:
@@ -137,10 +136,7 @@ def tuning_task(
         having = sorted({task.user_id for task in shop.world.train})
         chosen = list(users) or drawn(having, count, seed)
         return shop_tuning(model, shop, chosen, progress=progress)
-    if task not in TASKS:
-        near = difflib.get_close_matches(task, ["shop", *TASKS], n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise TrimtabError(f"no task {task!r} to tune; {hint}tasks: shop, {', '.join(TASKS)}")
+    check_task(task, ["shop", *TASKS], " to tune")
     wanted = TASKS[task]
     dataset = wanted.load(Path(data).expanduser() if data else None, seed)
     if users:
