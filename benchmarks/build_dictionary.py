@@ -18,17 +18,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trimtab.agent.pairs import tool_choice_pairs
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.shop import ShopEnvironment
-from trimtab.envs.world import World
+from trimtab.agent.calling.contrast import tool_choice_pairs
+from trimtab.envs.shop.environment import ShopEnvironment
+from trimtab.envs.shop.world import World
+from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.steering import DEFAULT_MODEL, ContrastPair, Exchange, Point, SteeredModel
-from trimtab.steering.context import Sample, contexts
-from trimtab.steering.contrast import Messages, context_pairs, response_pairs
-from trimtab.steering.families import first_tensor
-from trimtab.steering.relevance import by_recency
-from trimtab.steering.settings import SteeringSettings
-from trimtab.steering.vectors import points_of
+from trimtab.steering.contrast.context import Sample, contexts
+from trimtab.steering.contrast.pairs import Messages, context_pairs, response_pairs
+from trimtab.steering.contrast.relevance import by_recency
+from trimtab.steering.decoder.families import first_tensor
+from trimtab.steering.dictionaries.settings import SteeringSettings
+from trimtab.steering.vectors.steering_vectors import points_of
 
 
 class NoRecommender:

@@ -10,9 +10,9 @@ import argparse
 import statistics
 import time
 
-from trimtab.agent.calls import call_grammar
+from trimtab.agent.calling.calls import call_grammar
 from trimtab.steering import DEFAULT_MODEL, Request, SteeredModel
-from trimtab.steering.generation import generate
+from trimtab.steering.generation.requests import generate
 
 SYSTEM = (
     "You are a shopping assistant. Answer each request of the user with exactly one function "

@@ -28,10 +28,9 @@ from rich.table import Table
 from torch import Tensor
 
 from trimtab.eval.methods.entries import kept_dictionaries
-from trimtab.eval.methods.workbench import Workbench
+from trimtab.eval.methods.prepared_users import Workbench
 from trimtab.eval.statistics import paired_difference
-from trimtab.eval.strangers import strangers
-from trimtab.eval.study import make_study
+from trimtab.eval.texts.study import make_study
 from trimtab.files import home
 from trimtab.steering import (
     ContrastPair,
@@ -42,8 +41,9 @@ from trimtab.steering import (
     SteeringDictionary,
     SteeringVectors,
 )
-from trimtab.steering.forcing import Forced, forced_batches
-from trimtab.steering.likelihood import batch_log_likelihoods
+from trimtab.steering.dictionaries.derangement import strangers
+from trimtab.steering.reading.likelihood import batch_log_likelihoods
+from trimtab.steering.reading.teacher_forcing import Forced, forced_batches
 
 KINDS = ("response", "neutral", "people", "context")
 HOW = ("raw", "consistent", "subspace")

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trimtab.agent import TOOL_CHOICE, call_grammar, opening, parse_calls
-from trimtab.agent.memory import PastRequest, remembered_lines
+from trimtab.agent.loop.memory import PastRequest, remembered_lines
 from trimtab.envs import ShopEnvironment
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.reference import reference_call
+from trimtab.envs.shop.reference import reference_call
+from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.errors import TrimtabError
 from trimtab.eval import shop_dictionaries
 from trimtab.files import home

@@ -23,9 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from trimtab.steering.dictionary import Entry, SteeringDictionary
-from trimtab.steering.store import SteeringStore
-from trimtab.steering.vectors import points_of
+from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.store.steering_store import SteeringStore
+from trimtab.steering.vectors.steering_vectors import points_of
 
 KEY_SIZE = 384
 USERS_AT_ONCE = 400

@@ -20,9 +20,9 @@ def compare(
     """Compare two runs: configurations, paired differences, and what changed most."""
     from rich.console import Console
 
-    from ..eval.compare import compare_runs
-    from ..eval.compare_table import print_comparison
-    from ..eval.record import read_run
+    from ..eval.runs.compare import compare_runs
+    from ..eval.runs.record import read_run
+    from .console.compare_table import print_comparison
 
     found = compare_runs(
         read_run(first), read_run(second), metrics=metric or (), methods=method or ()

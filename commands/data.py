@@ -28,7 +28,7 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="A folder in PersonalWAB's format.")],
 ) -> None:
     """Count what a folder holds and list what is wrong with it; exit code 1 if anything is."""
-    from ..envs.report import check_world
+    from ..envs.shop.report import check_world
 
     report = check_world(folder)
     for line in report.lines():
@@ -66,7 +66,7 @@ def data_import(
     seed: Annotated[int, typer.Option(help="Of the choice of users and of wordings.")] = 0,
 ) -> None:
     """Make a world of review logs: Amazon Reviews of 2018 or 2023, or any other with a mapping."""
-    from ..envs.importing.show import show_import
+    from .console.importing import show_import
 
     show_import(
         folder,
@@ -101,7 +101,7 @@ def data_make(
     seed: Annotated[int, typer.Option(help="Any number; the same gives the same files.")] = 0,
 ) -> None:
     """Write a built-in world: the bazaar as PersonalWAB is, the gazette as LaMP and LongLaMP."""
-    from ..envs.making import make_world
+    from ..envs.files.making import make_world
 
     sizes = {"users": users, "products": products, "history": history, "tests": tests}
     print(make_world(world.value, folder, seed=seed, sizes=sizes))

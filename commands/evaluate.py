@@ -81,7 +81,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare ways to personalize a model, each steered one beside its controls."""
-    from ..eval.evaluating import evaluate_command
+    from .actions.evaluate import evaluate_command
 
     evaluate_command(
         {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..envs.world import World
+    from ..envs.shop.world import World
 
 
 class Format(StrEnum):
@@ -42,8 +42,8 @@ def export(
     ] = "bazaar",
 ) -> None:
     """Export a run: as a table, a benchmark's result files, or logs of Inspect."""
-    from ..eval.export import export_run
-    from ..eval.record import read_run
+    from ..eval.runs.export import export_run
+    from ..eval.runs.record import read_run
 
     def opened() -> "World":
         from ..eval.shop.opening import open_shop

@@ -20,7 +20,7 @@ def models_list() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..steering.weights import KNOWN, is_ready
+    from ..steering.weights.known import KNOWN, is_ready
 
     table = Table("name", "role", "download", "licence", "here", "folder", box=None)
     for known in KNOWN.values():
@@ -46,7 +46,7 @@ def models_pull(
     ] = None,
 ) -> None:
     """Fetch models, check and convert them, and keep them in the cache folder."""
-    from ..steering.weights import DEFAULT_MODEL, pull
+    from ..steering.weights.known import DEFAULT_MODEL, pull
 
     for name in names or [DEFAULT_MODEL]:
         print(pull(name))

@@ -49,7 +49,7 @@ def play(
     ] = False,
 ) -> None:
     """Be the user of an episode: say what you want, see the agent's steps, answer it."""
-    from ..eval.shop.play import play_command
+    from .actions.play import play_command
 
     play_command(
         model=model,

@@ -13,7 +13,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report: one HTML file that needs nothing else."""
-    from ..eval.record import read_run
-    from ..eval.report import write_report
+    from ..eval.runs.record import read_run
+    from ..eval.runs.report import write_report
 
     print(write_report(read_run(run), out))

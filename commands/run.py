@@ -89,8 +89,8 @@ def run(
 ) -> None:
     """Play personalized shopping episodes, steered and not, and score them."""
     from ..errors import TrimtabError
-    from ..eval.shop.command import run_command
     from ..eval.shop.simulators import Simulator
+    from .actions.run import run_command
 
     simulator = None
     if track is Track.multi:

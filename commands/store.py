@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..steering.store import SteeringStore
+    from ..steering.store.steering_store import SteeringStore
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -36,7 +36,7 @@ def build(
     ] = None,
 ) -> None:
     """Build shopping users' dictionaries from their training tasks, and put them in."""
-    from ..eval.shop.store_command import build_store
+    from .actions.store import build_store
 
     build_store(uri, model=model, world=world, users=user or [], settings=settings)
 
@@ -55,7 +55,7 @@ def put(
     files: Annotated[list[Path], typer.Argument(help="Dictionaries as safetensors files.")],
 ) -> None:
     """Put dictionaries in the place of what the store holds of their users."""
-    from ..steering.dictionary import SteeringDictionary
+    from ..steering.dictionaries.dictionary import SteeringDictionary
 
     dictionaries = [SteeringDictionary.load(file) for file in files]
     with _opened(uri) as opened:
@@ -113,6 +113,6 @@ def audit(
 
 
 def _opened(uri: str) -> SteeringStore:
-    from ..steering.store import SteeringStore
+    from ..steering.store.steering_store import SteeringStore
 
     return SteeringStore(uri, audit_reads=False)

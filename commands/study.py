@@ -82,8 +82,8 @@ def study_sparse(
     out: Out = None,
 ) -> None:
     """Score with only a share of every user's past samples."""
-    from ..eval.studies.command import numbers, study_command
     from ..eval.studies.sparse import sparse_study
+    from .actions.study import numbers, study_command
 
     asked = [share / 100 for share in numbers(shares, "shares")]
     study_command(
@@ -118,8 +118,8 @@ def study_heterogeneous(
     out: Out = None,
 ) -> None:
     """Group samples by their embeddings, and score each group."""
-    from ..eval.studies.command import study_command
     from ..eval.studies.heterogeneous import heterogeneous_study
+    from .actions.study import study_command
 
     study_command(
         "heterogeneous",
@@ -150,8 +150,8 @@ def study_latency(
     out: Out = None,
 ) -> None:
     """Time direct and steered answers to the same samples, one at a time."""
-    from ..eval.studies.command import study_command
     from ..eval.studies.latency import latency_study
+    from .actions.study import study_command
 
     study_command(
         "latency",
@@ -186,8 +186,8 @@ def study_layers(
     out: Out = None,
 ) -> None:
     """Score against layer and strength, by likelihood unless --generate is given."""
-    from ..eval.studies.command import numbers, study_command
     from ..eval.studies.layers import layers_study
+    from .actions.study import numbers, study_command
 
     where, how_much = numbers(depths, "depths"), numbers(strengths, "strengths")
     study_command(
@@ -217,8 +217,8 @@ def study_delta(
     out: Out = None,
 ) -> None:
     """Measure what personal context does to the last token's activation."""
-    from ..eval.studies.command import numbers, study_command
     from ..eval.studies.delta import delta_study
+    from .actions.study import numbers, study_command
 
     where = numbers(depths, "depths")
     study_command(

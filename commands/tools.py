@@ -32,6 +32,6 @@ def tools_check(
     ] = "qwen2.5-coder-0.5b-instruct",
 ) -> None:
     """Say what a model sees of the tools, what it can write, and whether the examples fit."""
-    from ..eval.tools_command import check_command
+    from .actions.tools import check_command
 
     check_command(file, prompt=prompt, schemas=schemas, call=call, model=model)

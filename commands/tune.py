@@ -48,8 +48,8 @@ def tune(
     Nothing is generated and no test sample is read. The best settings go to steering.toml in the
     search's folder, for `trimtab run --settings` and `trimtab eval`.
     """
-    from ..eval.tuning.command import tune_command
     from ..eval.tuning.grid import grid_of
+    from .actions.tune import tune_command
 
     tune_command(
         task,

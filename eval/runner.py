@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 
 from ..errors import TrimtabError
 from ..files import home
-from .answering import Answer, Decoding, Question, answer
-from .folder import run_folder
-from .methods.workbench import Progress, Workbench, blind
-from .record import Record, Run
+from .methods.prepared_users import Progress, Workbench, blind
+from .runs.folder import run_folder
+from .runs.record import Record, Run
 from .statistics.standings import Standings, standings
-from .text_record import Item, answered_record, failed_record
+from .texts.answering import Answer, Decoding, Question, answer
+from .texts.record import Item, answered_record, failed_record
 
 if TYPE_CHECKING:
-    from ..envs.text import TextDataset
+    from ..envs.texts.dataset import TextDataset
     from ..steering.model import SteeredModel
     from .methods.method import Ask
-    from .study import Study
-    from .tasks import Task
+    from .texts.study import Study
+    from .texts.tasks import Task
 
 _CHUNK_TOKENS = 8192  # answered between two writes to the disk, at most
 
@@ -151,7 +151,7 @@ def _items(study: Study, dataset: TextDataset) -> list[Item]:
 
 def _layers(study: Study, model: SteeredModel) -> list[int]:
     """All layers that any method steers at, so that one pass reads them."""
-    from ..steering.settings import SteeringSettings
+    from ..steering.dictionaries.settings import SteeringSettings
 
     settings = [n.method for n in study.methods if isinstance(n.method, SteeringSettings)]
     return sorted({layer for each in settings for layer in each.layers(model)})

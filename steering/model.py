@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from ..errors import TrimtabError
-from .capture import mean_activations
-from .contrast import Exchange
-from .encoder import DEFAULT_ENCODER, Encoder, load_encoder
-from .families import Parts, parts_of
-from .forcing import Forced
-from .injection import Steering, injected
-from .prompts import render, tokenize
-from .quiet import without_loading_bars
-from .vectors import Point
-from .weights import DEFAULT_MODEL, model_path
+from .contrast.pairs import Exchange
+from .decoder.families import Parts, parts_of
+from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from .prompts.render import render, tokenize
+from .reading.capture import mean_activations
+from .reading.teacher_forcing import Forced
+from .vectors.injection import Steering, injected
+from .vectors.steering_vectors import Point
+from .weights.known import DEFAULT_MODEL, model_path
+from .weights.quiet import without_loading_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from .generation import Completion, Request
+    from .generation.requests import Completion, Request
 
 
 class SteeredModel:
@@ -160,7 +160,7 @@ class SteeredModel:
     ) -> Iterator[None]:
         """Steer every forward pass that this thread makes inside the context, one row each.
 
-        See ``trimtab.steering.injection.injected`` for the arguments and errors.
+        See ``trimtab.steering.vectors.injection.injected`` for the arguments and errors.
         """
         for row in rows:
             if row is not None and row.fingerprint is not None:
@@ -188,7 +188,7 @@ class SteeredModel:
     ) -> Tensor:
         """Activations averaged over each answer's tokens: ``(exchanges, points, hidden_size)``.
 
-        See ``trimtab.steering.capture.mean_activations``.
+        See ``trimtab.steering.reading.capture.mean_activations``.
         """
         forced = [self.forced(exchange) for exchange in exchanges]
         return mean_activations(self.parts, forced, points, progress=progress)
@@ -210,8 +210,8 @@ class SteeredModel:
         stop: Sequence[str] = (),
         batch_size: int = 48,
     ) -> list[Completion]:
-        """Answer requests, each with its own steering; see ``trimtab.steering.generation``."""
-        from .generation import generate
+        """Answer requests, each with its own steering; see ``steering.generation``."""
+        from .generation.requests import generate
 
         with self.lock:
             return generate(
@@ -226,7 +226,7 @@ class SteeredModel:
             )
 
     def stream(self, request: Request, **options: Any) -> Generator[str, None, Completion]:
-        """Answer one request piece by piece; see ``trimtab.steering.generation.stream``."""
-        from .generation import stream
+        """Answer one request piece by piece; see ``steering.generation``."""
+        from .generation.requests import stream
 
         return stream(self, request, **options)

@@ -24,7 +24,7 @@ def trimtab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def real_model_path() -> Callable[[str], str]:
     """The folder of a model that has been pulled, by its name."""
-    from trimtab.steering.weights import is_ready, model_path
+    from trimtab.steering.weights.known import is_ready, model_path
 
     def find(name: str) -> str:
         if not is_ready(name):
@@ -81,7 +81,7 @@ class Scripted:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request):
-        from trimtab.steering.generation import Completion
+        from trimtab.steering.generation.requests import Completion
 
         text = self.script(request)
         if isinstance(text, Completion):

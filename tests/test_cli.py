@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from trimtab import TrimtabError, cli
-from trimtab.steering import weights
+from trimtab.steering.weights import known as weights
 
 pytestmark = pytest.mark.usefixtures("trimtab_home")
 

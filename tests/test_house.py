@@ -132,7 +132,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         held = {n for n in archive.namelist() if ".dist-info/" not in n}
         (licence,) = [n for n in archive.namelist() if n.endswith("licenses/LICENSE")]
         assert b"Apache License" in archive.read(licence)
-    files = [*package_files(), *(ROOT / "eval/report").glob("report.*")]
+    files = [*package_files(), *(ROOT / "eval/runs/report").glob("report.*")]
     expected = {f"trimtab/{path.relative_to(ROOT).as_posix()}" for path in files}
     assert held == expected | {"trimtab/py.typed"}
 
@@ -147,7 +147,7 @@ def newly_imported(*modules: str) -> set[str]:
 def test_importing_trimtab_imports_little() -> None:
     heavy = {"torch", "transformers", "langgraph", "langchain_core", "numpy", "pydantic", "lancedb"}
     assert not heavy & newly_imported(*LAZY)
-    assert not heavy & newly_imported("trimtab.cli", "trimtab.steering.weights")
+    assert not heavy & newly_imported("trimtab.cli", "trimtab.steering.weights.known")
 
 
 def test_tools_and_worlds_do_without_torch() -> None:

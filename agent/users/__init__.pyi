@@ -2,8 +2,8 @@ from .conversation import Conversation as Conversation
 from .conversation import Reply as Reply
 from .conversation import User as User
 from .endpoint import EndpointUser as EndpointUser
-from .errand import Errand as Errand
 from .human import LEAVE as LEAVE
 from .human import HumanUser as HumanUser
 from .scripted import ScriptedUser as ScriptedUser
 from .simulated import SimulatedUser as SimulatedUser
+from .user_goal import Errand as Errand

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...tools.shopping import RESPOND
-from .errand import Errand
+from ...tools.shop.toolkit import RESPOND
+from .user_goal import Errand
 
 
 @dataclass(frozen=True)

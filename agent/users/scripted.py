@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .conversation import Conversation, Reply
-from .errand import Errand
+from .user_goal import Errand
 
 _PURPOSE = {
     "search": "Please search the shop for it.",

@@ -28,7 +28,7 @@ class SimulatedUser:
 
     def answer(self, conversation: Conversation) -> Reply:
         """What the model says in the user's place."""
-        from ...steering.generation import Request
+        from ...steering.generation.requests import Request
 
         [completion] = self.model.generate(
             [Request(messages=user_messages(conversation))],

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
-from ..reading import read_records
-from ..records import SPLITS, TASK_TYPES, Split, TaskType
+from ..files.reading import read_records
+from ..shop.records import SPLITS, TASK_TYPES, Split, TaskType
 from .layouts import find_layout
 from .splitting import SEGMENTS, Shares
 from .staging import Staging, UserCounts, staging

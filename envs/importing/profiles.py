@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, median
 
-from ..records import Product, Purchase
+from ..shop.records import Product, Purchase
 from .cleaning import words_of
 
 UNKNOWN = "Unknown"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..records import Product, Purchase, TaskType
+from ..shop.records import Product, Purchase, TaskType
 from .cleaning import words_of
 from .profiles import excited, shelf_of, wordiness
 

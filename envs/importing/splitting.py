@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ...errors import TrimtabError
-from ..records import Purchase
+from ..shop.records import Purchase
 
 SEGMENTS = 3
 """History, training and test each need a time of their own."""

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..records import Product, Purchase, Review
+from ..shop.records import Product, Purchase, Review
 from .cleaning import (
     clean_details,
     clean_id,

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..records import Purchase, ShoppingTask, Split, TaskType
+from ..shop.records import Purchase, ShoppingTask, Split, TaskType
 from .cleaning import words_of
 from .requests import Manner, recommend_request, review_request, search_request
 from .splitting import Segments

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 from pydantic_core import to_json
 
 from ...errors import TrimtabError
-from ..personalwab import FILE_KINDS, HISTORIES, INSTRUCTIONS, PRODUCTS, PROFILES
-from ..records import SPLITS, Purchase, Split, TaskType
+from ..shop.personalwab import FILE_KINDS, HISTORIES, INSTRUCTIONS, PRODUCTS, PROFILES
+from ..shop.records import SPLITS, Purchase, Split, TaskType
 from .profiles import make_profile
 from .splitting import Shares, split_purchases
 from .staging import Staging

@@ -1,10 +1,10 @@
 from .method import Asked as Asked
 from .method import Method as Method
 from .method import Weights as Weights
+from .prepared_users import Workbench as Workbench
 from .registry import METHODS as METHODS
 from .registry import Named as Named
 from .registry import get_method as get_method
 from .registry import methods_of as methods_of
 from .registry import parse_methods as parse_methods
 from .registry import with_controls as with_controls
-from .workbench import Workbench as Workbench

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TrimtabError
-from ...steering.quiet import without_loading_bars
+from ...steering.weights.quiet import without_loading_bars
 
 if TYPE_CHECKING:
     from ...steering.model import SteeredModel

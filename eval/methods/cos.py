@@ -1,6 +1,7 @@
 """Context steering: the user's past in the prompt, and its influence on each token once more.
 
-He et al., *Context Steering* (arXiv 2405.01768); the decoding is ``trimtab.steering.guided``.
+He et al., *Context Steering* (arXiv 2405.01768); the decoding is
+``trimtab.steering.generation.guidance``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from .method import Asked
 from .retrieval import By
 
 if TYPE_CHECKING:
-    from ...envs.text import TextSample
+    from ...envs.texts.dataset import TextSample
     from .method import Ask, Method
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 
 @dataclass(frozen=True)

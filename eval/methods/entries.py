@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...steering.building import build_dictionaries
-from ...steering.dictionary import SteeringDictionary
-from ...steering.vectors import SITES, points_of
-from ..kept import readable_dictionary
+from ...steering.dictionaries.building import build_dictionaries
+from ...steering.dictionaries.dictionary import SteeringDictionary
+from ...steering.vectors.steering_vectors import SITES, points_of
+from .kept import readable_dictionary
 
 if TYPE_CHECKING:
-    from ...steering.contrast import ContrastPair, Exchange, Keys
+    from ...steering.contrast.pairs import ContrastPair, Exchange, Keys
     from ...steering.model import SteeredModel
 
 # Changes whenever the same pairs would make other entries.

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import TrimtabError
-from ...steering.contrast import Contrast
-from ...steering.injection import Steering
-from ...steering.population import Population
-from ...steering.settings import SteeringSettings
-from ...steering.two_parts import TwoParts
-from ...steering.vectors import SteeringVectors, points_of
-from ..strangers import strangers
+from ...steering.contrast.pairs import Contrast
+from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.population import Population
+from ...steering.dictionaries.settings import SteeringSettings
+from ...steering.dictionaries.two_parts import TwoParts
+from ...steering.vectors.injection import Steering
+from ...steering.vectors.steering_vectors import SteeringVectors, points_of
 from .adapter import Adapter
 from .entries import one_after_another
 from .method import Asked
@@ -22,10 +22,10 @@ from .retrieval import By
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...envs.text import TextSample
-    from ...steering.dictionary import SteeringDictionary
+    from ...envs.texts.dataset import TextSample
+    from ...steering.dictionaries.dictionary import SteeringDictionary
     from .method import Ask, Method
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 Whose = Literal["own", "other", "population"]
 """Whose vectors steer: the user's own or, as controls, another user's or all other users' mean."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from ...envs.text import TextSample
-    from ...steering.injection import Steering
+    from ...envs.texts.dataset import TextSample
     from ...steering.model import SteeredModel
-    from ..text_prompt import Fitted
-    from .workbench import Workbench
+    from ...steering.vectors.injection import Steering
+    from ..texts.prompt import Fitted
+    from .prepared_users import Workbench
 
 
 @runtime_checkable

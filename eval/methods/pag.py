@@ -15,10 +15,10 @@ from .method import Asked
 from .retrieval import By
 
 if TYPE_CHECKING:
-    from ...envs.text import TextSample, TextUser
-    from ..text_prompt import Fitted
+    from ...envs.texts.dataset import TextSample, TextUser
+    from ..texts.prompt import Fitted
     from .method import Ask, Method
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 _SYSTEM = "You describe how people write. Answer with the description alone."
 _WRITING = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ...steering.context import Sample
-from ...steering.contrast import (
+from ...steering.contrast.context import Sample
+from ...steering.contrast.pairs import (
     ContrastPair,
     Exchange,
     Messages,
@@ -17,7 +17,7 @@ from ..metrics import METRICS
 
 if TYPE_CHECKING:
     from .method import Weights
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 Kind = Literal["context", "response", "neutral"]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import TrimtabError
-from ..text_prompt import Show
+from ..texts.prompt import Show
 from .method import Asked
 from .retrieval import By
 
 if TYPE_CHECKING:
-    from ...envs.text import TextSample
+    from ...envs.texts.dataset import TextSample
     from .method import Ask, Method
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 
 @dataclass(frozen=True)

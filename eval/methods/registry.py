@@ -196,7 +196,7 @@ def _listed(value: Any) -> Any:
 
 def _with_settings(options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options with those of a settings file under them, if one is named."""
-    from ...steering.settings import SteeringSettings
+    from ...steering.dictionaries.settings import SteeringSettings
 
     path = options.pop("settings", None)
     if path is None:

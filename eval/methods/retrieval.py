@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from ...steering.relevance import Relevance, by_bm25, by_recency, by_similarity
+from ...steering.contrast.relevance import Relevance, by_bm25, by_recency, by_similarity
 
 if TYPE_CHECKING:
-    from ...steering.encoder import Encoder
+    from ...steering.dictionaries.encoder import Encoder
 
 By = Literal["encoder", "bm25", "recency"]
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...steering.injection import Steering
-from ...steering.population import Population
-from ...steering.vectors import Site, points_of
-from ..strangers import strangers
+from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.population import Population
+from ...steering.vectors.injection import Steering
+from ...steering.vectors.steering_vectors import Site, points_of
 from .fints import Steered, others_means
 
 if TYPE_CHECKING:
-    from ...envs.text import TextSample
+    from ...envs.texts.dataset import TextSample
     from .method import Ask
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 
 @dataclass(frozen=True)

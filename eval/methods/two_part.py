@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ...steering.contrast import Contrast
-from ...steering.vectors import Site
+from ...steering.contrast.pairs import Contrast
+from ...steering.vectors.steering_vectors import Site
 from .fints import Fints
 
 

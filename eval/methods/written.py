@@ -65,7 +65,7 @@ class WrittenTexts:
         Raises:
             TrimtabError: The file cannot be used.
         """
-        from ...steering.generation import Request
+        from ...steering.generation.requests import Request
 
         about = [
             _FORM, model.fingerprint, str(model.hf.dtype), under, max_new_tokens, temperature

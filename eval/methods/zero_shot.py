@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from .method import Asked
 
 if TYPE_CHECKING:
-    from ...envs.text import TextSample
+    from ...envs.texts.dataset import TextSample
     from .method import Ask, Method
-    from .workbench import Workbench
+    from .prepared_users import Workbench
 
 
 @dataclass(frozen=True)

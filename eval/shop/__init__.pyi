@@ -1,3 +1,5 @@
+from ...commands.console.episode import episode_view as episode_view
+from ...commands.console.shop_table import print_tables as print_tables
 from .arms import ARMS as ARMS
 from .arms import Arm as Arm
 from .arms import choose_arms as choose_arms
@@ -9,7 +11,5 @@ from .dictionaries import given_dictionaries as given_dictionaries
 from .dictionaries import shop_dictionaries as shop_dictionaries
 from .score import ScoredEpisode as ScoredEpisode
 from .score import score_episode as score_episode
-from .show import episode_view as episode_view
 from .simulators import SIMULATORS as SIMULATORS
 from .simulators import Simulator as Simulator
-from .table import print_tables as print_tables

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ...agent.memory import MODES
+from ...agent.loop.memory import MODES
 from ...errors import TrimtabError
-from ...steering.population import Population
-from ..strangers import strangers
+from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.population import Population
 
 if TYPE_CHECKING:
-    from ...steering.dictionary import SteeringDictionary
+    from ...steering.dictionaries.dictionary import SteeringDictionary
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _of_one_entry(own: SteeringDictionary, others: Population) -> SteeringDictio
     Raises:
         TrimtabError: The others have no such entry.
     """
-    from ...steering.dictionary import Entry
+    from ...steering.dictionaries.dictionary import Entry
 
     mean = others.mean("response").values
     return own.replaced(

@@ -16,27 +16,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...agent.batching import BatchedModel
-from ...agent.episode import Play, play_episodes
-from ...agent.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode, build_agent
-from ...agent.memory import Memory
-from ...agent.past import past_requests
-from ...agent.settings import TOOL_CHOICE
-from ...agent.users.errand import Errand
-from ...envs.request import request_text
+from ...agent.loop.episode import Play, play_episodes
+from ...agent.loop.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode, build_agent
+from ...agent.loop.memory import Memory
+from ...agent.loop.past_requests import past_requests
+from ...agent.loop.settings import TOOL_CHOICE
+from ...agent.users.user_goal import Errand
+from ...envs.shop.request import request_text
 from ...errors import TrimtabError
-from ..folder import RunFolder, run_folder
+from ...steering.generation.batching import BatchedModel
+from ..runs.folder import RunFolder, run_folder
 from .arms import ARMS, STEERED, Arm, dictionaries_for
 from .score import ScoredEpisode, score_episode
 from .simulators import Simulator
 
 if TYPE_CHECKING:
     from ...agent.users.conversation import User
-    from ...envs.records import ShoppingTask
-    from ...envs.shop import ShopEnvironment
-    from ...steering.dictionary import SteeringDictionary
+    from ...envs.shop.environment import ShopEnvironment
+    from ...envs.shop.records import ShoppingTask
+    from ...steering.dictionaries.dictionary import SteeringDictionary
+    from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.model import SteeredModel
-    from ...steering.settings import SteeringSettings
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def run_shop(
             interrupted=interrupted,
         )
         if kept is not None:
-            from .table import summary
+            from .summary import summary
 
             kept.write_summary(summary(run.episodes, run.arms, STEERED))
     return run

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import TrimtabError
-from ..kept import readable_dictionary
+from ..methods.kept import readable_dictionary
 
 if TYPE_CHECKING:
-    from ...envs.shop import ShopEnvironment
-    from ...steering.contrast import ContrastPair
-    from ...steering.dictionary import SteeringDictionary
+    from ...envs.shop.environment import ShopEnvironment
+    from ...steering.contrast.pairs import ContrastPair
+    from ...steering.dictionaries.dictionary import SteeringDictionary
+    from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.model import SteeredModel
-    from ...steering.settings import SteeringSettings
 
 T = TypeVar("T")
 
@@ -51,8 +51,8 @@ def shop_dictionaries(
         folder: Where dictionaries are kept; one that is there is not built again.
         progress: Told how many users more are done.
     """
-    from ...agent.pairs import context_pairs, response_pairs
-    from ...steering.building import build_dictionaries
+    from ...agent.calling.contrast import context_pairs, response_pairs
+    from ...steering.dictionaries.building import build_dictionaries
 
     places = {
         user: folder / f"{_digest(model, environment, user, settings)}.safetensors"
@@ -98,7 +98,7 @@ def given_dictionaries(
     Raises:
         TrimtabError: No such folder, none of the users in it, or one made for another model.
     """
-    from ...steering.dictionary import SteeringDictionary
+    from ...steering.dictionaries.dictionary import SteeringDictionary
 
     if not folder.is_dir():
         raise TrimtabError(f"there is no folder of dictionaries at {folder}")
@@ -124,7 +124,7 @@ def stored_dictionaries(
     Raises:
         TrimtabError: It holds none of the users, or those of another model.
     """
-    from ...steering.store import SteeringStore
+    from ...steering.store.steering_store import SteeringStore
 
     store = SteeringStore(uri, model=model)
     found = {user: store[user] for user in users if user in store}

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...agent.prompt import user_message
-from ...envs.scoring import right_tool
+from ...agent.loop.prompt import user_message
+from ...envs.shop.scoring import right_tool
 from ...errors import TrimtabError
-from ..record import Record
+from ..runs.record import Record
 
 
 def episode_record(plain: Mapping[str, Any]) -> Record:

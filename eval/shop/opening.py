@@ -12,18 +12,18 @@ from ...files import home
 from .dictionaries import given_dictionaries, shop_dictionaries, stored_dictionaries
 
 if TYPE_CHECKING:
-    from ...envs.shop import ShopEnvironment
-    from ...steering.dictionary import SteeringDictionary
+    from ...envs.shop.environment import ShopEnvironment
+    from ...steering.dictionaries.dictionary import SteeringDictionary
+    from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.model import SteeredModel
-    from ...steering.settings import SteeringSettings
 
 BUILT_IN_WORLD = "bazaar"
 
 
 def open_shop(world: str) -> ShopEnvironment:
     """The built-in bazaar, or the shop of a folder in PersonalWAB's format."""
-    from ...envs.bazaar import generate_bazaar
-    from ...envs.shop import ShopEnvironment, load_shop
+    from ...envs.shop.environment import ShopEnvironment, load_shop
+    from ...envs.worlds.bazaar import generate_bazaar
 
     return ShopEnvironment(generate_bazaar()) if world == BUILT_IN_WORLD else load_shop(world)
 
@@ -40,7 +40,7 @@ def added_tools(shop: ShopEnvironment, path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    from ...tools.tool_file import open_tool_file
+    from ...tools.files.tool_file import open_tool_file
 
     with open_tool_file(path) as file:
         shop.toolkit = file.added_to(shop.toolkit)
@@ -49,8 +49,8 @@ def added_tools(shop: ShopEnvironment, path: Path | None) -> Iterator[None]:
 
 def load_settings(path: Path | None) -> SteeringSettings:
     """The settings of a TOML file with a ``[steering]`` table; None is the shop's default."""
-    from ...agent.settings import TOOL_CHOICE
-    from ...steering.settings import SteeringSettings
+    from ...agent.loop.settings import TOOL_CHOICE
+    from ...steering.dictionaries.settings import SteeringSettings
 
     return TOOL_CHOICE if path is None else SteeringSettings.load(path)
 

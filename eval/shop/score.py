@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...agent.episode import Episode
-from ...envs.scoring import result_score, right_tool
+from ...agent.loop.episode import Episode
+from ...envs.shop.scoring import result_score, right_tool
 from ...errors import TrimtabError
 
 if TYPE_CHECKING:
-    from ...envs.records import ShoppingTask
+    from ...envs.shop.records import ShoppingTask
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ...errors import TrimtabError
 
 if TYPE_CHECKING:
-    from ...envs.records import ShoppingTask
-    from ...envs.world import World
+    from ...envs.shop.records import ShoppingTask
+    from ...envs.shop.world import World
 
 
 def pick_tasks(

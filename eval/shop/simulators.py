@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...agent.batching import BatchedModel
 from ...errors import TrimtabError
+from ...steering.generation.batching import BatchedModel
 
 if TYPE_CHECKING:
     from ...agent.users.conversation import User

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..record import Record
+    from ..runs.record import Record
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..metrics import METRICS, Metric
-from ..record import Run
-from ..tasks import TASKS
+from ..runs.record import Run
+from ..texts.tasks import TASKS
 from .intervals import Difference, holm
 from .totals import metric_difference
 

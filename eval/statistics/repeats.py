@@ -18,7 +18,7 @@ from .totals import score_of
 
 if TYPE_CHECKING:
     from ..metrics import Metric
-    from ..record import Record
+    from ..runs.record import Record
 
 
 def pass_hat(trials: Mapping[str, Sequence[bool]], k: int) -> float:

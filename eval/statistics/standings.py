@@ -14,7 +14,7 @@ from .repeats import Repeated, repeated
 from .totals import metric_estimate
 
 if TYPE_CHECKING:
-    from ..record import Run
+    from ..runs.record import Run
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .intervals import (
 
 if TYPE_CHECKING:
     from ..metrics import Metric, Pair
-    from ..record import Record
+    from ..runs.record import Record
 
 
 # Draws times users of one bootstrap at most: with very many users fewer draws do as well.

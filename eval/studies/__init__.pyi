@@ -4,5 +4,4 @@ from .heterogeneous import heterogeneous_study as heterogeneous_study
 from .latency import latency_study as latency_study
 from .layers import layers_study as layers_study
 from .setting import Setting as Setting
-from .setting import opened as opened
 from .sparse import sparse_study as sparse_study

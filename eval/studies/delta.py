@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from ...errors import TrimtabError
 from ...files import home
 from ..figures import new_figure
-from ..methods.workbench import Workbench
+from ..methods.prepared_users import Workbench
 from .finding import Cell, Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...steering.forcing import Forced
-    from ..text_prompt import Fitted
+    from ...steering.reading.teacher_forcing import Forced
+    from ..texts.prompt import Fitted
     from .setting import Setting
 
 _Floats = NDArray[np.float64]
@@ -110,8 +110,8 @@ def read_deltas(setting: Setting, layers: Sequence[int], shown: int) -> Deltas:
         layers: Counted from 0.
         shown: Past samples in the personal context, the most relevant by the encoder.
     """
-    from ...steering.capture import mean_activations
-    from ...steering.vectors import points_of
+    from ...steering.reading.capture import mean_activations
+    from ...steering.vectors.steering_vectors import points_of
 
     study = setting.study
     bench = Workbench(
@@ -140,7 +140,7 @@ def read_deltas(setting: Setting, layers: Sequence[int], shown: int) -> Deltas:
 
 def _last_token(bench: Workbench, prompt: Fitted) -> Forced:
     """The prompt with its last token as the answer, so that the answer's mean is that token's."""
-    from ...steering.forcing import Forced
+    from ...steering.reading.teacher_forcing import Forced
 
     tokens = bench.model.prompt_tokens(prompt.messages)
     return Forced(tokens[:-1], tokens[-1:])

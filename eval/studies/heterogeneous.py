@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...envs.keyphrases import is_telling
-from ...envs.lamp import LAMP
-from ...envs.leaks import words
+from ...envs.texts.keyphrases import is_telling
+from ...envs.texts.lamp import LAMP
+from ...envs.texts.leaks import words
 from ...errors import TrimtabError
 from ..figures import new_figure
 from ..statistics.intervals import holm
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ...envs.text import TextSample
+    from ...envs.texts.dataset import TextSample
     from .setting import Setting
 
 Embedded = Literal["input", "output", "both"]

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import TrimtabError
 from ...files import home
 from ..figures import new_figure
-from ..methods.workbench import Workbench, blind
+from ..methods.prepared_users import Workbench, blind
 from ..statistics.intervals import total_interval
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
@@ -22,7 +22,7 @@ from .setting import steered, unpersonalized
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...envs.text import TextSample
+    from ...envs.texts.dataset import TextSample
     from ..methods.method import Ask
     from ..methods.registry import Named
     from .setting import Setting
@@ -156,7 +156,7 @@ def _timed(
     clock: Callable[[], float],
     chooses: bool,
 ) -> Timing:
-    from ..answering import Question, answer
+    from ..texts.answering import Question, answer
 
     decoding = setting.study.decoding(1)
     started = clock()

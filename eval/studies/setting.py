@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ...errors import TrimtabError
-from ...files import home
-from ..figures import check_plots
 from ..methods.registry import Named
-from ..progress import phases, progress_bars
 
 if TYPE_CHECKING:
-    from ...envs.text import TextDataset, TextUser
+    from ...envs.texts.dataset import TextDataset, TextUser
     from ...steering.model import SteeredModel
     from ..metrics import Metric
-    from ..record import Record
-    from ..study import Study
+    from ..runs.record import Record
+    from ..texts.study import Study
 
 Progress = Callable[[str, int, int], None]
 
@@ -91,49 +84,6 @@ class Setting:
         """Tell how far something is."""
         if self.progress:
             self.progress(what, done, total)
-
-
-@contextmanager
-def opened(
-    given: Mapping[str, Any],
-    *,
-    kind: str,
-    study_file: Path | None = None,
-    controls: bool = True,
-    out: Path | None = None,
-    batch_size: int = 48,
-    console: Console | None = None,
-) -> Iterator[tuple[Setting, Console]]:
-    """Load data and model for a study of one kind.
-
-    Args:
-        given: Fields of a ``Study``, as for ``make_study``.
-        kind: Of the robustness study; names the folder.
-        study_file: A TOML file with the same fields.
-        controls: Whether steered methods bring their controls.
-        out: The folder; None is a new one in the cache folder.
-        batch_size: At most this many rows at once.
-        console: Where to print.
-
-    Raises:
-        TrimtabError: Figures cannot be made, or as ``make_study`` and ``Study.dataset``.
-    """
-    check_plots()
-    from ...steering.model import SteeredModel
-    from ..study import make_study
-
-    if batch_size < 1:
-        raise TrimtabError(f"expected a batch of at least 1 row, got {batch_size}")
-    console = console or Console()
-    study = make_study(given, file=study_file, controls=controls)
-    dataset = study.dataset()
-    console.print(dataset.described(), soft_wrap=True, highlight=False, markup=False)
-    folder = out or home() / "runs" / f"{kind}-{study.task}-{datetime.now():%Y%m%d-%H%M%S}"
-    with progress_bars(console) as bars:
-        loading = bars.add_task(f"loading {study.model}", total=None)
-        model = SteeredModel.from_pretrained(study.model)
-        bars.remove_task(loading)
-        yield Setting(study, model, dataset, folder, batch_size, phases(bars)), console
 
 
 def unpersonalized(study: Study) -> Named:

@@ -17,8 +17,8 @@ from .finding import Cell, Finding
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...envs.text import TextUser
-    from ..record import Record
+    from ...envs.texts.dataset import TextUser
+    from ..runs.record import Record
     from ..statistics.intervals import Estimate
     from .setting import Setting
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ...errors import TrimtabError
-from ...steering.injection import Positions
-from ...steering.settings import SteeringSettings
-from ...steering.tune import Grid
-from ...steering.vectors import Site
+from ...steering.dictionaries.settings import SteeringSettings
+from ...steering.dictionaries.tuning import Grid
+from ...steering.vectors.injection import Positions
+from ...steering.vectors.steering_vectors import Site
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...steering.tune import Measure, Trial
+from ...steering.dictionaries.tuning import Measure, Trial
 from ..figures import new_figure, save_figure
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TrimtabError
-from ...steering.injection import Positions
-from ...steering.settings import SteeringSettings
-from ...steering.tune import Grid, Measure, Trial, Tuner, search
-from ..folder import run_folder
+from ...steering.dictionaries.settings import SteeringSettings
+from ...steering.dictionaries.tuning import Grid, Measure, Trial, Tuner, search
+from ...steering.vectors.injection import Positions
 from ..methods.entries import kept_dictionaries
+from ..runs.folder import run_folder
 
 if TYPE_CHECKING:
-    from ...steering.contrast import ContrastPair
+    from ...steering.contrast.pairs import ContrastPair
     from ...steering.model import SteeredModel
 
 

@@ -9,19 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...envs.text import latest_history, select_users
+from ...envs.texts.dataset import latest_history, select_users
 from ...errors import TrimtabError
 from ...files import home
-from ...steering.settings import SteeringSettings
+from ...steering.dictionaries.settings import SteeringSettings
 from ..shop.opening import BUILT_IN_WORLD, open_shop
-from ..tasks import TASKS, check_task
+from ..texts.tasks import TASKS, check_task
 from .search import TuningTask
 
 if TYPE_CHECKING:
-    from ...envs.shop import ShopEnvironment
-    from ...envs.text import TextDataset
+    from ...envs.shop.environment import ShopEnvironment
+    from ...envs.texts.dataset import TextDataset
     from ...steering.model import SteeredModel
-    from ..tasks import Task
+    from ..texts.tasks import Task
 
 
 def shop_tuning(
@@ -42,8 +42,8 @@ def shop_tuning(
     Raises:
         TrimtabError: None of the users has training tasks.
     """
-    from ...agent.pairs import response_pairs
-    from ...agent.settings import TOOL_CHOICE
+    from ...agent.calling.contrast import response_pairs
+    from ...agent.loop.settings import TOOL_CHOICE
 
     tasks = [task for user in users for task in shop.world.past_tasks(user, sys.maxsize)]
     if not tasks:
@@ -87,7 +87,7 @@ def text_tuning(
     Raises:
         TrimtabError: No user has a past that gives pairs.
     """
-    from ..methods.workbench import Workbench
+    from ..methods.prepared_users import Workbench
 
     folder = home() / "eval"
     bench = Workbench(model, task, dataset.users, folder=folder, seed=seed, progress=progress)

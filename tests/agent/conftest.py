@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from trimtab.steering.dictionary import Entry, SteeringDictionary
-from trimtab.steering.vectors import points_of
+from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.vectors.steering_vectors import points_of
 from trimtab.tools import Toolkit, ToolSpec
 
 

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from trimtab.cli import execute
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.personalwab import load_world, save_world
+from trimtab.envs.shop.personalwab import load_world, save_world
+from trimtab.envs.worlds.bazaar import generate_bazaar
 
 
 @pytest.fixture(scope="module")

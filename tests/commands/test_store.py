@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from trimtab import cli
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.personalwab import save_world
+from trimtab.envs.shop.personalwab import save_world
+from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.steering import SteeringDictionary, SteeringStore
-from trimtab.steering.dictionary import Entry
-from trimtab.steering.vectors import points_of
+from trimtab.steering.dictionaries.dictionary import Entry
+from trimtab.steering.vectors.steering_vectors import points_of
 
 
 def dictionary(user_id: str, seed: int) -> SteeringDictionary:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.personalwab import save_world
-from trimtab.envs.records import Product, Purchase, Review, ShoppingTask
-from trimtab.envs.world import World
+from trimtab.envs.shop.personalwab import save_world
+from trimtab.envs.shop.records import Product, Purchase, Review, ShoppingTask
+from trimtab.envs.shop.world import World
+from trimtab.envs.worlds.bazaar import generate_bazaar
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from trimtab.envs.records import Review
-from trimtab.envs.reference import reference_call
-from trimtab.envs.request import request_text
-from trimtab.envs.shop import ShopEnvironment, training_sequences
-from trimtab.envs.world import World
+from trimtab.envs.shop.environment import ShopEnvironment, training_sequences
+from trimtab.envs.shop.records import Review
+from trimtab.envs.shop.reference import reference_call
+from trimtab.envs.shop.request import request_text
+from trimtab.envs.shop.world import World
 
 SECRET = "the butler did it"
 

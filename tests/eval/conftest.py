@@ -6,15 +6,15 @@ from random import Random
 import pytest
 import torch
 
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.personalwab import save_world
-from trimtab.envs.records import Product, Purchase, Review, ShoppingTask
-from trimtab.envs.text import TextSample, TextUser
-from trimtab.envs.world import World
-from trimtab.eval.folder import run_folder
-from trimtab.eval.record import Record
-from trimtab.steering.dictionary import Entry, SteeringDictionary
-from trimtab.steering.vectors import points_of
+from trimtab.envs.shop.personalwab import save_world
+from trimtab.envs.shop.records import Product, Purchase, Review, ShoppingTask
+from trimtab.envs.shop.world import World
+from trimtab.envs.texts.dataset import TextSample, TextUser
+from trimtab.envs.worlds.bazaar import generate_bazaar
+from trimtab.eval.runs.folder import run_folder
+from trimtab.eval.runs.record import Record
+from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.vectors.steering_vectors import points_of
 from trimtab.tools import Toolkit, ToolSpec
 
 SEARCH, RECOMMEND, REVIEW = (

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from trimtab.envs.text import TextDataset
+from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
 from trimtab.eval import answering
 from trimtab.eval.methods.registry import parse_methods, with_controls
-from trimtab.eval.record import read_run
 from trimtab.eval.runner import run_study
-from trimtab.eval.study import Study
+from trimtab.eval.runs.record import read_run
+from trimtab.eval.texts.study import Study
 from trimtab.steering import SteeredModel
 
 EVERY = "zero-shot,rag(k=2,by=bm25),pag(tokens=6),cos,stylevector,fints(depths=0.5),two-part"
@@ -175,7 +175,7 @@ def test_what_breaks_is_tried_again_and_a_lasting_fault_is_no_wrong_answer(
 
 
 def test_a_full_disk_is_one_clear_line_and_what_is_finished_stays(run, tmp_path, monkeypatch):
-    from trimtab.eval.folder import RunFolder
+    from trimtab.eval.runs.folder import RunFolder
 
     real, written = RunFolder.append, []
 
@@ -195,7 +195,7 @@ def test_a_full_disk_is_one_clear_line_and_what_is_finished_stays(run, tmp_path,
 
 
 def test_a_disk_that_cannot_be_written_to_is_no_full_one(run, monkeypatch):
-    from trimtab.eval.folder import RunFolder
+    from trimtab.eval.runs.folder import RunFolder
 
     def append(self, record):
         raise OSError(30, "Read-only file system")

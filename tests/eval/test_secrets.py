@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.envs.text import TextDataset
+from trimtab.envs.texts.dataset import TextDataset
+from trimtab.eval.methods.prepared_users import Workbench, blind
 from trimtab.eval.methods.registry import METHODS, parse_methods, with_controls
-from trimtab.eval.methods.workbench import Workbench, blind
 from trimtab.eval.runner import run_study
-from trimtab.eval.study import Study
-from trimtab.eval.tasks import get_task
+from trimtab.eval.texts.study import Study
+from trimtab.eval.texts.tasks import get_task
 from trimtab.steering import SteeredModel
 
 SECRET = "xyzzyplugh"

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from trimtab import TrimtabError, cli
-from trimtab.envs.bazaar import generate_bazaar
-from trimtab.envs.personalwab import save_world
+from trimtab.commands.actions.tune import tune_command
+from trimtab.envs.shop.personalwab import save_world
+from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.eval.tuning import Tuned, grid_of, split_by_time, tune, tuning_task
-from trimtab.eval.tuning.command import tune_command
 from trimtab.eval.tuning.tasks import drawn
 from trimtab.steering import ContrastPair, Exchange, SteeredModel, SteeringSettings, Trial
 
@@ -90,7 +90,7 @@ def test_a_search_is_kept_and_gone_on_with(task, model, tmp_path, monkeypatch) -
     assert [Trial.from_json(json.loads(line)) for line in records] == seen
     tried = []
     monkeypatch.setattr(
-        "trimtab.steering.tune.Tuner.try_settings",
+        "trimtab.steering.dictionaries.tuning.Tuner.try_settings",
         lambda self, settings: tried.append(settings) or Trial(settings, -5.0, -5.0, 0.0, 0.1),
     )
     second = tune(model, task, GRID, **where)
@@ -180,7 +180,7 @@ def test_users_are_drawn_by_seed() -> None:
 
 def test_a_text_task_is_tuned_on_what_people_wrote(model, trimtab_home, monkeypatch) -> None:
     made = SimpleNamespace(pairs=lambda kind: {"ann": [pair("s1", 1)], "bob": []})
-    monkeypatch.setattr("trimtab.eval.methods.workbench.Workbench", lambda *a, **k: made)
+    monkeypatch.setattr("trimtab.eval.methods.prepared_users.Workbench", lambda *a, **k: made)
     task = tuning_task("headlines", model, count=2)
     assert (task.name, task.by, list(task.pairs)) == ("headlines", "likelihood", ["ann"])
     # Only response contrast is read for it, and what is written for `eval` says so.

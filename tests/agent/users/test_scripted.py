@@ -4,7 +4,7 @@ import pytest
 
 from trimtab.agent.users import Conversation, Errand, Reply, ScriptedUser
 from trimtab.agent.users.scripted import clues
-from trimtab.envs.bazaar import generate_bazaar
+from trimtab.envs.worlds.bazaar import generate_bazaar
 
 LAMP = Errand(
     type="search",

@@ -1,9 +1,9 @@
 """A user played by a model: what it is asked, and that its answers share the agents' batches."""
 
-from trimtab.agent.batching import BatchedModel
-from trimtab.agent.episode import Play, play_episodes
-from trimtab.agent.graph import build_agent
+from trimtab.agent.loop.episode import Play, play_episodes
+from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.users import Conversation, Errand, SimulatedUser
+from trimtab.steering.generation.batching import BatchedModel
 
 
 def agent_and_user(call):

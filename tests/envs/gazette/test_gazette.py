@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.envs.gazette import (
+from trimtab.envs.texts.lamp import LAMP, load_lamp
+from trimtab.envs.texts.longlamp import load_longlamp
+from trimtab.envs.worlds.gazette import (
     GazetteSize,
     abstract_style,
     abstracts,
@@ -14,12 +16,10 @@ from trimtab.envs.gazette import (
     headlines,
     save_gazette,
 )
-from trimtab.envs.gazette.abstract_styles import AbstractStyle, write_abstract
-from trimtab.envs.gazette.beats import BEATS, draw_story, past, third, write_article
-from trimtab.envs.gazette.headline_styles import FORMS, HeadlineStyle, write_headline
-from trimtab.envs.gazette.papers import FIELDS, draw_paper
-from trimtab.envs.lamp import LAMP, load_lamp
-from trimtab.envs.longlamp import load_longlamp
+from trimtab.envs.worlds.gazette.abstract_styles import AbstractStyle, write_abstract
+from trimtab.envs.worlds.gazette.beats import BEATS, draw_story, past, third, write_article
+from trimtab.envs.worlds.gazette.headline_styles import FORMS, HeadlineStyle, write_headline
+from trimtab.envs.worlds.gazette.papers import FIELDS, draw_paper
 from trimtab.errors import TrimtabError
 
 SMALL = GazetteSize(authors=6, history=8, tests=2)

@@ -8,8 +8,8 @@ import pytest
 from trimtab.envs.importing import import_reviews
 from trimtab.envs.importing.cleaning import words_of
 from trimtab.envs.importing.splitting import Shares
-from trimtab.envs.personalwab import load_world
-from trimtab.envs.report import check_world
+from trimtab.envs.shop.personalwab import load_world
+from trimtab.envs.shop.report import check_world
 from trimtab.errors import TrimtabError
 
 AMAZON = Path(__file__).parents[4] / "shared/data/amazon"

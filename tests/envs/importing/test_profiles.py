@@ -1,7 +1,7 @@
 import pytest
 
 from trimtab.envs.importing.profiles import make_profile, price_sensitivity, shelf_of, variety
-from trimtab.envs.records import Product, Purchase, Review
+from trimtab.envs.shop.records import Product, Purchase, Review
 
 PRICES = {"Lamps": [float(price) for price in range(1, 101)]}
 

@@ -10,7 +10,7 @@ from trimtab.envs.importing.requests import (
     review_request,
     search_request,
 )
-from trimtab.envs.records import Product, Purchase, Review
+from trimtab.envs.shop.records import Product, Purchase, Review
 
 PLAIN = Manner("Medium", "", "", lower_case=False, excited=False)
 TITLES = [

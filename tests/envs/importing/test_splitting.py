@@ -1,7 +1,7 @@
 import pytest
 
 from trimtab.envs.importing.splitting import Shares, split_purchases
-from trimtab.envs.records import Product, Purchase, Review
+from trimtab.envs.shop.records import Product, Purchase, Review
 
 
 def purchases(*times):

@@ -56,10 +56,10 @@ def test_it_is_on_inside_the_context_alone_and_loaded_once(
 
 
 def test_fints_on_an_adapter_is_read_and_steered_under_it(model, adapter_path, writers, tmp_path):
-    from trimtab.envs.text import TextDataset
+    from trimtab.envs.texts.dataset import TextDataset
     from trimtab.eval.methods.registry import parse_methods
     from trimtab.eval.runner import run_study
-    from trimtab.eval.study import Study
+    from trimtab.eval.texts.study import Study
 
     line = f"fints,fints(adapter={adapter_path}),fints(adapter={adapter_path},strength=0)"
     study = Study("headlines", tuple(parse_methods(line)), max_new_tokens=6)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from trimtab.errors import TrimtabError
+from trimtab.eval.methods.prepared_users import Workbench
 from trimtab.eval.methods.registry import get_method
-from trimtab.eval.methods.workbench import Workbench
-from trimtab.eval.strangers import strangers
-from trimtab.eval.tasks import get_task
+from trimtab.eval.texts.tasks import get_task
+from trimtab.steering.dictionaries.derangement import strangers
 
 USERS = ("ann", "bob", "cat", "dan")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trimtab.agent.memory import MODES
+from trimtab.agent.loop.memory import MODES
 from trimtab.errors import TrimtabError
 from trimtab.eval.shop.arms import ARMS, Arm, choose_arms, dictionaries_for
 

@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from trimtab.agent.past import past_requests
+from trimtab.agent.loop.past_requests import past_requests
 from trimtab.errors import TrimtabError
 from trimtab.eval.shop.arms import ARMS, Arm
 from trimtab.eval.shop.comparison import ShopStudy, play_shop, run_shop
 from trimtab.eval.shop.score import ScoredEpisode, score_episode
-from trimtab.eval.strangers import strangers
+from trimtab.steering.dictionaries.derangement import strangers
 
 SEARCH, RECOMMEND, REVIEW = (
     "search_product_by_query",
@@ -125,8 +125,8 @@ def test_the_wrong_tool_scores_nothing_and_errors_of_the_agent_count(shop, scrip
 
 
 def test_the_best_right_call_counts(shop, scripted, call, study):
-    from trimtab.agent.episode import Play, play
-    from trimtab.agent.graph import build_agent
+    from trimtab.agent.loop.episode import Play, play
+    from trimtab.agent.loop.graph import build_agent
 
     answers = iter(
         [call(SEARCH, query="all"), call(SEARCH, query="lamp"), call(REVIEW, review="done")]
@@ -211,7 +211,7 @@ def test_what_the_machinery_broke_off_is_played_again(shop, scripted, call, stud
 
 
 def test_another_study_does_not_go_into_the_same_folder(study, tmp_path):
-    from trimtab.steering.settings import SteeringSettings
+    from trimtab.steering.dictionaries.settings import SteeringSettings
 
     run_shop(study, folder=tmp_path)
     stronger = ShopStudy(

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from trimtab.agent.calls import ToolCall
-from trimtab.agent.episode import Episode, PickedEntry, Step
+from trimtab.agent.calling.calls import ToolCall
+from trimtab.agent.loop.episode import Episode, PickedEntry, Step
 from trimtab.errors import TrimtabError
 from trimtab.eval.shop.episode_record import episode_record
 from trimtab.eval.shop.score import ScoredEpisode, score_episode

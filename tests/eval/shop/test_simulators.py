@@ -2,10 +2,10 @@
 
 import pytest
 
-from trimtab.agent.batching import BatchedModel
 from trimtab.agent.users import EndpointUser, ScriptedUser, SimulatedUser
 from trimtab.errors import TrimtabError
 from trimtab.eval.shop.simulators import SIMULATORS, Simulator
+from trimtab.steering.generation.batching import BatchedModel
 
 
 def test_each_name_is_a_user(scripted):

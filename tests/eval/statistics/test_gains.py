@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from trimtab.eval.metrics import METRICS, Metric
-from trimtab.eval.record import Record, read_run
+from trimtab.eval.runs.record import Record, read_run
 from trimtab.eval.statistics.gains import gaps, personal_gains, run_metric, told
 from trimtab.eval.statistics.intervals import Difference
 from trimtab.eval.statistics.totals import metric_difference, metric_estimate

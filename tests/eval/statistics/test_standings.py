@@ -9,11 +9,11 @@ import pytest
 import scipy.stats
 from rich.console import Console
 
+from trimtab.commands.console.standings_table import print_standings
 from trimtab.eval.methods.registry import parse_methods, with_controls
-from trimtab.eval.record import Record, Run
-from trimtab.eval.standings_table import print_standings
+from trimtab.eval.runs.record import Record, Run
 from trimtab.eval.statistics.standings import standings as work_out
-from trimtab.eval.study import Study
+from trimtab.eval.texts.study import Study
 
 
 def study_of(methods, task="headlines", **given):

@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 
 from trimtab.eval.metrics import METRICS, macro_f1
-from trimtab.eval.record import Record
+from trimtab.eval.runs.record import Record
 from trimtab.eval.statistics.intervals import mean_interval, paired_difference, total_interval
 from trimtab.eval.statistics.totals import metric_difference, metric_estimate
 

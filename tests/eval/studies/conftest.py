@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.envs.text import TextDataset
+from trimtab.envs.texts.dataset import TextDataset
 from trimtab.eval.methods.registry import parse_methods, with_controls
 from trimtab.eval.studies.setting import Setting
-from trimtab.eval.study import Study
+from trimtab.eval.texts.study import Study
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from trimtab.eval.studies.delta import (
     read_deltas,
     user_means,
 )
-from trimtab.eval.text_prompt import TextPrompt
+from trimtab.eval.texts.prompt import TextPrompt
 
 
 def test_ranks_are_those_of_a_principal_component_analysis():

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trimtab.envs.text import TextDataset
+from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
 from trimtab.eval.studies.heterogeneous import cluster_samples, heterogeneous_study, picture
 

@@ -1,0 +1,1 @@
+"""Function calls as text: their form, their grammar, reading them back."""

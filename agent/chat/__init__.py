@@ -1,0 +1,1 @@
+"""The steered model as a LangChain chat model."""

@@ -1,0 +1,393 @@
+"""The steered model as a LangChain chat model, for chains and graphs that are not ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables.config import get_config_list, run_in_executor
+from pydantic import ConfigDict, Field
+
+from ...errors import TrimtabError
+from ...steering.generation.batching import BatchedModel, run_together
+from ..calling.tool_choice import (
+    Tool,
+    ToolChoice,
+    answer_grammar,
+    as_dict,
+    read_choice,
+    several_calls,
+)
+from .messages import (
+    Answer,
+    before_any,
+    calls_so_far,
+    last_request,
+    picked_entries,
+    steering_for,
+    to_message,
+    to_request,
+)
+from .streaming import AnswerReader, Delta
+
+if TYPE_CHECKING:
+    from ...steering.dictionaries.settings import SteeringSettings
+    from ...steering.generation.requests import Completion, Request
+    from ...steering.vectors.injection import Steering
+
+_OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
+# What other chat models take and what holds here anyway.
+_ASSUMED = ("strict",)
+
+
+class SteeredChatModel(BaseChatModel):
+    """A LangChain chat model that is steered by the dictionary of the user at hand.
+
+    The user comes in through the config, ``configurable: {"user_id": ..., "before": ...}``, also
+    from the graph or chain around it; ``before`` is optional, a time that only earlier entries
+    may be picked for. The last human message is the request that the dictionary is asked about.
+    Threads may share a chat model: its answers take turns, unless they are asked for as a
+    ``batch``.
+
+    Args:
+        model: A ``SteeredModel``.
+        store: The users' dictionaries, a ``SteeringStore`` or any mapping by user; a user who has
+            none is not steered. None is no steering at all.
+        settings: Which entries are picked and how they are added.
+        max_new_tokens: At most this many tokens an answer; ``max_tokens`` does as well.
+        temperature: Of sampling; 0 is greedy.
+        top_p: Of sampling.
+        seed: Of sampling.
+        stop: Texts that end an answer; tool calls are not cut by them.
+        streaming: Let ``invoke`` stream too, so that callbacks are told of each token.
+
+    What ends an answer and how it is sampled can also be given to ``bind`` or to a single call.
+
+    Example:
+        >>> chat = SteeredChatModel(model, store={"u1": dictionary})  # doctest: +SKIP
+        >>> chat.bind_tools([search], tool_choice="any").invoke(
+        ...     "something for rainy days", {"configurable": {"user_id": "u1"}}
+        ... ).tool_calls  # doctest: +SKIP
+    """
+
+    model: Any
+    store: Any = None  # as a Mapping, pydantic would read a whole store into a dict
+    settings: Any = None
+    max_new_tokens: int = Field(default=256, alias="max_tokens")
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: list[str] | None = None
+    streaming: bool = False
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        populate_by_name=True,
+        serialize_by_alias=False,
+    )
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        store: Mapping[str, Any] | None = None,
+        settings: SteeringSettings | None = None,
+        **options: Any,
+    ) -> None:
+        fields = {"model": model, "store": store, "settings": settings}
+        super().__init__(**fields, **options)
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return str(self.model.name)
+
+    @property
+    def _llm_type(self) -> str:
+        return "trimtab"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return {"model_name": self.model_name, "stop": self.stop, **options}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        options = {**self._identifying_params, **kwargs}
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "trimtab"
+        params["ls_model_name"] = str(options.get("model", self.model_name))
+        params["ls_max_tokens"] = options.get("max_tokens", options["max_new_tokens"])
+        return params
+
+    def bind_tools(
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The same model with tools to call.
+
+        Calls fit the tools' schemas, by constrained decoding. Only where the choice is the
+        model's own and a schema cannot be enforced are they decoded freely.
+
+        Args:
+            tools: ``ToolSpec``s, LangChain tools, OpenAI tool dicts, functions or pydantic models.
+            tool_choice: ``any``, ``required`` or a tool's name make the answer a call; ``auto``
+                and None leave the model the choice between a call and text; ``none`` only shows
+                the tools.
+            parallel_tool_calls: Whether an answer may hold several calls. None: where the choice
+                is the model's own.
+            **kwargs: Bound as well.
+
+        Raises:
+            TrimtabError: A tool choice that is none of these.
+        """
+        dicts = [as_dict(tool) for tool in tools]
+        choice = read_choice(tool_choice, [tool["function"]["name"] for tool in dicts])
+        if parallel_tool_calls is not None:
+            kwargs["parallel_tool_calls"] = parallel_tool_calls
+        return self.bind(tools=dicts, tool_choice=choice, **kwargs)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The token ids of a text."""
+        ids: list[int] = self.model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None
+    ) -> int:
+        """How long the prompt is that these messages and tools make, in tokens."""
+        request = to_request(messages, [as_dict(tool) for tool in tools or ()])
+        return len(self.model.prompt_tokens(request.messages, request.tools))
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer one conversation."""
+        return super().invoke(input, config, stop=stop, **_user(config), **kwargs)
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer one conversation, in a thread."""
+        return await super().ainvoke(input, config, stop=stop, **_user(config), **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Answer one conversation, piece by piece."""
+        return super().stream(input, config, stop=stop, **_user(config), **kwargs)
+
+    def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Answer one conversation piece by piece, in threads."""
+        return super().astream(input, config, stop=stop, **_user(config), **kwargs)
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Answer many conversations, of many users, as one batch of the model."""
+        together = BatchedModel(self.model)
+        copy = self.model_copy(update={"model": together})
+        configs = get_config_list(config, len(inputs))
+        jobs = [
+            partial(copy.invoke, one, its_config, **kwargs)
+            for one, its_config in zip(inputs, configs, strict=True)
+        ]
+        answers: list[Any] = [None] * len(jobs)
+        for end in run_together(together, jobs, max_live=max(len(jobs), 1)):
+            if end.error is not None and not return_exceptions:
+                raise end.error
+            answers[end.index] = end.value if end.error is None else end.error
+        return answers
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """As ``batch``, in a thread."""
+        run = partial(self.batch, inputs, config, return_exceptions=return_exceptions, **kwargs)
+        return await run_in_executor(None, run)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        ask = self._ask(messages, stop, **kwargs)
+        [completion] = self.model.generate([ask.request], **ask.options)
+        return ChatResult(generations=[ChatGeneration(message=self._message(ask, completion))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        ask = self._ask(messages, stop, **kwargs)
+        first_call = calls_so_far(messages)
+        pieces = self.model.stream(ask.request, **ask.options)
+        reader = AnswerReader(ask.answer, strict=ask.request.grammar is not None, stop=ask.stop)
+        while True:
+            try:
+                deltas = reader.feed(next(pieces))
+            except StopIteration as end:
+                completion = end.value
+                break
+            for delta in deltas:
+                yield _told(_chunk(delta, first_call), run_manager)
+        whole = self._message(ask, completion)
+        for delta in reader.finish(whole):
+            yield _told(_chunk(delta, first_call), run_manager)
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(
+                content="",
+                usage_metadata=whole.usage_metadata,
+                response_metadata=whole.response_metadata,
+                chunk_position="last",
+            )
+        )
+
+    def _ask(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: bool | None = None,
+        user_id: str | None = None,
+        before: int | None = None,
+        **kwargs: Any,
+    ) -> _Ask:
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        if "max_tokens" in kwargs:
+            options["max_new_tokens"] = kwargs.pop("max_tokens")
+        options |= {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        unknown = sorted(set(kwargs) - set(_ASSUMED))
+        if unknown:
+            raise TrimtabError(
+                f"the chat model has no option {', '.join(unknown)}; expected tools, tool_choice, "
+                f"parallel_tool_calls, stop, {', '.join(_OPTIONS)}"
+            )
+        steering = steering_for(
+            self.model,
+            self.store,
+            user_id,
+            last_request(messages).text if self.store is not None else "",
+            before=before,
+            settings=self.settings,
+        )
+        choice = read_choice(tool_choice, [tool["function"]["name"] for tool in tools])
+        answer: Answer = "text"
+        if tools and choice != "none":
+            answer = "either" if choice is None else "call"
+        grammar = answer_grammar(tools, choice, parallel_tool_calls) if answer != "text" else None
+        stops = tuple(word for word in (self.stop if stop is None else stop) or () if word)
+        if answer == "text":
+            options["stop"] = stops
+        request = to_request(messages, tools, steering=steering, grammar=grammar)
+        most_calls = None if several_calls(choice, parallel_tool_calls) else 1
+        return _Ask(messages, request, answer, options, stops, steering, most_calls)
+
+    def _message(self, ask: _Ask, completion: Completion) -> AIMessage:
+        message = to_message(
+            completion,
+            ask.answer,
+            messages=ask.messages,
+            tools=ask.request.tools,
+            most_calls=ask.most_calls,
+        )
+        if ask.answer != "call" and isinstance(message.content, str):
+            message.content = before_any(message.content, ask.stop)
+        message.response_metadata["model_name"] = self.model_name
+        message.response_metadata["constrained"] = ask.request.grammar is not None
+        message.response_metadata["picked"] = picked_entries(ask.steering)
+        return message
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One question to the model, and how its answer is read."""
+
+    messages: list[BaseMessage]
+    request: Request
+    answer: Answer
+    options: dict[str, Any]
+    stop: tuple[str, ...]
+    steering: Steering | None
+    most_calls: int | None
+
+
+def _user(config: RunnableConfig | None) -> dict[str, Any]:
+    """What the config, or that of the runnable around, says of the user."""
+    configurable = ensure_config(config).get("configurable", {})
+    return {name: configurable[name] for name in ("user_id", "before") if name in configurable}
+
+
+def _chunk(delta: Delta, first_call: int) -> AIMessageChunk:
+    if delta.call is None:
+        return AIMessageChunk(content=delta.text)
+    named = delta.name is not None
+    part = tool_call_chunk(
+        name=delta.name,
+        args=delta.arguments,
+        id=f"call_{first_call + delta.call}" if named else None,
+        index=delta.call,
+    )
+    return AIMessageChunk(content="", tool_call_chunks=[part])
+
+
+def _told(
+    message: AIMessageChunk, run_manager: CallbackManagerForLLMRun | None
+) -> ChatGenerationChunk:
+    """The chunk, once the callbacks know of it."""
+    chunk = ChatGenerationChunk(message=message)
+    if run_manager is not None:
+        run_manager.on_llm_new_token(message.text, chunk=chunk)
+    return chunk

@@ -1,0 +1,186 @@
+"""An answer that comes in pieces: plain text at once, a tool call as its parts are certain.
+
+What is passed on adds up to the message that ``to_message`` makes of the whole answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from langchain_core.messages import AIMessage
+
+from ..calling.calls import CALL_CLOSE, CALL_OPEN, parse_calls
+from .messages import Answer, before_any
+
+_HEAD = re.compile(
+    r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\{)', re.DOTALL
+)
+# What an answer that is a call without marks begins with, and a call in a code fence.
+_BARE = ("{", "[")
+_FENCE = re.compile(r"```[a-z]*\s*")
+
+
+class Delta(NamedTuple):
+    """A part of an answer: text, or a part of the call with this number.
+
+    The first part of a call has its name, later ones pieces of its arguments as JSON text.
+    """
+
+    text: str = ""
+    call: int | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class AnswerReader:
+    """Tells the parts of an answer apart as its pieces come in.
+
+    Args:
+        answer: What the answer is read as.
+        strict: The answer is decoded under a grammar, so a call's arguments can be passed on as
+            they come. Otherwise a call is passed on when it is whole.
+        stop: Texts that end the text of an answer; calls are not cut by them.
+    """
+
+    def __init__(self, answer: Answer, *, strict: bool, stop: Sequence[str] = ()) -> None:
+        self._strict = strict
+        self._plain = answer == "text"
+        self._stop = stop
+        self._stopped = False
+        self._state: Literal["start", "text", "call", "arguments", "after", "held"] = "start"
+        self._rest = ""  # what came and is not passed on yet
+        self._gap = ""  # the space in front of the first call
+        self._calls = 0
+        self._depth = 0
+        self._in_string = self._escaped = False
+
+    def feed(self, piece: str) -> Iterator[Delta]:
+        """The parts that are certain with this piece."""
+        if self._plain:
+            yield Delta(text=piece)
+            return
+        self._rest += piece
+        before = None
+        while before != (self._state, self._rest):
+            before = (self._state, self._rest)
+            yield from self._read()
+
+    def finish(self, whole: AIMessage) -> Iterator[Delta]:
+        """What is left when the answer has ended.
+
+        Args:
+            whole: The message that was made of the whole answer.
+        """
+        if not self._calls and self._state not in ("call", "arguments") and whole.tool_calls:
+            for number, call in enumerate(whole.tool_calls):
+                yield from _call(number, call["name"], json.dumps(call["args"]))
+        elif self._state == "call":
+            yield from self._whole_calls(self._rest)
+            if not self._calls:
+                yield from self._text(self._gap + CALL_OPEN + self._rest)
+        elif self._state in ("start", "text", "held"):
+            yield from self._text(self._rest)
+
+    def _read(self) -> Iterator[Delta]:
+        if self._state == "start" and self._rest.strip():
+            held = self._rest.lstrip().startswith(_BARE)
+            self._state = "held" if held else "text"
+        elif self._state == "text":
+            yield from self._read_text()
+        elif self._state == "call":
+            yield from self._read_call()
+        elif self._state == "arguments":
+            yield from self._read_arguments()
+        elif self._state == "after" and CALL_OPEN in self._rest:
+            self._rest = self._rest.partition(CALL_OPEN)[2]
+            self._state = "call"
+
+    def _read_text(self) -> Iterator[Delta]:
+        text, mark, rest = self._rest.partition(CALL_OPEN)
+        if mark:
+            yield from self._text(text.rstrip())
+            self._gap = text[len(text.rstrip()) :]
+            self._rest, self._state = rest, "call"
+            return
+        fence = text.find("```")
+        if fence >= 0:
+            yield from self._before_fence(text, fence)
+            return
+        # A mark or a stop text may have begun, and space before a mark is no part of the text.
+        held = max(_begun(text, known) for known in (CALL_OPEN, "```", *self._stop))
+        ready = text[: len(text) - held].rstrip()
+        yield from self._text(ready)
+        self._rest = text[len(ready) :]
+
+    def _before_fence(self, text: str, fence: int) -> Iterator[Delta]:
+        """The text up to a code fence, and on unless JSON comes in it: that may be a call."""
+        opening = _FENCE.match(text, fence)
+        assert opening is not None
+        inside = text[opening.end() :]
+        end = opening.end() if inside and not inside.startswith(_BARE) else fence
+        ready = text[:end] if end > fence else text[:fence].rstrip()
+        yield from self._text(ready)
+        self._rest = text[len(ready) :]
+        if inside.startswith(_BARE):
+            self._state = "held"
+
+    def _read_call(self) -> Iterator[Delta]:
+        head = _HEAD.match(self._rest) if self._strict else None
+        if head:
+            yield Delta(call=self._calls, name=json.loads(head[1]))
+            self._rest, self._state = self._rest[head.end() :], "arguments"
+        elif CALL_CLOSE in self._rest:
+            block, _, self._rest = self._rest.partition(CALL_CLOSE)
+            yield from self._whole_calls(block)
+            self._state = "after"
+
+    def _read_arguments(self) -> Iterator[Delta]:
+        for at, character in enumerate(self._rest, 1):
+            if self._ends_with(character):
+                yield Delta(call=self._calls, arguments=self._rest[:at])
+                self._rest, self._state = self._rest[at:], "after"
+                self._calls += 1
+                return
+        if self._rest:
+            yield Delta(call=self._calls, arguments=self._rest)
+            self._rest = ""
+
+    def _ends_with(self, character: str) -> bool:
+        """Whether the object of arguments is closed by its next character."""
+        if self._in_string:
+            if self._escaped:
+                self._escaped = False
+            elif character == "\\":
+                self._escaped = True
+            else:
+                self._in_string = character != '"'
+        elif character == '"':
+            self._in_string = True
+        else:
+            self._depth += (character in "{[") - (character in "}]")
+        return self._depth == 0
+
+    def _whole_calls(self, block: str) -> Iterator[Delta]:
+        for call in parse_calls(f"{CALL_OPEN}{block}{CALL_CLOSE}"):
+            yield from _call(self._calls, call.name, json.dumps(call.arguments))
+            self._calls += 1
+
+    def _text(self, text: str) -> Iterator[Delta]:
+        shown = "" if self._stopped else before_any(text, self._stop)
+        self._stopped |= shown != text
+        if shown:
+            yield Delta(text=shown)
+
+
+def _call(number: int, name: str, arguments: str) -> Iterator[Delta]:
+    yield Delta(call=number, name=name)
+    yield Delta(call=number, arguments=arguments)
+
+
+def _begun(text: str, known: str) -> int:
+    """How many of the last characters of a text may be the first ones of ``known``."""
+    longest = min(len(known) - 1, len(text))
+    return next(n for n in range(longest, -1, -1) if text.endswith(known[:n]))

@@ -1,0 +1,55 @@
+"""Tables of a run of function calls: how many are right, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ...eval.calls.scoring import FAULTS, PROBLEMS
+from ...eval.calls.summary import categories_of, errors_of, methods_of, scores_of
+from ...eval.runs.record import Record
+from ...eval.statistics.intervals import mean_interval
+from .cells import titled_table
+
+_PLAIN_WIDTH = 120
+
+
+def print_bfcl(console: Console, records: Sequence[Record], metrics: Sequence[str]) -> None:
+    """Print the tables: each metric by category, then the error classes."""
+    if not console.is_terminal:
+        console.width = max(console.width, _PLAIN_WIDTH)
+    for metric in metrics:
+        console.print(_score_table(records, metric))
+        console.print()
+    console.print(_error_table(records))
+    console.print(
+        "\nin brackets 95 % intervals over cases (bootstrap); errors of arguments are counted in "
+        "calls of a right tool, all of a call",
+        highlight=False,
+    )
+
+
+def _score_table(records: Sequence[Record], metric: str) -> Table:
+    categories = categories_of(records)
+    table = titled_table(metric, ["", *categories])
+    for method in methods_of(records):
+        cells = []
+        for category in categories:
+            values = scores_of(records, method, category, metric)
+            # Every case stands for itself, as a user of its own.
+            found = mean_interval(values, [str(number) for number in range(len(values))])
+            cells.append(
+                f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})" if found.values else "–"
+            )
+        table.add_row(method, *cells)
+    return table
+
+
+def _error_table(records: Sequence[Record]) -> Table:
+    table = titled_table("errors", ["", *methods_of(records)])
+    found = {method: errors_of(records, method) for method in methods_of(records)}
+    for kind in (*PROBLEMS, *(f"argument: {fault}" for fault in FAULTS), "not answered"):
+        table.add_row(kind, *(str(errors[kind]) for errors in found.values()))
+    return table

@@ -1,0 +1,95 @@
+"""A comparison of two runs, printed: in colour on a terminal, as plain text anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...eval.runs.compare import Change, Comparison, Setting
+from ...eval.statistics.gains import Gap
+from .cells import number, with_interval
+
+# Wide enough for every table: a file or a pipe has no width of its own.
+_PLAIN_WIDTH = 140
+_LONGEST_VALUE = 60
+_STYLES = {"better": "green", "worse": "red", "unclear": ""}
+
+
+def print_comparison(console: Console, found: Comparison, *, top: int = 5) -> None:
+    """Print what differs in the configuration, in the scores, and the ``top`` changed samples."""
+    if not console.is_terminal:
+        console.width = max(console.width, _PLAIN_WIDTH)
+    console.print(_configuration(found.settings), "")
+    for metric, gaps in found.gaps.items():
+        if gaps:
+            console.print(_differences(metric, gaps), "")
+    if top and found.changes:
+        console.print(_changes(found.changes[:top]), "")
+    lines = [
+        f"{found.samples} samples in both runs; {len(found.changes)} answers differ.",
+        "In brackets 95 % intervals over users (bootstrap); p by flipping the signs of whole "
+        "users, corrected for several methods (Holm).",
+    ]
+    if found.other_gold:
+        lines.insert(1, f"{found.other_gold} more have another gold, and are not compared.")
+    if found.left_out:
+        lines.insert(1, f"Only in one run: {', '.join(found.left_out)}.")
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _configuration(settings: Sequence[Setting]) -> Table | Text:
+    if not settings:
+        return Text("The two runs have the same configuration.")
+    table = _table("configuration", ["", "first", "second"])
+    for setting in settings:
+        table.add_row(Text(setting.name), Text(_brief(setting.first)), Text(_brief(setting.second)))
+    return table
+
+
+def _differences(metric: str, gaps: Sequence[Gap]) -> Table:
+    table = _table(f"{metric}: second minus first", ["", "difference", "p", "pairs", ""])
+    for gap in gaps:
+        table.add_row(
+            Text(gap.method),
+            with_interval(*gap.difference[:3], "+.3f"),
+            f"{gap.p_value:.3f}",
+            str(gap.difference.values),
+            Text(gap.told, style=_STYLES[gap.told]),
+        )
+    return table
+
+
+def _changes(changes: Sequence[Change]) -> Table:
+    table = _table("changed most", ["sample", "method", "gain", "first and second answer"])
+    for change in changes:
+        answers = Text("\n").join(
+            Text(_brief(f"(broken off: {r.error})" if r.error else r.output, 200))
+            for r in (change.first, change.second)
+        )
+        table.add_row(
+            Text(change.first.sample_id),
+            Text(change.first.method),
+            number(change.gain, "+.3f"),
+            answers,
+        )
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _brief(text: str | None, longest: int = _LONGEST_VALUE) -> str:
+    if text is None:
+        return "–"
+    # What a model wrote may hold what no terminal takes.
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    line = "".join(character if character.isprintable() else "\ufffd" for character in line)
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."

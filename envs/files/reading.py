@@ -1,0 +1,129 @@
+"""Records of a file, one at a time: JSON lines or CSV, plain or gzip."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from pydantic_core import from_json
+
+from ...errors import TrimtabError
+
+Record = dict[str, Any]
+
+_CSV_ENDINGS = (".csv", ".tsv", ".txt")
+_GZIP = b"\x1f\x8b"
+_SEPARATORS = ",;\t|"
+# The longest field of a CSV file, in characters; a longer one is an unclosed quote.
+_LONGEST_FIELD = 10_000_000
+_SHOWN = 40
+
+
+class Line(NamedTuple):
+    """One record, and the line that it begins at.
+
+    ``record`` is None where the line holds none; then ``fault`` says what was expected and came.
+    """
+
+    number: int
+    record: Record | None
+    fault: str = ""
+
+
+def read_records(path: Path, on_bytes: Callable[[int], None] | None = None) -> Iterator[Line]:
+    """The records of a file, streamed.
+
+    A file is CSV if it is called ``.csv``, ``.tsv`` or ``.txt`` (before ``.gz``), else JSON lines.
+    Empty lines are passed over; a line that holds no JSON object comes as a `Line` without one.
+
+    Args:
+        path: The file.
+        on_bytes: Told how many bytes of the file have been read, now and then.
+
+    Raises:
+        TrimtabError: The file cannot be read, is cut off, or is no text.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP
+            raw.seek(0)
+            with cast(BinaryIO, gzip.open(raw)) if packed else raw as content:
+                read = _csv_records if _is_csv(path) else _json_records
+                for line in read(content, path):
+                    if on_bytes and line.number % 1000 == 0:
+                        on_bytes(raw.tell())
+                    yield line
+        if on_bytes:
+            on_bytes(path.stat().st_size)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise TrimtabError(f"{path}: a broken gzip file ({error}); fetch it anew") from error
+    except UnicodeDecodeError as error:
+        raise TrimtabError(f"{path}: expected text in UTF-8 ({error.reason})") from error
+    except OSError as error:
+        raise TrimtabError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_csv(path: Path) -> bool:
+    names = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    return bool(names) and names[-1] in _CSV_ENDINGS
+
+
+def _json_records(content: BinaryIO, path: Path) -> Iterator[Line]:
+    for number, line in enumerate(content, 1):
+        stripped = line.strip().removeprefix(b"\xef\xbb\xbf")
+        if not stripped:
+            continue
+        if number == 1 and stripped.startswith(b"["):
+            raise TrimtabError(f"{path}: expected one JSON object a line, got a JSON list")
+        try:
+            record = from_json(stripped)
+        except ValueError as error:
+            yield Line(number, None, _broken(stripped, error))
+            continue
+        if isinstance(record, dict):
+            yield Line(number, record)
+        else:
+            yield Line(number, None, f"expected a JSON object, got {_short(stripped)}")
+
+
+def _broken(line: bytes, error: ValueError) -> str:
+    """Why a line is no JSON; the parser sees no other lines and calls it the first."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as undecoded:
+        return f"expected text in UTF-8 ({undecoded.reason})"
+    reason = str(error).replace("line 1 column", "character")
+    return f"expected a JSON object, got {_short(line)} ({reason})"
+
+
+def _short(line: bytes) -> str:
+    text = line.decode()
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+def _csv_records(content: BinaryIO, path: Path) -> Iterator[Line]:
+    text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    header = text.readline()
+    if not header.strip():
+        raise TrimtabError(f"{path}: expected a CSV file whose first line names its columns")
+    separator = max(_SEPARATORS, key=header.count)
+    [columns] = csv.reader([header], delimiter=separator)
+    former = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        reader = csv.reader(text, delimiter=separator)
+        after = 1  # the last line of the row before; a quoted field may go over several
+        for row in reader:
+            number, after = after + 1, reader.line_num + 1
+            if len(row) == len(columns):
+                yield Line(number, dict(zip(columns, row, strict=True)))
+            elif row:
+                fault = f"expected {len(columns)} fields as in the first line, got {len(row)}"
+                yield Line(number, None, fault)
+    except csv.Error as error:
+        raise TrimtabError(f"{path}: line {reader.line_num + 1}: {error}") from error
+    finally:
+        csv.field_size_limit(former)
+        text.detach()

@@ -1,0 +1,1 @@
+"""People who write: LaMP, LongLaMP and one's own records."""

@@ -1,0 +1,305 @@
+"""What all methods of a run share: the model, the users' past, and what is made of it once.
+
+No output of a test sample is here: the bench blanks them before any method sees a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ...envs.texts.dataset import TextSample, TextUser
+from ...envs.texts.lamp import LAMP
+from ...steering.contrast.context import Context, Sample, contexts
+from ...steering.contrast.pairs import ContrastPair, Keys, Messages
+from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.dictionary import SteeringDictionary
+from ..texts.prompt import TextPrompt
+from .entries import kept_dictionaries
+from .pairs import Kind, make_pairs
+from .retrieval import By, RememberedEncoder, ranking, relevance
+from .written import WrittenTexts
+
+if TYPE_CHECKING:
+    from ...steering.model import SteeredModel
+    from ..texts.tasks import Task
+    from .method import Weights
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being made, how many of it are done, and of how many."""
+
+_SURROUNDING = 3  # samples on each side of a context contrast, and shown for a rejected answer
+
+_REWRITE = (
+    "You rewrite texts. Answer with the rewritten text alone.",
+    "Say the following in plain and neutral words, with nothing of its author's style:\n",
+)
+
+
+class Workbench:
+    """The users of a run, ready for methods.
+
+    Args:
+        model: The model.
+        task: The task.
+        users: The users; the outputs of their tests are dropped here.
+        folder: Where what is made is kept.
+        seed: Of the other people's samples that contrasts show, and of the strangers.
+        layers: Layers that any method will want, so that all are read in one pass.
+        context: Tokens of prompt and answer together; None is the model's own limit.
+        batch_size: At most this many rows at once.
+        progress: Told how far a preparation is.
+    """
+
+    def __init__(
+        self,
+        model: SteeredModel,
+        task: Task,
+        users: Sequence[TextUser],
+        *,
+        folder: Path,
+        seed: int = 0,
+        layers: Sequence[int] = (),
+        context: int | None = None,
+        batch_size: int = 48,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.task = task
+        self.users = {user.id: blind(user) for user in users}
+        self.folder = folder
+        self.seed = seed
+        self.layers = tuple(layers)
+        self.batch_size = batch_size
+        self.written = WrittenTexts(folder / "texts.sqlite")
+        self.encoder = RememberedEncoder(model.encoder)
+        self.instruction = LAMP[task.name].question if task.name in LAMP else ""
+        self.prompt = TextPrompt(
+            model,
+            task.system,
+            task.max_new_tokens,
+            context,
+            # A label says nothing without what it was given to.
+            show="both" if task.labels else "outputs",
+            instruction=self.instruction,
+        )
+        self._progress = progress
+        self._rankings: dict[tuple[str, str, By], tuple[TextSample, ...]] = {}
+        self._pairs: dict[tuple[Kind, int, float, str], dict[str, list[ContrastPair]]] = {}
+        self._dictionaries: dict[object, dict[str, SteeringDictionary]] = {}
+
+    def body(self, request: str) -> str:
+        """A request without the task's instruction."""
+        return request.removeprefix(self.instruction)
+
+    def query(self, sample: TextSample) -> Tensor:
+        """The embedding that a request is compared by, shape ``(dimensions,)``."""
+        return self._queries[self.body(sample.input)]
+
+    @cached_property
+    def _queries(self) -> dict[str, Tensor]:
+        texts = sorted({self.body(s.input) for user in self.users.values() for s in user.tests})
+        return dict(zip(texts, self.encoder.encode(texts), strict=True))
+
+    @cached_property
+    def stranger(self) -> dict[str, str]:
+        """For each user another one, and each once."""
+        return strangers(self.users, self.seed)
+
+    @cached_property
+    def past(self) -> dict[str, tuple[Sample, ...]]:
+        """Each user's history with an input for every sample.
+
+        Where the benchmark tells only what the user wrote, the input asks for a neutral rewriting
+        of that, which the model writes.
+        """
+        silent = [
+            sample.output
+            for user in self.users.values()
+            for sample in user.history
+            if not sample.input
+        ]
+        neutral = dict(zip(silent, self._rewritten(silent), strict=True))
+        return {
+            user.id: tuple(
+                Sample(
+                    sample.id,
+                    sample.input or self.instruction + neutral[sample.output],
+                    sample.output,
+                    sample.timestamp,
+                )
+                for sample in user.history
+            )
+            for user in self.users.values()
+        }
+
+    def _rewritten(self, texts: Sequence[str]) -> list[str]:
+        system, ask = _REWRITE
+        prompt = replace(self.prompt, system=system)
+        prompts = [prompt.fit(ask + text).messages for text in texts]
+        found = self.answers("neutral rewritings", prompts, max_new_tokens=self.prompt.room)
+        # Nothing written is no request; the text itself asks for itself, and contrasts little.
+        return [answer or text.strip() for text, [answer] in zip(texts, found, strict=True)]
+
+    def answers(
+        self,
+        what: str,
+        prompts: Sequence[Messages],
+        *,
+        count: int = 1,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        under: Weights | None = None,
+    ) -> list[list[str]]:
+        """What the model writes, unsteered, ``count`` texts a prompt; kept by content.
+
+        Args:
+            what: What they are, for a person who waits.
+            prompts: Messages.
+            count: Answers to each.
+            max_new_tokens: At most this many tokens an answer.
+            temperature: Of the draws.
+            under: Weights to run under.
+        """
+        with self.telling(what, len(prompts) * count) as done, self.running(under):
+            return self.written.answers(
+                self.model,
+                prompts,
+                count=count,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                under=under.key if under else "",
+                batch_size=self.batch_size,
+                progress=done,
+            )
+
+    def running(self, under: Weights | None) -> AbstractContextManager[None]:
+        """The weights put on, if any."""
+        return under.active(self.model) if under else nullcontext()
+
+    @contextmanager
+    def telling(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Tell how far something is; gives what to call with how many more are done."""
+        so_far = 0
+
+        def done(more: int) -> None:
+            nonlocal so_far
+            so_far += more
+            if self._progress:
+                self._progress(what, so_far, total)
+
+        done(0)
+        yield done
+
+    def nearest(self, user_id: str, sample: TextSample, by: By, k: int) -> tuple[TextSample, ...]:
+        """The user's past samples that come first for a request, the best first.
+
+        A sample without an input is compared by its output.
+        """
+        where = user_id, sample.id, by
+        if where not in self._rankings:
+            history = self.users[user_id].history
+            order = ranking(
+                [self.body(past.input) or past.output for past in history],
+                self.body(sample.input),
+                relevance(by, self.encoder),
+            )
+            self._rankings[where] = tuple(history[place] for place in order)
+        return self._rankings[where][:k]
+
+    @cached_property
+    def contexts(self) -> dict[str, list[Context]]:
+        """What may be shown with each past sample: earlier ones, own and other people's."""
+        past = self.past
+        with self.telling("contexts", len(past)) as done:
+            bodies = {
+                user: [replace(s, input=self.body(s.input)) for s in own]
+                for user, own in past.items()
+            }
+            whole = {(user, s.id): s for user, own in past.items() for s in own}
+            found = contexts(
+                bodies, relevance("encoder", self.encoder), k=_SURROUNDING, seed=self.seed
+            )
+            done(len(past))
+        return {
+            user: [replace(c, sample=whole[user, c.sample.id]) for c in own]
+            for user, own in found.items()
+        }
+
+    def pairs(
+        self,
+        kind: Kind,
+        *,
+        rejected: int = 2,
+        below: float | None = None,
+        under: Weights | None = None,
+    ) -> dict[str, list[ContrastPair]]:
+        """Every user's contrast pairs, from their history alone.
+
+        Args:
+            kind: ``context`` or ``response`` contrast, or ``neutral``: what the user wrote against
+                what the model writes to the same request by itself.
+            rejected: At most this many rejected answers a sample, for ``response``.
+            below: Their ROUGE-L against the user's own is below this; None is the task's bound.
+            under: Weights that write what the model writes.
+        """
+        below = self.task.rejected_below if below is None else below
+        key = kind, rejected, below, under.key if under else ""
+        if key not in self._pairs:
+            found = make_pairs(self, kind, rejected=rejected, below=below, under=under)
+            # Keys leave out what all requests have in common.
+            self._pairs[key] = {
+                user: [replace(pair, request=self.body(pair.request)) for pair in own]
+                for user, own in found.items()
+            }
+        return self._pairs[key]
+
+    def dictionaries(
+        self,
+        kind: Kind,
+        *,
+        layers: Sequence[int],
+        keys: Keys = "input",
+        rejected: int = 2,
+        below: float | None = None,
+        under: Weights | None = None,
+    ) -> dict[str, SteeringDictionary]:
+        """Every user's dictionary from their pairs, at all sites; kept by content.
+
+        A user without pairs has none.
+
+        Args:
+            kind: As for ``pairs``.
+            layers: That are wanted now; those of other methods are read with them.
+            keys: What the key texts are made of.
+            rejected: As for ``pairs``.
+            below: As for ``pairs``.
+            under: Weights to read under.
+        """
+        wanted = tuple(sorted({*layers, *self.layers}))
+        where = kind, wanted, keys, rejected, below, under.key if under else ""
+        if where not in self._dictionaries:
+            pairs = self.pairs(kind, rejected=rejected, below=below, under=under)
+            total = sum(map(bool, pairs.values()))
+            with self.telling(f"dictionaries, {kind}", total) as done, self.running(under):
+                self._dictionaries[where] = kept_dictionaries(
+                    self.model,
+                    pairs,
+                    layers=wanted,
+                    keys=keys,
+                    folder=self.folder / "entries",
+                    under=under.key if under else "",
+                    progress=done,
+                )
+        return self._dictionaries[where]
+
+
+def blind(user: TextUser) -> TextUser:
+    """The user without the outputs of their tests."""
+    return replace(user, tests=tuple(replace(test, output="") for test in user.tests))

@@ -1,0 +1,62 @@
+"""A shopping run's arm in PersonalWAB's result format."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ....agent.loop.prompt import SYSTEM_PROMPT
+from ....envs.shop.personalwab_results import personalwab_results
+from ....errors import TrimtabError
+from ..record import Run
+
+if TYPE_CHECKING:
+    from ....envs.shop.world import World
+    from ....steering.dictionaries.encoder import Encoder
+
+
+def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]]:
+    """What PersonalWAB's own run script writes, for one arm.
+
+    Args:
+        run: A shopping run.
+        method: The arm.
+        world: The world that was played, whose test tasks number the results.
+
+    Raises:
+        TrimtabError: It is no shopping run, or another world was played.
+    """
+    if run.task != "shop":
+        raise TrimtabError(
+            f"expected a shopping run, from `trimtab run`; got a run of {run.task!r}"
+        )
+    played = run.configuration.get("world", {})
+    if played.get("fingerprint") != world.fingerprint:
+        raise TrimtabError(
+            f"{run.path} was played in {played.get('name')!r}, not in {world.name!r}; give its "
+            "world with --world"
+        )
+    episodes = [
+        {
+            "task_id": record.sample_id,
+            "result": record.scores["result"],
+            "error": record.error,
+            "episode": record.detail.get("episode"),
+        }
+        for record in run.of[method].values()
+    ]
+    options = run.configuration.get("arms", {}).get(method, {})
+    return personalwab_results(
+        episodes,
+        world.test,
+        run_args={**options, "model": run.configuration.get("model", {}).get("name", "")},
+        similarity=lambda one, other: _encoder().similarity(one, other),
+        system=SYSTEM_PROMPT,
+    )
+
+
+@cache
+def _encoder() -> Encoder:
+    from ....steering.dictionaries.encoder import load_encoder
+
+    return load_encoder()

@@ -1,0 +1,164 @@
+"""A run's folder: what was asked, every result as it comes, and in the end the summary.
+
+    run.json        the configuration; a run with another one is refused
+    results.jsonl   one record a line, appended as results come
+    summary.json    written whole when the run ends
+
+A process that is killed in the middle of a line loses that line alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import TrimtabError
+from ...files import replacing
+
+_SHOWN_DIFFERENCES = 3
+_OWN_FILES = {".lock", "run.json", "results.jsonl", "summary.json"}
+
+
+class RunFolder:
+    """An open run folder; see ``run_folder``."""
+
+    def __init__(self, path: Path, records: list[dict[str, Any]]) -> None:
+        self.path = path
+        self.records = records
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one result; it is on its way to the disk when this returns."""
+        # Escaped, since a model can write what no encoding holds, such as half a surrogate pair.
+        line = json.dumps(record, allow_nan=False) + "\n"
+        with (self.path / "results.jsonl").open("a", encoding="ascii") as file:
+            file.write(line)
+        self.records.append(dict(record))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary, whole or not at all."""
+        _write_json(self.path / "summary.json", summary)
+
+
+@contextmanager
+def run_folder(path: Path | str, configuration: Mapping[str, Any]) -> Iterator[RunFolder]:
+    """Open a folder for a run: a new one, or one to go on with.
+
+    Args:
+        path: The folder.
+        configuration: Plain data that decides the results.
+
+    Yields:
+        The folder, with the records that are there already.
+
+    Raises:
+        TrimtabError: It holds a run of another configuration, another process is writing to it,
+            or it is not a run's folder.
+    """
+    import filelock
+
+    path = Path(path)
+    _make(path)
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise TrimtabError(
+            f"another process is writing to {path}; wait for it, or give another folder"
+        ) from None
+    try:
+        records = _read_records(path / "results.jsonl")
+        others = {item.name for item in path.iterdir()} - _OWN_FILES
+        _keep_configuration(path, configuration, begun=bool(records or others))
+        yield RunFolder(path, records)
+    finally:
+        lock.release()
+
+
+def _make(path: Path) -> None:
+    """Make the folder, or see that the one that is there is a run's."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        there = {item.name for item in path.iterdir()} - {".lock"}
+    except OSError as error:
+        raise TrimtabError(f"cannot use {path} as a run's folder: {error.strerror}") from error
+    if there and "run.json" not in there:
+        raise TrimtabError(
+            f"{path} is no run's folder, it holds {sorted(there)[0]!r}; give an empty or a new "
+            "folder"
+        )
+
+
+def _keep_configuration(path: Path, configuration: Mapping[str, Any], *, begun: bool) -> None:
+    """Write the configuration, or see that the one that a run was begun with is the same.
+
+    A run that has kept nothing yet, as it failed before that, leaves its place to another.
+    """
+    # As JSON reads it, so that a tuple equals the list that it was written as.
+    wanted = json.loads(json.dumps(configuration))
+    try:
+        there = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        _write_json(path / "run.json", wanted)
+        return
+    except (ValueError, OSError) as error:
+        raise TrimtabError(f"cannot read {path / 'run.json'}: {error}") from error
+    differences = _differences(there, wanted)
+    if differences and not begun:
+        _write_json(path / "run.json", wanted)
+    elif differences:
+        more = len(differences) - _SHOWN_DIFFERENCES
+        told = "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
+        raise TrimtabError(
+            f"the run in {path} was made with another configuration ({told}); give another "
+            "folder, or the same configuration to go on with it"
+        )
+
+
+def _differences(there: Any, wanted: Any, name: str = "") -> list[str]:
+    """What differs, each as ``name: was A, now B``."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        return [
+            difference
+            for key in sorted({*there, *wanted})
+            for difference in _differences(
+                there.get(key), wanted.get(key), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if there == wanted else [f"{name}: was {_brief(there)}, now {_brief(wanted)}"]
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    """The whole lines; the torn end of a killed run's last line is cut off."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with path.open("rb+") as file:
+            file.truncate(len(whole))
+    records = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise TrimtabError(f"{path}: line {number} is not a record; remove that line")
+        records.append(record)
+    return records
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )

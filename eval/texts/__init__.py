@@ -1,0 +1,1 @@
+"""The writing tasks: their data, prompts, answers and records."""

@@ -1,0 +1,265 @@
+"""What the model makes of asked requests: answers, and how likely it finds what the user wrote.
+
+Requests of all methods and users go together, each with its own steering; those under other
+weights, and those guided by a second prompt, in batches of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import TrimtabError
+from ...steering.generation.guidance import GuidedRequest, generate_guided, guided_log_likelihoods
+from ...steering.generation.requests import Completion, Request
+from ...steering.prompts.render import tokenize
+from ...steering.reading.likelihood import answer_log_likelihoods
+from ...steering.reading.teacher_forcing import Forced
+
+if TYPE_CHECKING:
+    from ...steering.model import SteeredModel
+    from ..methods.method import Asked, Weights
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are made.
+
+    Attributes:
+        generate: Whether the model answers; without, only likelihoods are worked out.
+        max_new_tokens: At most this many tokens an answer.
+        temperature: 0 takes the most likely token; above, tokens are drawn.
+        top_p: Draw from the most likely tokens that together have this probability.
+        seed: Of the draws.
+        batch_size: At most this many rows at once.
+    """
+
+    generate: bool = True
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    batch_size: int = 48
+
+    def options(self) -> dict[str, Any]:
+        """What a model's ``generate`` takes."""
+        return {name: value for name, value in asdict(self).items() if name != "generate"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One asked request with what it is scored by.
+
+    Attributes:
+        asked: What a method made of the sample.
+        gold: What the user wrote; empty where that is not known.
+        draws: Names its draws: equal for all methods, so that they share their luck.
+    """
+
+    asked: Asked
+    gold: str = ""
+    draws: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a question.
+
+    Attributes:
+        output: What the model wrote, stripped of white space; empty where it was not asked to.
+        prompt_tokens: In all its prompts.
+        completion_tokens: In the answer.
+        finish: Why the answer ended; empty without one.
+        seconds: The share of its batch's time that goes with its tokens.
+        log_likelihood: Nats per token of the gold; None without a gold.
+        gold_tokens: How many tokens the gold has.
+    """
+
+    output: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish: str = ""
+    seconds: float = 0.0
+    log_likelihood: float | None = None
+    gold_tokens: int = 0
+
+
+def answer(
+    model: SteeredModel, questions: Sequence[Question], decoding: Decoding, *, likelihoods: bool
+) -> list[Answer]:
+    """Answer questions, and tell how likely the golds are.
+
+    Args:
+        model: The model.
+        questions: Of any methods and users.
+        decoding: How answers are made.
+        likelihoods: Whether the golds' likelihoods are wanted.
+
+    Raises:
+        TrimtabError: A prompt that does not fit, or as for ``generate``.
+    """
+    answers: list[Answer] = [Answer()] * len(questions)
+    for under, places in _by_weights(questions):
+        some = [questions[place] for place in places]
+        with under.active(model) if under else nullcontext():
+            made = _generated(model, some, decoding) if decoding.generate else [None] * len(some)
+            likely = _likelihoods(model, some) if likelihoods else [None] * len(some)
+        for place, question, timed, known in zip(places, some, made, likely, strict=True):
+            answers[place] = _answer(model, question, timed, known)
+    return answers
+
+
+@dataclass(frozen=True)
+class _Timed:
+    completion: Completion
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Likely:
+    nats: float
+    tokens: int
+
+
+def _answer(
+    model: SteeredModel, question: Question, timed: _Timed | None, likely: _Likely | None
+) -> Answer:
+    per_token = likely.nats / likely.tokens if likely else None
+    gold_tokens = likely.tokens if likely else 0
+    if timed is None:
+        return Answer(
+            prompt_tokens=_prompt_tokens(model, question),
+            log_likelihood=per_token,
+            gold_tokens=gold_tokens,
+        )
+    done = timed.completion
+    return Answer(
+        output=done.text.strip(),
+        prompt_tokens=done.prompt_tokens,
+        completion_tokens=len(done.tokens),
+        finish=done.finish,
+        seconds=timed.seconds,
+        log_likelihood=per_token,
+        gold_tokens=gold_tokens,
+    )
+
+
+def _prompt_tokens(model: SteeredModel, question: Question) -> int:
+    prompts = [question.asked.prompt, question.asked.plain]
+    return sum(len(model.prompt_tokens(p.messages)) for p in prompts if p is not None)
+
+
+def _by_weights(questions: Sequence[Question]) -> Iterator[tuple[Weights | None, list[int]]]:
+    groups: dict[Weights | None, list[int]] = {}
+    for place, question in enumerate(questions):
+        groups.setdefault(question.asked.under, []).append(place)
+    yield from groups.items()
+
+
+def _split(questions: Sequence[Question]) -> tuple[list[int], list[int]]:
+    """Places of the questions with one prompt, and of those with two."""
+    guided = [n for n, q in enumerate(questions) if q.asked.plain is not None]
+    return [n for n, q in enumerate(questions) if q.asked.plain is None], guided
+
+
+def _generated(
+    model: SteeredModel, questions: Sequence[Question], decoding: Decoding
+) -> list[_Timed]:
+    single, guided = _split(questions)
+    found: dict[int, _Timed] = {}
+
+    def timed(places: Sequence[int], generate: Callable[[], list[Completion]]) -> None:
+        if not places:
+            return
+        started = time.monotonic()
+        completions = generate()
+        spent = time.monotonic() - started
+        tokens = [done.prompt_tokens + len(done.tokens) for done in completions]
+        for place, done, own in zip(places, completions, tokens, strict=True):
+            found[place] = _Timed(done, spent * own / sum(tokens))
+
+    def plain() -> list[Completion]:
+        asked = [questions[place] for place in single]
+        return model.generate(
+            [
+                Request(q.asked.prompt.messages, steering=q.asked.steering, draws=q.draws)
+                for q in asked
+            ],
+            **decoding.options(),
+        )
+
+    def with_guidance() -> list[Completion]:
+        requests = []
+        for question in (questions[place] for place in guided):
+            without = question.asked.plain
+            assert without is not None
+            requests.append(
+                GuidedRequest(
+                    question.asked.prompt.messages,
+                    without.messages,
+                    question.asked.guidance,
+                    question.draws,
+                )
+            )
+        return generate_guided(model, requests, **decoding.options())
+
+    timed(single, plain)
+    timed(guided, with_guidance)
+    return [found[place] for place in range(len(questions))]
+
+
+def _likelihoods(model: SteeredModel, questions: Sequence[Question]) -> list[_Likely | None]:
+    """The golds' log-probabilities under each question's prompt and steering."""
+    found: list[_Likely | None] = [None] * len(questions)
+    single, guided = _split(questions)
+    known = {n: _gold(model, q.gold) for n, q in enumerate(questions)}
+    # A steering that changes the prompt keeps all in its call from sharing their prompts.
+    early: list[int] = []
+    late: list[int] = []
+    for place in single:
+        if known[place]:
+            (early if _touches_prompt(model, questions[place]) else late).append(place)
+    for places in (early, late):
+        if places:
+            nats = answer_log_likelihoods(
+                model,
+                [_forced(model, questions[n].asked.prompt.messages, known[n]) for n in places],
+                [questions[n].asked.steering for n in places],
+            )
+            for place, value in zip(places, nats.tolist(), strict=True):
+                found[place] = _Likely(value, len(known[place]))
+    guided = [place for place in guided if known[place]]
+    if guided:
+        both: tuple[list[Forced], list[Forced]] = ([], [])
+        for place in guided:
+            asked = questions[place].asked
+            for side, prompt in zip(both, (asked.prompt, asked.plain), strict=True):
+                assert prompt is not None
+                side.append(_forced(model, prompt.messages, known[place]))
+        strengths = [questions[place].asked.guidance for place in guided]
+        nats = guided_log_likelihoods(model, *both, strengths)
+        for place, value in zip(guided, nats.tolist(), strict=True):
+            found[place] = _Likely(value, len(known[place]))
+    return found
+
+
+def _gold(model: SteeredModel, gold: str) -> tuple[int, ...]:
+    return tuple(tokenize(model.tokenizer, gold.strip())) if gold.strip() else ()
+
+
+def _forced(model: SteeredModel, messages: Sequence[Any], gold: tuple[int, ...]) -> Forced:
+    prompt = model.prompt_tokens(messages)
+    if len(prompt) < 2:
+        raise TrimtabError("expected a prompt of at least 2 tokens")
+    return Forced(prompt, gold)
+
+
+def _touches_prompt(model: SteeredModel, question: Question) -> bool:
+    steering = question.asked.steering
+    if steering is None:
+        return False
+    length = len(model.prompt_tokens(question.asked.prompt.messages))
+    return steering.start(length) < length - 1

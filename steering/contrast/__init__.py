@@ -1,0 +1,1 @@
+"""Contrast pairs: what fits the user beside what does not."""

@@ -1,0 +1,106 @@
+"""The prompt prefixes that are kept from batch to batch, and caches that begin with them.
+
+The system prompt and the tool descriptions open nearly every prompt. They run once; every batch
+starts from what they left in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
+
+from .caches import GrowingLayer
+from .forward import run
+
+MIN_SHARED = 16
+"""A common prefix shorter than this is not worth a pass of its own."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first tokens of some prompts, and what they left in the cache.
+
+    Attributes:
+        tokens: Token ids.
+        states: Of each layer keys and values, ``(1, key_value_heads, len(tokens), head_size)``.
+    """
+
+    tokens: tuple[int, ...]
+    states: tuple[tuple[Tensor, Tensor], ...]
+
+    def first(self, count: int) -> Prefix:
+        """The prefix of this prefix that is ``count`` tokens long."""
+        return Prefix(
+            self.tokens[:count],
+            tuple((keys[:, :, :count], values[:, :, :count]) for keys, values in self.states),
+        )
+
+    @staticmethod
+    def of(cache: Cache, tokens: Sequence[int]) -> Prefix:
+        """What ``tokens``, the first of a cache with one row, left in it."""
+        states = []
+        for layer in cache.layers:
+            assert isinstance(layer, GrowingLayer)
+            assert layer.keys is not None and layer.values is not None
+            states.append((layer.keys, layer.values))
+        return Prefix(tuple(tokens), tuple(states)).first(len(tokens))
+
+
+class Prefixes:
+    """The prefixes that were used last.
+
+    Args:
+        size: How many are kept.
+    """
+
+    def __init__(self, size: int = 4) -> None:
+        self._size = size
+        self._kept: list[Prefix] = []  # the one used last is at the end
+
+    def longest(self, tokens: Sequence[int]) -> Prefix | None:
+        """The longest known prefix of ``tokens``; None if none is worth using."""
+        best = max(self._kept, key=lambda kept: common(kept.tokens, tokens), default=None)
+        count = common(best.tokens, tokens) if best else 0
+        if best is None or count < MIN_SHARED:
+            return None
+        self._kept = [*(kept for kept in self._kept if kept is not best), best]
+        return best.first(count)
+
+    def keep(self, prefix: Prefix) -> None:
+        """Keep a prefix, in the place of those that it continues."""
+        if len(prefix.tokens) < MIN_SHARED:
+            return
+        others = [k for k in self._kept if k.tokens != prefix.tokens[: len(k.tokens)]]
+        self._kept = [*others, prefix][-self._size :]
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many leading tokens two sequences share."""
+    shortest = min(len(one), len(other))
+    return next((n for n in range(shortest) if one[n] != other[n]), shortest)
+
+
+def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: int) -> Cache:
+    """A cache for ``rows`` rows that begins with a prefix or empty, with room for ``room`` tokens.
+
+    The prefix itself is copied, never changed.
+    """
+    layers = [GrowingLayer(room) for _ in range(config.get_text_config().num_hidden_layers)]
+    if prefix is not None:
+        for layer, (keys, values) in zip(layers, prefix.states, strict=True):
+            layer.start_from(keys, values, rows)
+    return Cache(layers=list(layers))
+
+
+def extended(prefix: Prefix | None, tokens: Sequence[int], decoder: PreTrainedModel) -> Prefix:
+    """Run what ``tokens`` adds to a prefix of them; returns the whole as a prefix."""
+    done = len(prefix.tokens) if prefix else 0
+    cache = new_cache(decoder.config, prefix, 1, len(tokens))
+    if done < len(tokens):
+        mask = torch.ones(1, len(tokens), dtype=torch.long)
+        run(decoder, torch.tensor([list(tokens[done:])]), mask, cache)
+    return Prefix.of(cache, tokens)

@@ -1,0 +1,1 @@
+"""Steering dictionaries: building them, picking from them, and what others' have in common."""

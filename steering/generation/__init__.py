@@ -1,0 +1,1 @@
+"""Answering requests, each with its own steering and grammar."""

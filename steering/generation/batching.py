@@ -1,0 +1,276 @@
+"""Many episodes, one batch: model calls from many threads, run together.
+
+An episode is a plain piece of sequential code that asks the model for one answer at a time, and a
+model decodes dozens of answers in about the time of one. So each episode runs in its own thread,
+its calls wait until every other live episode waits too, and then all of them are one
+``model.generate``. There are no timers, so the same jobs make the same batches every time. The
+model itself runs in the thread that asked for the jobs, and there only: Ctrl-C stops it at once.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from ...errors import TrimtabError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .requests import Completion, Request
+
+T = TypeVar("T")
+
+# How long a stopped run waits for each thread that is still busy outside the model.
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finished(Generic[T]):
+    """One job that ended: the ``index``-th, with its value or with the error that ended it."""
+
+    index: int
+    value: T | None = None
+    error: BaseException | None = None
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """One blocked call: what is asked, and in the end its answers or its error."""
+
+    number: int  # of the job
+    model: BatchedModel
+    kind: Literal["encode", "generate"]
+    items: Sequence[Any]
+    options: dict[str, Any]
+    answers: list[Any] | None = None
+    error: BaseException | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.answers is not None or self.error is not None
+
+    @property
+    def batch(self) -> tuple[int, str]:
+        """Tickets of one kind for one model with the same options can be run together."""
+        return self.model.place, repr(sorted(self.options.items()))
+
+
+@dataclass
+class _Round:
+    """What the jobs of one ``run_together`` share; guarded by ``changed``."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    live: set[int] = field(default_factory=set)
+    waiting: list[_Ticket] = field(default_factory=list)
+    ended: list[Finished[Any]] = field(default_factory=list)
+    stopped: bool = False
+
+    def everyone_waits(self) -> bool:
+        return self.live == {ticket.number for ticket in self.waiting}
+
+
+_job: contextvars.ContextVar[tuple[BatchedModel, _Round, int] | None] = contextvars.ContextVar(
+    "trimtab_job", default=None
+)
+
+
+class BatchedModel:
+    """A model that may be called from many threads.
+
+    Inside a job of ``run_together``, ``generate`` and ``encoder.encode`` block until they are run
+    as part of a batch; anywhere else they go straight to the model, one thread at a time. All
+    else (``name``, ``tokenizer``, ...) is the wrapped model's own.
+
+    Args:
+        model: The model.
+        beside: Another one that the same jobs call, and that ``run_together`` is given: the calls
+            of both are waited for together, and each is run in batches of its own.
+    """
+
+    def __init__(self, model: Any, *, beside: BatchedModel | None = None) -> None:
+        self.model = model
+        self._first: BatchedModel = self if beside is None else beside._first
+        self._members: list[BatchedModel] = []
+        self._first._members.append(self)
+        self.place = len(self._first._members)
+        self._alone = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "model":  # asked for before __init__ ran, as by copy
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def generate(self, requests: Sequence[Request], **options: Any) -> list[Completion]:
+        """Answer ``requests``, together with what every other live job asks.
+
+        Args:
+            requests: What to answer.
+            options: Those of the model's ``generate``. Calls with other options are other batches.
+
+        Raises:
+            CancelledError: The run was stopped while this call waited.
+        """
+        return self._call("generate", requests, options)
+
+    @property
+    def encoder(self) -> BatchedEncoder:
+        """The model's sentence encoder, batched in the same way."""
+        return BatchedEncoder(self)
+
+    def _call(
+        self, kind: Literal["encode", "generate"], items: Sequence[Any], options: dict[str, Any]
+    ) -> list[Any]:
+        job = _job.get()
+        if job is None or job[0] is not self._first:
+            with self._alone:
+                return self._run(kind, items, options)
+        _, shared, number = job
+        ticket = _Ticket(number, self, kind, items, options)
+        with shared.changed:
+            shared.waiting.append(ticket)
+            shared.changed.notify_all()
+            shared.changed.wait_for(lambda: ticket.settled or shared.stopped)
+        if ticket.answers is not None:
+            return ticket.answers
+        raise ticket.error or CancelledError("the run was stopped")
+
+    def _run(self, kind: str, items: Sequence[Any], options: dict[str, Any]) -> list[Any]:
+        if kind == "generate":
+            return list(self.model.generate(items, **options))
+        # Episodes of the same user or task ask for the same texts.
+        places = {text: place for place, text in enumerate(dict.fromkeys(items))}
+        embedded = self.model.encoder.encode(list(places))
+        return [embedded[places[text]] for text in items]
+
+    def _answer(self, tickets: Sequence[_Ticket]) -> None:
+        """Run one batch and settle its tickets."""
+        items = [item for ticket in tickets for item in ticket.items]
+        try:
+            answers = iter(self._run(tickets[0].kind, items, tickets[0].options))
+        except TrimtabError as error:
+            # Bad input is one request's fault: it must not fail the other users' episodes.
+            if len(tickets) > 1:
+                for ticket in tickets:
+                    self._answer([ticket])
+            else:
+                tickets[0].error = error
+        except Exception as error:
+            for ticket in tickets:
+                ticket.error = error
+        else:
+            for ticket in tickets:
+                ticket.answers = list(islice(answers, len(ticket.items)))
+
+
+class BatchedEncoder:
+    """The sentence encoder of a ``BatchedModel``."""
+
+    def __init__(self, model: BatchedModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_model":
+            raise AttributeError(name)
+        return getattr(self._model.model.encoder, name)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts, ``(len(texts), dimensions)``, together with what every other job embeds."""
+        if not texts:
+            return self._model.model.encoder.encode([])
+        import torch
+
+        return torch.stack(self._model._call("encode", texts, {}))
+
+
+def run_together(
+    model: BatchedModel, jobs: Iterable[Callable[[], T]], *, max_live: int = 48
+) -> Generator[Finished[T]]:
+    """Run ``jobs`` in threads of their own, their calls of ``model.generate`` in common batches.
+
+    A batch is run when every live job waits for the model, in the order of the jobs. A job that
+    ends makes room for the next. Model calls are run in the thread that iterates.
+
+    Args:
+        model: The model that the jobs call.
+        jobs: What to run; read one at a time, when there is room.
+        max_live: How many jobs run at once, and so how wide a batch can be.
+
+    Yields:
+        Each job's end, as it comes; jobs that end between the same two batches in their order.
+        Leaving the loop early (``break``, Ctrl-C) stops the jobs that still run.
+
+    Raises:
+        TrimtabError: ``max_live`` is below 1.
+    """
+    if max_live < 1:
+        raise TrimtabError(f"expected max_live of at least 1, got {max_live}")
+    shared = _Round()
+    upcoming = enumerate(jobs)
+    threads: dict[int, threading.Thread] = {}
+
+    def start_more() -> None:
+        for number, job in islice(upcoming, max_live - len(shared.live)):
+            with shared.changed:
+                shared.live.add(number)
+            threads[number] = threading.Thread(
+                target=contextvars.copy_context().run,
+                args=(_run_job, model._first, shared, number, job),
+                name=f"trimtab-job-{number}",
+                daemon=True,
+            )
+            threads[number].start()
+
+    try:
+        start_more()
+        while True:
+            with shared.changed:
+                shared.changed.wait_for(shared.everyone_waits)
+                ended, shared.ended = sorted(shared.ended, key=lambda end: end.index), []
+            for end in ended:
+                threads.pop(end.index).join()
+                yield end
+            if ended:
+                start_more()
+            elif shared.live:
+                _run_waiting(shared)
+            else:
+                return
+    finally:
+        with shared.changed:
+            shared.stopped = True
+            shared.changed.notify_all()
+        for thread in threads.values():
+            thread.join(_PATIENCE_SECONDS)
+
+
+def _run_job(model: BatchedModel, shared: _Round, number: int, job: Callable[[], Any]) -> None:
+    _job.set((model, shared, number))
+    try:
+        end = Finished(number, job())
+    except BaseException as error:  # the job's end, whatever it is, belongs to who waits for it
+        end = Finished(number, error=error)
+    with shared.changed:
+        shared.live.discard(number)
+        shared.waiting = [ticket for ticket in shared.waiting if ticket.number != number]
+        shared.ended.append(end)
+        shared.changed.notify_all()
+
+
+def _run_waiting(shared: _Round) -> None:
+    """Run what waits: embeddings first, since who waits for one will then ask the model."""
+    with shared.changed:
+        kind = min(ticket.kind for ticket in shared.waiting)  # encode is before generate
+        now = [ticket for ticket in shared.waiting if ticket.kind == kind]
+        shared.waiting = [ticket for ticket in shared.waiting if ticket.kind != kind]
+    now.sort(key=lambda ticket: (ticket.batch, ticket.number))
+    for _, batch in groupby(now, key=lambda ticket: ticket.batch):
+        together = list(batch)
+        together[0].model._answer(together)
+    with shared.changed:
+        shared.changed.notify_all()

@@ -1,0 +1,2 @@
+from .render import render as render
+from .render import tokenize as tokenize

@@ -1,0 +1,1 @@
+"""Reading a model under teacher forcing: activations, and likelihoods of answers."""

@@ -1,0 +1,115 @@
+"""Reading activations under teacher forcing: the mean over an answer's tokens, at chosen points.
+
+A pass stops after the last wanted layer and never reaches the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import TrimtabError
+from ..decoder.families import Parts, first_tensor
+from ..decoder.hooks import of_this_thread
+from ..vectors.steering_vectors import Point
+from .teacher_forcing import TOKEN_BUDGET, Forced, forced_batches
+
+
+@contextmanager
+def reading(
+    parts: Parts, points: Sequence[Point], keep: Callable[[int, Tensor], None]
+) -> Iterator[None]:
+    """Call ``keep(i, activation)`` when a forward pass of this thread meets ``points[i]``.
+
+    An activation has the shape ``(batch, tokens, hidden_size)``. The hooks are removed when the
+    context ends.
+
+    Raises:
+        TrimtabError: A layer out of range.
+    """
+    inputs: dict[int, Tensor] = {}
+    handles: list[Any] = []
+
+    def remember(layer: int) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs[layer] = args[0] if args else kwargs["hidden_states"]
+
+        return hook
+
+    def read(index: int, point: Point) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            hidden = first_tensor(output)
+            keep(index, inputs[point.layer] + hidden if point.site == "mid" else hidden)
+
+        return hook
+
+    try:
+        for index, point in enumerate(points):
+            if not 0 <= point.layer < len(parts.layers):
+                raise TrimtabError(
+                    f"layer {point.layer} was asked for, but the model has layers 0 to "
+                    f"{len(parts.layers) - 1}"
+                )
+            layer = parts.layers[point.layer]
+            if point.site == "mid":
+                before = of_this_thread(remember(point.layer))
+                handles.append(layer.block.register_forward_pre_hook(before, with_kwargs=True))
+            module = {"mlp": layer.mlp, "block": layer.block}.get(point.site, layer.attention)
+            handles.append(module.register_forward_hook(of_this_thread(read(index, point))))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def mean_activations(
+    parts: Parts,
+    forced: Sequence[Forced],
+    points: Sequence[Point],
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """The activation at each point, averaged over each answer's tokens.
+
+    Args:
+        parts: The decoder and its layers.
+        forced: Prompts with the answers to force. Equal prompts run once.
+        points: Where to read.
+        token_budget: Tokens in one batch, padding included.
+        progress: Told after each batch how many answers it held.
+
+    Returns:
+        Shape ``(len(forced), len(points), hidden_size)``, float32, on the CPU.
+
+    Raises:
+        TrimtabError: No sample or point, a prompt or answer too short, or a layer out of range.
+    """
+    if not points:
+        raise TrimtabError("nothing to read: expected at least one layer and site")
+    last = max(point.layer for point in points)
+    if last >= len(parts.layers):
+        raise TrimtabError(
+            f"layer {last} was asked for, but the model has layers 0 to {len(parts.layers) - 1}"
+        )
+    means: list[Tensor] = [torch.empty(0)] * len(forced)
+    for batch in forced_batches(parts, forced, last_layer=last, token_budget=token_budget):
+        found: list[Tensor] = [torch.empty(0)] * len(points)
+        weight = batch.answer[..., None]
+
+        def keep(index: int, hidden: Tensor, found: Any = found, weight: Tensor = weight) -> None:
+            share = weight.to(hidden.device)
+            found[index] = ((hidden.float() * share).sum(1) / share.sum(1)).cpu()
+
+        with reading(parts, points, keep):
+            batch.run()
+        for row, index in enumerate(batch.rows):
+            means[index] = torch.stack([activation[row] for activation in found])
+        if progress:
+            progress(len(batch.rows))
+    return torch.stack(means)

@@ -1,0 +1,208 @@
+"""Teacher forcing in batches: run prompts once, then force answers after them.
+
+Nothing is computed twice: tokens that all prompts share run once, a prompt that several answers
+follow runs once, and rows of similar length go together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from ...errors import TrimtabError
+from ..decoder.caches import select_rows
+from ..decoder.families import Parts
+from ..decoder.forward import padded, run, window_passed
+from ..decoder.hooks import of_this_thread
+from ..decoder.prefixes import MIN_SHARED, common
+
+TOKEN_BUDGET = 2048
+"""Tokens in one batch, padding included.
+
+Wide enough for full matrix products; with twice as many, what lies between the layers of a small
+model outgrows what the allocator keeps, and every step on a processor pays for fresh memory.
+"""
+
+
+@dataclass(frozen=True)
+class Forced:
+    """A prompt of at least two tokens and an answer that is forced after it, as token ids."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ForcedBatch:
+    """Rows that are ready for their answers' pass: the prompts have run, but for the last token.
+
+    Attributes:
+        rows: Which of the given samples the rows are.
+        tokens: ``(rows, longest)``: each row's last prompt token (or its whole prompt, where
+            none has run), then its answer, padded on the right.
+        real: The mask of ``tokens``.
+        answer: The mask of the answers' own tokens in ``tokens``.
+    """
+
+    rows: tuple[int, ...]
+    tokens: Tensor
+    real: Tensor
+    answer: Tensor
+    _parts: Parts
+    _last: int | None
+    _before: Tensor
+    _cache: DynamicCache
+    _cache_rows: tuple[int, ...]
+
+    def run(self) -> Tensor | None:
+        """Run the answers' pass; may be repeated.
+
+        Returns:
+            The decoder's last hidden states ``(rows, tokens, hidden_size)``, or None where the
+            pass stops early.
+        """
+        mask = torch.cat([self._before, self.real], dim=1)
+        cache = select_rows(self._cache, self._cache_rows)
+        return _run(self._parts, self._last, self.tokens, mask, cache)
+
+
+def forced_batches(
+    parts: Parts,
+    forced: Sequence[Forced],
+    *,
+    last_layer: int | None = None,
+    prefill: bool = True,
+    token_budget: int = TOKEN_BUDGET,
+) -> Iterator[ForcedBatch]:
+    """Run the prompts and yield batches that are ready for their answers.
+
+    Args:
+        parts: The decoder and its layers.
+        forced: Prompts with the answers to force.
+        last_layer: Stop every pass after this layer; None runs all.
+        prefill: Run the prompts beforehand; otherwise they are part of the answers' pass, as a
+            steering that changes the prompt needs it. They always are where a row outgrows a
+            sliding window.
+        token_budget: Tokens in one batch, padding included.
+
+    Raises:
+        TrimtabError: Nothing to force, a prompt of fewer than two tokens, or an empty answer.
+    """
+    if not forced:
+        raise TrimtabError("nothing to force: expected at least one prompt with an answer")
+    for index, item in enumerate(forced):
+        if len(item.prompt) < 2 or not item.answer:
+            raise TrimtabError(
+                "expected prompts of at least 2 tokens and answers of at least 1; sample "
+                f"{index} has {len(item.prompt)} and {len(item.answer)}; leave it out"
+            )
+    answers: dict[tuple[int, ...], list[int]] = {}
+    for index, item in enumerate(forced):
+        answers.setdefault(item.prompt, []).append(index)
+    prompts = sorted(answers, key=lambda prompt: (len(prompt), prompt))
+    longest = max(len(item.prompt) + len(item.answer) for item in forced)
+    # What runs apart is padded apart, which leaves padding between a row's tokens.
+    prefill = prefill and not window_passed(parts.decoder.config, longest)
+    shared = shared_prefix(prompts) if prefill else 0
+    prefix = DynamicCache()
+    if shared:
+        start = torch.tensor([prompts[0][:shared]])
+        _run(parts, last_layer, start, torch.ones_like(start), prefix)
+
+    for batch in _by_length(prompts, answers, forced, shared, token_budget):
+        cache = select_rows(prefix, [0] * len(batch))
+        ready = [prompt[shared:-1] if prefill else () for prompt in batch]
+        tokens, real = padded(ready, left=True)
+        before = torch.cat([real.new_ones(len(batch), shared), real], dim=1)
+        if tokens.shape[1]:
+            _run(parts, last_layer, tokens, before, cache)
+        rows = [index for prompt in batch for index in answers[prompt]]
+        of_prompt = [n for n, prompt in enumerate(batch) for _ in answers[prompt]]
+        leading = [forced[row].prompt[-1:] if prefill else forced[row].prompt for row in rows]
+        tokens, real = padded(
+            [(*lead, *forced[row].answer) for lead, row in zip(leading, rows, strict=True)],
+            left=False,
+        )
+        answer = real.clone()
+        for row, lead in enumerate(leading):
+            answer[row, : len(lead)] = 0
+        yield ForcedBatch(
+            rows=tuple(rows),
+            tokens=tokens,
+            real=real,
+            answer=answer,
+            _parts=parts,
+            _last=last_layer,
+            _before=before[of_prompt],
+            _cache=cache,
+            _cache_rows=tuple(of_prompt),
+        )
+
+
+def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many leading tokens all prompts share, short of the shortest one's last token.
+
+    0 where it is too few to be worth a pass, or where there is only one prompt.
+    """
+    if len(prompts) < 2:
+        return 0
+    # What the first and the last in order share, all between them share.
+    shared = min(common(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
+    return shared if shared >= MIN_SHARED else 0
+
+
+def _by_length(
+    prompts: Sequence[tuple[int, ...]],
+    answers: dict[tuple[int, ...], list[int]],
+    forced: Sequence[Forced],
+    shared: int,
+    budget: int,
+) -> Iterator[list[tuple[int, ...]]]:
+    """Split prompts, sorted by length, where a batch would outgrow its budget."""
+    batch: list[tuple[int, ...]] = []
+    width = rows = 0
+    for prompt in prompts:
+        own = len(prompt) - shared + max(len(forced[index].answer) for index in answers[prompt])
+        if batch and max(width, own) * (rows + len(answers[prompt])) > budget:
+            yield batch
+            batch, width, rows = [], 0, 0
+        batch.append(prompt)
+        width, rows = max(width, own), rows + len(answers[prompt])
+    yield batch
+
+
+class _Stop(Exception):
+    """Ends a forward pass after the last wanted layer; never leaves this module."""
+
+
+@contextmanager
+def _stopping_after(parts: Parts, layer: int | None) -> Iterator[None]:
+    def stop(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        raise _Stop
+
+    if layer is None:
+        yield
+        return
+    handle = parts.layers[layer].block.register_forward_hook(of_this_thread(stop))
+    try:
+        yield
+    except _Stop:
+        pass
+    finally:
+        handle.remove()
+
+
+def _run(
+    parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: DynamicCache
+) -> Tensor | None:
+    """One forward pass that fills ``cache``, up to the last wanted layer."""
+    hidden: Tensor | None = None
+    with _stopping_after(parts, last):
+        hidden = run(parts.decoder, tokens, mask, cache)
+    return hidden

@@ -1,0 +1,1 @@
+"""Steering vectors as values, and how they are added inside the forward pass."""

@@ -1,0 +1,220 @@
+"""The whole path of ``trimtab run`` on a tiny random model and a small bazaar."""
+
+import io
+import json
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from trimtab import cli
+from trimtab.commands.actions.run import run_command
+from trimtab.envs.worlds.bazaar import generate_bazaar
+from trimtab.errors import TrimtabError
+from trimtab.eval.shop.selection import pick_tasks
+from trimtab.eval.shop.simulators import Simulator
+from trimtab.steering import SteeredModel, SteeringDictionary, SteeringStore
+
+
+@pytest.fixture
+def run(folders, monkeypatch):
+    """Run the command and give back what it printed."""
+    monkeypatch.setenv("TRIMTAB_HOME", str(folders / "home"))
+
+    def run(**arguments):
+        console = Console(file=io.StringIO(), width=100)
+        defaults = {"model": str(folders / "model"), "world": str(folders / "world")}
+        try:
+            run_command(**{**defaults, "episodes": 3, "console": console, **arguments})
+        finally:
+            run.printed = console.file.getvalue()
+        return run.printed
+
+    return run
+
+
+def test_a_run_prints_its_tables_keeps_its_results_and_is_not_played_twice(
+    run, tmp_path, monkeypatch
+):
+    text = run(out=tmp_path / "out", show=True)
+    assert "function accuracy" in text and "steered minus" in text
+    assert "15 of 15 episodes" in text
+    assert text.count("request") >= 15 and "picked" in text
+    records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
+    assert len(records) == 15
+    for record in records:
+        assert not record["error"]
+        assert record["episode"]["outcome"] == "done"  # constrained: always a valid call
+        picked = record["episode"]["steps"][0]["picked"]
+        assert bool(picked) == (record["arm"].startswith("steered"))
+
+    monkeypatch.setattr(SteeredModel, "generate", None)  # neither episodes nor dictionaries
+    again = run(out=tmp_path / "out")
+    assert "15 of 15 episodes" in again
+    assert again.split("function accuracy")[1].split("of 15")[0] in text
+
+
+def test_ctrl_c_shows_what_is_finished(run, tmp_path, monkeypatch):
+    run(out=tmp_path / "first")  # builds the dictionaries
+    real, calls = SteeredModel.generate, []
+
+    def interrupted(self, requests, **options):
+        calls.append(len(requests))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, requests, **options)
+
+    monkeypatch.setattr(SteeredModel, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(out=tmp_path / "out", max_live=4)
+    assert "4 of 15 episodes" in run.printed
+    assert "function accuracy" in run.printed
+    assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == 4
+
+
+def test_one_users_episodes_have_a_control_too(run, folders, tmp_path):
+    from trimtab.envs.shop.personalwab import load_world
+
+    user = load_world(folders / "world").users[1]
+    run(users=[user], episodes=1, out=tmp_path / "out")
+    records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
+    assert {record["user_id"] for record in records} == {user}
+    assert len(records) == 5
+
+
+def test_a_conversation_with_memory_arms_and_react(run, tmp_path):
+    text = run(
+        episodes=1,
+        simulator=Simulator("model"),
+        steps=2,
+        memory=["last", "full"],
+        both=True,
+        remembered=1,
+        prompting="react",
+        out=tmp_path / "out",
+    )
+    assert "average steps" in text and "8 of 8 episodes" in text
+    records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
+    remembered = {record["arm"]: len(record["episode"]["remembered"]) for record in records}
+    assert remembered["memory-last"] == remembered["memory-last+steered"] == 1
+    assert remembered["memory-full"] > 1
+    assert remembered["steered"] == 0
+    assert all(1 <= len(record["episode"]["steps"]) <= 2 for record in records)
+
+
+def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
+    run(out=tmp_path / "out")
+    store = SteeringStore(tmp_path / "users.lance")
+    for kept in (folders / "home/dictionaries").glob("*.safetensors"):
+        store.put(SteeringDictionary.load(kept))
+    run(out=tmp_path / "out2", store=str(tmp_path / "users.lance"))
+    first, second = (
+        {
+            (record["arm"], record["task_id"]): record["episode"]["steps"][0]["picked"]
+            for record in map(json.loads, (tmp_path / name / "results.jsonl").open())
+        }
+        for name in ("out", "out2")
+    )
+    assert {key: [p["sample_id"] for p in picked] for key, picked in first.items()} == {
+        key: [p["sample_id"] for p in picked] for key, picked in second.items()
+    }
+    with pytest.raises(TrimtabError, match="none of the users"):
+        run(out=tmp_path / "out3", store=str(tmp_path / "empty.lance"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--user-url", "http://x/v1"], "add --track multi"),
+        (["--track", "multi", "--user-simulator", "parrot"], "scripted, model, endpoint"),
+        (["--memory", "last,all"], "none, random, last, relevant, full; got last, all"),
+        (["--prompting", "loud"], "'loud' is not one of"),
+        (["--store", "a", "--dictionaries", "b"], "got both"),
+    ],
+)
+def test_bad_options_are_one_line_on_the_command_line(
+    run, folders, tmp_path, capsys, arguments, said
+):
+    given = ["--model", str(folders / "model"), "--world", str(folders / "world")]
+    given += ["--episodes", "1", "--out", str(tmp_path / "out")]
+    assert cli.execute(["run", *given, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"episodes": 0}, "got 0"),
+        ({"episodes": 10_000}, "got 10000"),
+        ({"users": ["nobody"]}, "no user 'nobody'"),
+        ({"world": "/no/such/world"}, "/no/such/world"),
+        ({"settings": "/no/such.toml"}, "/no/such.toml"),
+        ({"dictionaries": "/no/such/folder"}, "no folder of dictionaries"),
+        ({"model": "/no/such/model"}, "/no/such/model"),
+        ({"max_live": 0}, "max_live"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(run, tmp_path, arguments, said):
+    from pathlib import Path
+
+    paths = {k: Path(v) for k, v in arguments.items() if k in ("settings", "dictionaries")}
+    with pytest.raises(TrimtabError, match=said) as refused:
+        run(out=tmp_path / "out", **{**arguments, **paths})
+    assert "\n" not in str(refused.value)
+
+
+def test_dictionaries_of_another_model_are_refused(run, folders, tmp_path):
+    from trimtab.envs.shop.personalwab import load_world
+
+    run(out=tmp_path / "out")
+    user = load_world(folders / "world").users[0]
+    kept = next((folders / "home/dictionaries").glob("*.safetensors"))
+    foreign = SteeringDictionary.load(kept)
+    foreign.fingerprint = "another"
+    foreign.save(tmp_path / "given" / f"{user}.safetensors")
+    with pytest.raises(TrimtabError, match="another model"):
+        run(dictionaries=tmp_path / "given", out=tmp_path / "out2")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrimtabError, match="none of the users"):
+        run(dictionaries=tmp_path / "empty", out=tmp_path / "out3")
+
+
+def test_picked_tasks_are_those_of_the_users_asked_for():
+    world = generate_bazaar(users=4, products=100)
+    user = world.users[2]
+    tasks = pick_tasks(world, 3, 0, [user])
+    assert [task.user_id for task in tasks] == [user] * 3
+    assert len(pick_tasks(world, 8, 0)) == 8
+    assert pick_tasks(world, 8, 0) != pick_tasks(world, 8, 1)
+    with pytest.raises(TrimtabError, match="test tasks of"):
+        pick_tasks(world, 500, 0, [user])
+
+
+def test_tasks_are_spread_over_as_few_users_as_asked_or_as_it_takes():
+    world = generate_bazaar(users=6, products=100)
+    few = pick_tasks(world, 8, 0, spread=2)
+    assert sorted(Counter(task.user_id for task in few).values()) == [4, 4]
+    assert few[:2] == pick_tasks(world, 2, 0)
+    users = {task.user_id for task in pick_tasks(world, 30, 0, spread=2)}
+    assert 30 / 8 <= len(users) < 6
+
+
+def test_the_tools_of_a_file_are_shown_as_well(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        'def weather(city: str) -> str:\n    "Tell the weather."\n    return city\n'
+    )
+    run(out=tmp_path / "out", tools=tmp_path / "mine.py", episodes=1)
+    with_it = json.loads((tmp_path / "out/run.json").read_text())
+    run(out=tmp_path / "other", episodes=1)
+    without = json.loads((tmp_path / "other/run.json").read_text())
+    assert with_it["tools"] != without["tools"]
+    tokens = [
+        sum(
+            step["prompt_tokens"]
+            for line in (tmp_path / folder / "results.jsonl").open()
+            for step in json.loads(line)["episode"]["steps"][:1]
+        )
+        for folder in ("out", "other")
+    ]
+    assert tokens[0] > tokens[1]

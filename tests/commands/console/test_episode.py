@@ -1,0 +1,119 @@
+"""The view of one episode holds what a person wants to see, on lines of bounded length."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from trimtab.agent.calling.calls import ToolCall
+from trimtab.agent.loop.episode import Episode, PickedEntry, Step
+from trimtab.agent.users import Errand
+from trimtab.commands.console.episode import episode_view, errand_view
+from trimtab.eval.shop.score import ScoredEpisode
+from trimtab.tools import ToolError
+
+
+@pytest.fixture
+def episode():
+    failed = Step(
+        call=None,
+        text="I [bold]think[/bold]",
+        content="Error: expected a call",
+        value=None,
+        error=ToolError("unparsable", "expected a call"),
+        picked=(PickedEntry("train-1", "something\ncosy", 0.81, 0.7),),
+        prompt_tokens=10,
+        completion_tokens=3,
+        forced_tokens=0,
+        seconds=0.5,
+    )
+    called = Step(
+        call=ToolCall("search_product_by_query", {"query": "a rain coat"}),
+        text="",
+        content="\n".join(f"B{n}: Coat {n}" for n in range(10)),
+        value=["B0"],
+        error=None,
+        picked=(),
+        prompt_tokens=20,
+        completion_tokens=3,
+        forced_tokens=1,
+        seconds=0.5,
+        thought="They want it dry.",
+    )
+    said = Step(
+        call=ToolCall("respond", {"content": "Which one?"}),
+        text="",
+        content="Said to the user.",
+        value="Which one?",
+        error=None,
+        picked=(),
+        prompt_tokens=20,
+        completion_tokens=3,
+        forced_tokens=1,
+        seconds=0.5,
+        reply="The red one.",
+    )
+    return Episode(
+        task_id="test-1",
+        user_id="ann",
+        request="something for rainy days " * 20,
+        purchases=("B1: Desk",),
+        remembered=('"hm" -> search_product_by_query(query="x")',),
+        steps=(failed, said, called),
+        outcome="done",
+    )
+
+
+def shown(scored):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(episode_view(scored))
+    return console.file.getvalue()
+
+
+def test_everything_of_an_episode_is_shown(episode):
+    text = shown(ScoredEpisode("steered", "test-1", "ann", "search", 1.0, 0.9, episode))
+    for part in [
+        "test-1  search  ann  steered",
+        "something for rainy days",
+        "B1: Desk",
+        '"hm" -> search_product_by_query(query="x")',
+        "weight 0.70, similarity 0.81: something cosy",
+        "I [bold]think[/bold]",
+        "Error: expected a call",
+        'search_product_by_query {"query": "a rain coat"}',
+        "B0: Coat 0",
+        "... 7 more",
+        "thought  They want it dry.",
+        'respond {"content": "Which one?"}',
+        "user  The red one.",
+        "function 1.00, result 0.90",
+    ]:
+        assert part in text
+    assert "Coat 5" not in text
+    assert max(len(line) for line in text.splitlines()) <= 200
+
+
+def test_what_broke_off_says_why(episode):
+    broken = ScoredEpisode("a", "t", "ann", "search", math.nan, math.nan, None, "out of memory")
+    assert "out of memory" in shown(broken)
+    failed = ScoredEpisode("a", "t", "ann", "search", math.nan, math.nan, episode, "on fire")
+    assert "function –, result –" in shown(failed)
+    assert "on fire" in shown(failed)
+
+
+def test_an_episode_is_shown_without_its_steps_where_they_were_shown_before(episode):
+    console = Console(file=io.StringIO(), width=200)
+    scored = ScoredEpisode("steered", "test-1", "ann", "search", 1.0, 0.9, episode)
+    console.print(episode_view(scored, steps=False))
+    text = console.file.getvalue()
+    assert "rain coat" not in text and "function 1.00" in text
+
+
+def test_an_errand_says_who_one_is_and_what_one_wants():
+    errand = Errand("review", {"Age": "40"}, title="A lamp", store="Lumo", price=9.5, review="Dim.")
+    console = Console(file=io.StringIO(), width=200)
+    console.print(errand_view(errand, "ann"))
+    text = console.file.getvalue()
+    for part in ("You are ann", "Age  40", "A lamp, Lumo, 9.50", "have a review", "Dim."):
+        assert part in text

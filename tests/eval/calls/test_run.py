@@ -1,0 +1,183 @@
+"""A run of function calls: answered, scored, written as it goes, and gone on with."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from trimtab.commands.console.calls_table import print_bfcl
+from trimtab.envs.bfcl.cases import CallCase, CallCases, ExpectedCall
+from trimtab.errors import TrimtabError
+from trimtab.eval.calls.run import METRICS, run_bfcl
+from trimtab.eval.calls.summary import bfcl_summary
+from trimtab.eval.runs.record import read_run
+from trimtab.steering.generation.requests import Completion
+from trimtab.tools import Toolkit, ToolSpec
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "unit": {"enum": ["m", "km"]}},
+    "required": ["n"],
+}
+TOOLS = Toolkit([ToolSpec("go", "Go.", SCHEMA), ToolSpec("stay", "Stay.", SCHEMA)])
+BAD = Toolkit([ToolSpec("odd", "Odd.", {"type": "object", "properties": {"a": {"not": {}}}})])
+
+
+def case(number, category="simple", tools=TOOLS, wanted="calls"):
+    expected = (ExpectedCall("go", {"n": [number], "unit": ["", "m"]}),)
+    said = ({"role": "user", "content": f"go {number}"},)
+    return CallCase(f"{category}_{number}", category, said, tools, wanted,
+                    expected if wanted == "calls" else ())  # fmt: skip
+
+
+CASES = CallCases(
+    (*(case(n) for n in range(6)), case(7, "irrelevance", wanted="no call")),
+    {"x.json": "odd"},
+    "f1",
+)
+
+
+def called(name, **arguments):
+    made = {"name": name, "arguments": arguments}
+    return f"<tool_call>\n{json.dumps(made)}\n</tool_call>"
+
+
+def answer(request):
+    """Right, with a wrong value, wrong type, another tool, twice, nothing; a call for number 7."""
+    number = int(request.messages[-1]["content"].split()[1])
+    if request.grammar is not None:
+        return called("go", n=number)
+    return {
+        0: called("go", n=0),
+        1: called("go", n=9, unit="m"),
+        2: called("go", n="2", unit="mile", new=1),
+        3: called("stay", n=3),
+        4: called("go", n=4) + called("go", n=4),
+        5: "I stay.",
+        7: called("go", n=7),
+    }[number]
+
+
+class Model:
+    name, fingerprint = "scripted", "f"
+
+    def __init__(self, fails_after=None):
+        self.batches = []
+        self.fails_after = fails_after
+
+    def generate(self, requests, **options):
+        self.batches.append(requests)
+        self.options = options
+        if self.fails_after is not None and len(self.batches) > self.fails_after:
+            raise KeyboardInterrupt
+        return [Completion(answer(r), (1, 2, 3), 11, 1, "stop") for r in requests]
+
+
+def by_id(run, method):
+    return {record.sample_id: record for record in run.records if record.method == method}
+
+
+def test_answers_are_scored_and_kept(tmp_path):
+    told = []
+    model = Model()
+    run = run_bfcl(model, CASES, folder=tmp_path / "run", on_record=told.append)
+    assert (run.planned, len(run.records), run.interrupted) == (14, 14, False)
+    assert len(told) == 14
+    assert model.options == {"max_new_tokens": 256}
+    free, constrained = by_id(run, "free"), by_id(run, "constrained")
+    scores = {name: tuple(record.scores[m] for m in METRICS) for name, record in free.items()}
+    assert scores == {
+        "simple_0": (1, 1, 1, 1),
+        "simple_1": (0, 0, 1, 1),
+        "simple_2": (0, 0, 0, 1),
+        "simple_3": (0, 0, 1, 0),
+        "simple_4": (0, 0, 1, 0),
+        "simple_5": (0, 0, None, 0),
+        "irrelevance_7": (0, 0, 1, 0),
+    }
+    assert all(constrained[f"simple_{n}"].scores["accuracy"] == 1 for n in range(6))
+    assert [f["kind"] for f in free["simple_2"].detail["faults"]] == [
+        "wrong type", "not in enum", "hallucinated"
+    ]  # fmt: skip
+    assert free["simple_4"].detail["problem"] == "wrong count"
+    assert free["irrelevance_7"].detail["problem"] == "unwanted call"
+    kept = read_run(tmp_path / "run")
+    assert (kept.task, kept.metrics, kept.methods) == ("bfcl", METRICS, ("free", "constrained"))
+    assert kept.records == run.records
+    assert kept.configuration["data"]["left_out"] == {"x.json": "odd"}
+
+
+def test_the_summary_and_the_tables_count_the_errors(tmp_path):
+    run = run_bfcl(Model(), CASES, folder=tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary == json.loads(json.dumps(bfcl_summary(run.records, METRICS)))
+    [accuracy] = [
+        each["mean"]
+        for each in summary["scores"]
+        if (each["method"], each["category"], each["metric"]) == ("free", "all", "accuracy")
+    ]
+    assert accuracy == pytest.approx(1 / 7)
+    assert summary["errors"]["free"] == {
+        "no call": 1, "wrong tool": 1, "wrong count": 1, "unwanted call": 1,
+        "argument: missing": 0, "argument: wrong type": 1, "argument: not in enum": 1,
+        "argument: wrong value": 1, "argument: hallucinated": 1, "not answered": 0,
+    }  # fmt: skip
+    console = Console(record=True, width=100)
+    print_bfcl(console, run.records, METRICS)
+    shown = console.export_text()
+    assert "irrelevance" in shown and "argument: not in enum" in shown
+
+
+def test_a_run_that_was_broken_off_is_gone_on_with(tmp_path):
+    model = Model(fails_after=3)
+    run = run_bfcl(model, CASES, folder=tmp_path / "run", batch_size=2)
+    assert (len(run.records), run.interrupted) == (6, True)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    again = Model()
+    run = run_bfcl(again, CASES, folder=tmp_path / "run", batch_size=2)
+    assert (len(run.records), run.interrupted) == (14, False)
+    assert sum(map(len, again.batches)) == 8
+    assert len({(record.method, record.sample_id) for record in run.records}) == 14
+    with pytest.raises(TrimtabError, match="another configuration"):
+        run_bfcl(again, replace(CASES, fingerprint="f2"), folder=tmp_path / "run")
+
+
+def test_a_case_that_cannot_be_answered_is_no_wrong_answer(tmp_path):
+    data = CallCases((case(0), case(1, tools=BAD)), {}, "f")
+    model = Model()
+    run = run_bfcl(model, data, folder=tmp_path / "run", methods=["constrained"])
+    right, broken = (by_id(run, "constrained")[f"simple_{n}"] for n in (0, 1))
+    assert right.scores["accuracy"] == 1
+    assert "'odd' cannot be constrained" in broken.error and broken.scores == {}
+    summary = bfcl_summary(run.records, METRICS)
+    assert summary["scores"][0]["mean"] == 1 and summary["scores"][0]["cases"] == 1
+    assert summary["errors"]["constrained"]["not answered"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "category", "several", "text"),
+    [
+        ("free", "simple", None, None),
+        ("constrained", "simple", False, False),
+        ("constrained", "live_parallel", True, False),
+        ("auto", "simple", True, True),
+    ],
+)
+def test_each_method_has_its_grammar(tmp_path, method, category, several, text):
+    model = Model()
+    data = CallCases((case(1, category),), {}, "f")
+    run_bfcl(model, data, folder=tmp_path / "run", methods=[method])
+    [[request]] = model.batches
+    if method == "free":
+        assert request.grammar is None
+    else:
+        assert ('more: ("\\n" call){0,7}' in request.grammar) == several
+        assert ("TEXT" in request.grammar) == text
+    assert [tool["function"]["name"] for tool in request.tools] == ["go", "stay"]
+
+
+@pytest.mark.parametrize("methods", [[], ["free", "quick"]])
+def test_unknown_methods_are_refused(tmp_path, methods):
+    with pytest.raises(TrimtabError, match="methods among free, constrained, auto; got"):
+        run_bfcl(Model(), CASES, folder=tmp_path / "run", methods=methods)

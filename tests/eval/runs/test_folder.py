@@ -1,0 +1,108 @@
+"""Run folders: nothing lost, nothing torn, no two configurations in one."""
+
+import json
+
+import pytest
+
+from trimtab.errors import TrimtabError
+from trimtab.eval.runs.folder import run_folder
+
+CONFIGURATION = {"seed": 0, "arms": ("a", "b"), "settings": {"k": 5, "strength": 1.0}}
+
+
+def test_records_are_there_when_the_folder_is_opened_again(tmp_path):
+    with run_folder(tmp_path / "run", CONFIGURATION) as folder:
+        assert folder.records == []
+        folder.append({"task": "t1", "text": "two\u2028lines \ud800"})
+        folder.append({"task": "t2"})
+    with run_folder(tmp_path / "run", CONFIGURATION) as folder:
+        assert [record["task"] for record in folder.records] == ["t1", "t2"]
+        assert folder.records[0]["text"] == "two\u2028lines \ud800"
+
+
+def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.append({"task": "t1"})
+        folder.append({"task": "t2"})
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(results.read_bytes()[:-4])
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        assert folder.records == [{"task": "t1"}]
+        folder.append({"task": "t3"})
+    lines = results.read_text().splitlines()
+    assert [json.loads(line)["task"] for line in lines] == ["t1", "t3"]
+
+
+def test_another_configuration_is_refused_and_the_difference_named(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.append({"task": "t1"})
+    changed = {**CONFIGURATION, "settings": {"k": 3, "strength": 1.0}}
+    with (
+        pytest.raises(TrimtabError, match=r"settings\.k: was 5, now 3\)"),
+        run_folder(tmp_path, changed),
+    ):
+        pass
+
+
+def test_a_run_that_has_kept_nothing_leaves_its_place_to_another(tmp_path):
+    for seed in (0, 1):
+        with run_folder(tmp_path, {**CONFIGURATION, "seed": seed}) as folder:
+            assert folder.records == []
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
+
+
+def test_what_else_a_run_keeps_in_its_folder_counts_as_begun(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION):
+        (tmp_path / "episode.sqlite").touch()
+    with (
+        pytest.raises(TrimtabError, match="another configuration"),
+        run_folder(tmp_path, {**CONFIGURATION, "seed": 1}),
+    ):
+        pass
+
+
+def test_many_differences_are_cut(tmp_path):
+    with run_folder(tmp_path, {str(n): n for n in range(9)}) as folder:
+        folder.append({"task": "t1"})
+    with (
+        pytest.raises(TrimtabError, match=r"2: was 2, now 3; 6 more\)"),
+        run_folder(tmp_path, {str(n): n + 1 for n in range(9)}),
+    ):
+        pass
+
+
+def test_two_processes_cannot_write_to_one_folder(tmp_path):
+    with (
+        run_folder(tmp_path, CONFIGURATION),
+        pytest.raises(TrimtabError, match="another process"),
+        run_folder(tmp_path, CONFIGURATION),
+    ):
+        pass
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(TrimtabError, match=r"thesis\.txt"), run_folder(tmp_path, CONFIGURATION):
+        pass
+    assert [item.name for item in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(TrimtabError, match="cannot use"), run_folder(tmp_path / "run", {}):
+        pass
+
+
+def test_a_broken_line_is_named(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.append({"task": "t1"})
+    (tmp_path / "results.jsonl").write_text('{"task": "t1"}\nnonsense\n')
+    with pytest.raises(TrimtabError, match="line 2"), run_folder(tmp_path, CONFIGURATION):
+        pass
+
+
+def test_the_summary_is_written_whole(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.write_summary({"mean": 0.5})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"mean": 0.5}
+    assert not list(tmp_path.glob("*.tmp"))

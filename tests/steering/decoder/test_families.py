@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    MptConfig,
+    MptForCausalLM,
+    PreTrainedModel,
+    StableLmConfig,
+    StableLmForCausalLM,
+)
+
+from trimtab import TrimtabError
+from trimtab.steering.decoder.families import FAMILIES, find_family, first_tensor, parts_of
+
+IDS = torch.arange(5, 17)[None]
+
+
+def recorded(modules: dict[str, nn.Module], model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    kept = {}
+    handles = [
+        module.register_forward_hook(
+            lambda m, a, out, name=name: kept.__setitem__(name, first_tensor(out))
+        )
+        for name, module in modules.items()
+    ]
+    with torch.inference_mode():
+        model(IDS)
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+def test_declared_modules_add_up_to_what_the_layer_adds(any_family: PreTrainedModel) -> None:
+    parts = parts_of(any_family)
+    assert len(parts.layers) == 4
+    third = parts.layers[2]
+    before = parts.layers[1].block
+    kept = recorded(
+        {"in": before, "attn": third.attention, "mlp": third.mlp, "out": third.block}, any_family
+    )
+    torch.testing.assert_close(kept["in"] + kept["attn"] + kept["mlp"], kept["out"])
+    assert kept["attn"].norm() > 0 and kept["mlp"].norm() > 0
+
+
+def test_structure_alone_finds_what_is_declared(any_family: PreTrainedModel) -> None:
+    declared = FAMILIES[any_family.config.model_type]
+    found = find_family(any_family)
+    assert found.layers == declared.layers
+    found_parts, declared_parts = parts_of(any_family, found), parts_of(any_family, declared)
+    names = ("found", "declared")
+    for which in ("attention", "mlp"):
+        pair = (found_parts.layers[1], declared_parts.layers[1])
+        kept = recorded(
+            dict(zip(names, (getattr(p, which) for p in pair), strict=True)), any_family
+        )
+        torch.testing.assert_close(kept["found"], kept["declared"])
+
+
+def test_an_undeclared_family_is_recognised() -> None:
+    config = StableLmConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=4,
+    )  # fmt: skip
+    parts = parts_of(StableLmForCausalLM(config).eval())
+    assert type(parts.layers[0].attention).__name__ in ("StableLmAttention", "Dropout")
+    assert type(parts.layers[0].mlp).__name__ in ("StableLmMLP", "Dropout")
+
+
+def test_a_family_that_does_not_add_up_is_refused() -> None:
+    # MPT's MLP takes the residual stream in and adds it itself.
+    model = MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=64)).eval()
+    with pytest.raises(TrimtabError, match=r"family 'mpt' is not known.*declare it"):
+        parts_of(model)

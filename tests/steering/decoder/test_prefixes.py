@@ -1,0 +1,68 @@
+"""Which prefixes are kept, and that those who start from one leave it as it is."""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trimtab.steering.decoder.caches import GrowingLayer
+from trimtab.steering.decoder.prefixes import Prefix, Prefixes, common, extended, new_cache
+
+
+def test_a_prefix_is_never_changed_by_those_who_start_from_it(llama: PreTrainedModel) -> None:
+    with torch.inference_mode():
+        prefix = extended(None, list(range(20, 60)), llama.model)
+        before = [(keys.clone(), values.clone()) for keys, values in prefix.states]
+        longer = extended(prefix, [*range(20, 60), 7, 8, 9], llama.model)
+        cache = new_cache(llama.config, prefix, 4, 50)
+        for layer in cache.layers:
+            layer.update(torch.ones(4, 2, 1, 8), torch.ones(4, 2, 1, 8))
+            assert isinstance(layer, GrowingLayer) and layer.keys is not None
+            layer.keys.zero_()
+        whole = extended(None, [*range(20, 60), 7, 8, 9], llama.model)
+    for (keys, values), (own_keys, own_values) in zip(before, prefix.states, strict=True):
+        assert torch.equal(keys, own_keys) and torch.equal(values, own_values)
+    for (keys, _), (own_keys, _) in zip(longer.states, whole.states, strict=True):
+        torch.testing.assert_close(keys, own_keys, rtol=1e-4, atol=1e-5)
+
+
+def states(tokens: int, seed: int) -> Tensor:
+    return torch.randn(1, 2, tokens, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def prefix(*tokens: int) -> Prefix:
+    return Prefix(tokens, ((states(len(tokens), 0), states(len(tokens), 1)),))
+
+
+def test_the_longest_known_prefix_is_found_and_cut() -> None:
+    known = Prefixes()
+    known.keep(prefix(*range(30)))
+    known.keep(prefix(*range(20), *range(90, 100)))
+    found = known.longest([*range(25), 7, 7, 7])
+    assert found is not None
+    assert found.tokens == tuple(range(25))
+    assert found.states[0][0].shape[2] == 25
+    assert known.longest([*range(10), *range(50, 90)]) is None  # too little to be worth it
+
+
+def test_the_prefix_that_was_not_used_for_longest_goes() -> None:
+    known = Prefixes(size=2)
+    one, two, three = (prefix(*range(start, start + 20)) for start in (0, 100, 200))
+    known.keep(one)
+    known.keep(two)
+    known.longest(one.tokens)
+    known.keep(three)
+    assert known.longest(two.tokens) is None
+    assert known.longest(one.tokens) is not None
+
+
+def test_a_longer_prefix_takes_the_place_of_its_beginning() -> None:
+    known = Prefixes(size=2)
+    known.keep(prefix(*range(100, 120)))
+    known.keep(prefix(*range(20)))
+    known.keep(prefix(*range(40)))
+    assert known.longest(range(100, 120)) is not None
+    assert known.longest(range(40)).tokens == tuple(range(40))
+
+
+def test_common_beginnings() -> None:
+    assert [common([1, 2, 3], [1, 2]), common([1], [2]), common([], [1])] == [2, 0, 0]

@@ -1,0 +1,139 @@
+"""Tools of MCP servers that run: real processes, over both transports."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import TrimtabError
+from trimtab.tools import Toolkit
+
+pytest.importorskip("mcp", reason="needs the extra mcp")
+from trimtab.tools.files.mcp import McpServer
+
+SERVER = Path(__file__).with_name("mcp_server.py")
+COMMAND = [sys.executable, str(SERVER), "stdio"]
+
+
+@pytest.fixture(scope="module")
+def url():
+    """Where a server process listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(SERVER), "http", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "running on" in line:
+                break
+        reader = threading.Thread(target=process.stderr.read, daemon=True)
+        reader.start()
+        yield f"http://127.0.0.1:{port}/mcp"
+        process.kill()
+        reader.join()
+
+
+@pytest.fixture(scope="module", params=["stdio", "http"])
+def server(request):
+    where = (
+        {"command": COMMAND}
+        if request.param == "stdio"
+        else {"url": request.getfixturevalue("url")}
+    )
+    with McpServer(**where) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def toolkit(server):
+    return Toolkit(server.tools)
+
+
+def test_the_tools_have_the_servers_schemas(toolkit):
+    assert toolkit.names == ["add", "price", "shop_find_it", "fail", "wait", "end", "seen"]
+    add = toolkit.spec("add")
+    assert add.description == "Add two numbers."
+    assert add.parameters["required"] == ["left"]
+    assert add.parameters["properties"]["right"]["default"] == 1
+
+
+def test_calls_go_through(toolkit):
+    result = toolkit.call("add", {"left": 40, "right": 2})
+    assert (result.content, result.value) == ("42", 42)
+    assert toolkit.call("price", {"of": "mug", "quantity": 2}).value == {
+        "amount": 5.0, "currency": "EUR"
+    }  # fmt: skip
+    found = toolkit.call("shop_find_it", {"query": "mug", "colours": ["red", "blue"]})
+    assert found.content == "mug in red, blue"
+
+
+def test_arguments_are_checked_before_the_server_is_asked(toolkit):
+    assert toolkit.call("add", {"left": "x"}).content == 'Error: left: expected an integer, got "x"'
+
+
+def test_a_tools_own_error_is_a_result(toolkit):
+    result = toolkit.call("fail", {"why": "no luck"})
+    assert result.error.kind == "failed"
+    assert "no luck" in result.content
+
+
+def test_threads_and_event_loops_share_a_session(toolkit):
+    with ThreadPoolExecutor(4) as threads:
+        sums = threads.map(lambda n: toolkit.call("add", {"left": n}).value, range(8))
+        assert list(sums) == list(range(1, 9))
+
+    async def inside():
+        return toolkit.call("add", {"left": 1}).value
+
+    assert asyncio.run(inside()) == 2
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+def test_a_call_that_takes_too_long_is_given_up(transport, request):
+    where = (
+        {"command": COMMAND} if transport == "stdio" else {"url": request.getfixturevalue("url")}
+    )
+    with McpServer(**where) as server:
+        server.timeout = 0.2  # opening took its own time
+        result = Toolkit(server.tools).call("wait", {})
+        assert result.error.kind == "timeout"
+        assert result.content == "Error: tool wait: no answer within 0.2 seconds"
+
+
+def test_a_server_that_ends_is_told(tmp_path):
+    with McpServer(command=COMMAND, env={"SHOP": "corner"}, cwd=tmp_path) as server:
+        toolkit = Toolkit(server.tools)
+        assert toolkit.call("seen", {}).value == {"shop": "corner", "folder": str(tmp_path)}
+        for name, arguments in (("end", {}), ("add", {"left": 1})):
+            result = toolkit.call(name, arguments)
+            assert result.error.kind == "failed"
+            assert "MCP server" in result.content
+    assert "has ended" in toolkit.call("add", {"left": 1}).content
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ({}, "either command="),
+        ({"command": ["a"], "url": "http://localhost"}, "either command="),
+        ({"command": "python server.py"}, "either command="),
+        ({"command": ["trimtab-no-such-program"]}, "cannot use the MCP server trimtab-no-such"),
+        ({"command": [sys.executable, "-c", "print('hello')"]}, "cannot use the MCP server"),
+        ({"url": "http://127.0.0.1:9/mcp"}, "cannot use the MCP server http://127.0.0.1:9/mcp"),
+        ({"url": "http://127.0.0.1:9/mcp", "timeout": 0}, "timeout in seconds above 0"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_line(where, told):
+    with pytest.raises(TrimtabError, match=told) as caught:
+        McpServer(**where)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_never_answers_is_given_up():
+    with pytest.raises(TrimtabError, match=r"no answer within 0.3 seconds"):
+        McpServer(command=[sys.executable, "-c", "input()\ninput()\ninput()"], timeout=0.3)

@@ -1,0 +1,1 @@
+"""The tools of a shop: full-text search, recommendation, and the toolkit of them."""
