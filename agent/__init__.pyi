@@ -1,6 +1,3 @@
-from ..steering.generation.batching import BatchedModel as BatchedModel
-from ..steering.generation.batching import Finished as Finished
-from ..steering.generation.batching import run_together as run_together
 from .calling.calls import ToolCall as ToolCall
 from .calling.calls import call_grammar as call_grammar
 from .calling.calls import format_call as format_call

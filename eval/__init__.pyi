@@ -18,10 +18,8 @@ from .shop import ShopRun as ShopRun
 from .shop import ShopStudy as ShopStudy
 from .shop import Simulator as Simulator
 from .shop import choose_arms as choose_arms
-from .shop import episode_view as episode_view
 from .shop import given_dictionaries as given_dictionaries
 from .shop import play_shop as play_shop
-from .shop import print_tables as print_tables
 from .shop import run_shop as run_shop
 from .shop import score_episode as score_episode
 from .shop import shop_dictionaries as shop_dictionaries

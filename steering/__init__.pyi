@@ -29,6 +29,9 @@ from .dictionaries.tuning import Trial as Trial
 from .dictionaries.tuning import Tuner as Tuner
 from .dictionaries.tuning import search as search
 from .dictionaries.two_parts import TwoParts as TwoParts
+from .generation.batching import BatchedModel as BatchedModel
+from .generation.batching import Finished as Finished
+from .generation.batching import run_together as run_together
 from .generation.guidance import GuidedRequest as GuidedRequest
 from .generation.guidance import generate_guided as generate_guided
 from .generation.requests import Completion as Completion

@@ -1,5 +1,3 @@
-from ...commands.console.episode import episode_view as episode_view
-from ...commands.console.shop_table import print_tables as print_tables
 from .arms import ARMS as ARMS
 from .arms import Arm as Arm
 from .arms import choose_arms as choose_arms

@@ -7,10 +7,10 @@ import torch
 
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
-from trimtab.eval import answering
 from trimtab.eval.methods.registry import parse_methods, with_controls
 from trimtab.eval.runner import run_study
 from trimtab.eval.runs.record import read_run
+from trimtab.eval.texts import answering
 from trimtab.eval.texts.study import Study
 from trimtab.steering import SteeredModel
 
