@@ -155,7 +155,7 @@ def test_tools_and_worlds_do_without_torch() -> None:
         f"trimtab.{name}"
         for name in MODULES
         if name.partition(".")[0] in ("tools", "envs")
-        and name not in ("tools.recommender", "tools.sasrec")
+        and name not in ("tools.shop.recommender", "tools.shop.sasrec")
     ]
     assert not {"torch", "transformers"} & newly_imported(*modules)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ..metrics import Metric
-from .record import Record, Run
 from ..statistics.gains import Gap, run_metric, told
 from ..statistics.totals import metric_difference, score_of
+from .record import Record, Run
 
 
 @dataclass(frozen=True)

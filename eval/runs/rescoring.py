@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ...errors import TrimtabError
 from ...files import replacing
-from .folder import run_folder
-from .record import Record, Run, read_run
 from ..runner import EvalRun
 from ..statistics.standings import standings
-from ..texts.study import Study
 from ..texts.record import scores
+from ..texts.study import Study
+from .folder import run_folder
+from .record import Record, Run, read_run
 
 
 def rescore(folder: Path | str) -> EvalRun:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ..record import Record, Run
 from ...statistics.gains import run_metric
 from ...statistics.totals import metric_estimate
+from ..record import Record, Run
 
 Plain = dict[str, Any]
 

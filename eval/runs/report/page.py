@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from ....errors import TrimtabError
 from ....files import encodable, replacing
-from ..record import Run
 from ...statistics.gains import run_metric
+from ..record import Run
 from .charts import mark, number
 from .samples import browser_data
 from .sections import costs, metric_view

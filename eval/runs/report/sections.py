@@ -11,12 +11,12 @@ from typing import Any
 from markupsafe import Markup
 
 from ...metrics import Metric
-from ..record import Record, Run
 from ...statistics.costs import Cost, cost_of
 from ...statistics.gains import Gap, PersonalGain, personal_gains, run_metric, told
 from ...statistics.intervals import Difference, Estimate
 from ...statistics.repeats import Repeated, repeated
 from ...statistics.totals import metric_difference, metric_estimate
+from ..record import Record, Run
 from .charts import Point, Scale, axis, interval_bar, line_chart, scatter
 
 _MOST_BINS = 5

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from trimtab.cli import execute
+from trimtab.commands.console.compare_table import print_comparison
 from trimtab.errors import TrimtabError
 from trimtab.eval.runs.compare import compare_runs
-from trimtab.commands.console.compare_table import print_comparison
 from trimtab.eval.runs.record import read_run
 
 

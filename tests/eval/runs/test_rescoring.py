@@ -7,9 +7,9 @@ import pytest
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
 from trimtab.eval.methods.registry import parse_methods
+from trimtab.eval.runner import run_study
 from trimtab.eval.runs.record import read_run
 from trimtab.eval.runs.rescoring import rescore
-from trimtab.eval.runner import run_study
 from trimtab.eval.texts.study import Study
 from trimtab.steering import SteeredModel
 

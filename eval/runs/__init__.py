@@ -1,0 +1,1 @@
+"""A run: its records, its folder, and what is made of it afterwards."""
