@@ -41,7 +41,7 @@ from trimtab.steering import (
     SteeringDictionary,
     SteeringVectors,
 )
-from trimtab.steering.dictionaries.derangement import strangers
+from trimtab.steering.dictionaries.derangement import derangement
 from trimtab.steering.reading.likelihood import batch_log_likelihoods
 from trimtab.steering.reading.teacher_forcing import Forced, forced_batches
 
@@ -111,7 +111,7 @@ def main() -> None:
     scored = Scorer(model, items, point)
 
     collective = {user: options.collective * others_mean(found["response"], user) for user in users}
-    lender = strangers(users, options.seed)
+    lender = derangement(users, options.seed)
     table = Table("", "", "tests", "over another's", "held back", "over another's", box=None)
     alone = scored(collective)
     tests_gain, held_gain = scored.told(alone, scored({}))

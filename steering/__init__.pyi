@@ -20,10 +20,15 @@ from .dictionaries.encoder import load_encoder as load_encoder
 from .dictionaries.explain import Comparison as Comparison
 from .dictionaries.explain import Explanation as Explanation
 from .dictionaries.explain import compare as compare
+from .dictionaries.loading import load_dictionaries as load_dictionaries
 from .dictionaries.outliers import Limits as Limits
 from .dictionaries.outliers import Outlier as Outlier
 from .dictionaries.population import Population as Population
 from .dictionaries.settings import SteeringSettings as SteeringSettings
+from .dictionaries.steer import Steer as Steer
+from .dictionaries.steer import SteerBy as SteerBy
+from .dictionaries.steer import Whose as Whose
+from .dictionaries.steer import steer_by as steer_by
 from .dictionaries.tuning import Grid as Grid
 from .dictionaries.tuning import Trial as Trial
 from .dictionaries.tuning import Tuner as Tuner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import TrimtabError
 from ...steering.contrast.pairs import Contrast
-from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.population import Population
 from ...steering.dictionaries.settings import SteeringSettings
 from ...steering.dictionaries.two_parts import TwoParts
@@ -163,7 +163,7 @@ class Fints(Steered):
                 return self.by_vectors(own, bench.model.fingerprint) if own else None
 
             return self.asking(bench, mean)
-        lender = strangers(found, bench.seed) if self.whose == "other" else {u: u for u in found}
+        lender = derangement(found, bench.seed) if self.whose == "other" else {u: u for u in found}
 
         def steer(user_id: str, sample: TextSample) -> Steering | None:
             if user_id not in found:

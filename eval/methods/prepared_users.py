@@ -18,7 +18,7 @@ from ...envs.texts.dataset import TextSample, TextUser
 from ...envs.texts.lamp import LAMP
 from ...steering.contrast.context import Context, Sample, contexts
 from ...steering.contrast.pairs import ContrastPair, Keys, Messages
-from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.dictionary import SteeringDictionary
 from ..texts.prompt import TextPrompt
 from .entries import kept_dictionaries
@@ -110,7 +110,7 @@ class Workbench:
     @cached_property
     def stranger(self) -> dict[str, str]:
         """For each user another one, and each once."""
-        return strangers(self.users, self.seed)
+        return derangement(self.users, self.seed)
 
     @cached_property
     def past(self) -> dict[str, tuple[Sample, ...]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...steering.dictionaries.derangement import strangers
+from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.population import Population
 from ...steering.vectors.injection import Steering
 from ...steering.vectors.steering_vectors import Site, points_of
@@ -44,7 +44,7 @@ class StyleVector(Steered):
             vectors = others_means(found, ("response",))
         else:
             lender = (
-                strangers(found, bench.seed) if self.whose == "other" else {u: u for u in found}
+                derangement(found, bench.seed) if self.whose == "other" else {u: u for u in found}
             )
             vectors = {user: Population.of(found[lender[user]]).mean("response") for user in found}
 

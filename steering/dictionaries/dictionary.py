@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -227,6 +228,26 @@ class SteeringDictionary:
         if how == "drop":
             guarded._keep(row for row in range(len(self.entries)) if row not in gone)
         return guarded
+
+    @property
+    def digest(self) -> str:
+        """What the dictionary holds, as 16 hexadecimal digits: equal contents, equal digests.
+
+        Points, keys, vectors and all that is known of the entries count; whose it is does not.
+        """
+        about = [
+            self.fingerprint,
+            self.encoder_name,
+            self.keys_from,
+            [list(point) for point in self.points],
+            [asdict(entry) for entry in self.entries],
+        ]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for tensor in (self.keys, self.vectors):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def replaced(self, **changes: Any) -> SteeringDictionary:
         """A dictionary of its own, with some of the attributes changed.

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -23,8 +23,13 @@ from .population import Population
 from .selection import Aggregation
 from .two_parts import TwoParts
 
-if TYPE_CHECKING:
-    from ..model import SteeredModel
+
+class HasDepths(Protocol):
+    """What knows which layer a relative depth is: a ``SteeredModel``."""
+
+    def layer_at(self, depth: float) -> int:
+        """The layer at a relative depth from 0 to 1."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class SteeringSettings:
         """The kind of entries that the personal part of two is made of."""
         return "context" if self.contrast == "any" else self.contrast
 
-    def layers(self, model: SteeredModel) -> list[int]:
+    def layers(self, model: HasDepths) -> list[int]:
         """The layers of this model at the chosen depths."""
         return sorted({model.layer_at(depth) for depth in self.depths})
 

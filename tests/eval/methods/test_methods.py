@@ -9,7 +9,7 @@ from trimtab.errors import TrimtabError
 from trimtab.eval.methods.prepared_users import Workbench
 from trimtab.eval.methods.registry import get_method
 from trimtab.eval.texts.tasks import get_task
-from trimtab.steering.dictionaries.derangement import strangers
+from trimtab.steering.dictionaries.derangement import derangement
 
 USERS = ("ann", "bob", "cat", "dan")
 
@@ -119,7 +119,7 @@ def test_the_population_is_the_mean_of_all_others_entries(bench, name):
 def test_another_users_dictionary_is_the_strangers(bench):
     own = asked(bench, "stylevector", **ONE)
     other = asked(bench, "stylevector-other", **ONE)
-    lender = strangers(USERS, bench.seed)
+    lender = derangement(USERS, bench.seed)
     for user in USERS:
         mine = entries(bench, "neutral", user)[0].mean(0)
         torch.testing.assert_close(only(own[user].steering), mine, atol=1e-4, rtol=1e-4)
