@@ -1,67 +1,19 @@
 """A set of tools, and the calling of them: whatever a model asks for, the answer is a result."""
 
-import asyncio
-import contextvars
 import difflib
-import inspect
-import json
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
-
-import pydantic
-import pydantic_core
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from ..errors import TrimtabError
 from .quoting import quoted, without_control_tokens
-from .schema import location, misfit, shown, validator
+from .result import ErrorKind as ErrorKind
+from .result import ToolError as ToolError
+from .result import ToolResult as ToolResult
+from .running import failed, run_tool
+from .schema import misfit, shown, validator
 from .sources import tool_spec
 from .spec import ToolSpec
-
-ErrorKind = Literal["unknown_tool", "invalid_arguments", "failed", "timeout", "unparsable"]
-
-
-@dataclass(frozen=True)
-class ToolError:
-    """What went wrong with a call: the kind is counted, the message is shown to the model.
-
-    Attributes:
-        kind: ``unknown_tool``, ``invalid_arguments``, ``failed`` (the function raised),
-            ``timeout``, or ``unparsable`` (the model's text holds no call).
-        message: One line: what was expected, what came.
-        path: For invalid arguments, where, as ``filters.brands[2]``.
-    """
-
-    kind: ErrorKind
-    message: str
-    path: str = ""
-
-
-@dataclass(frozen=True)
-class ToolResult:
-    """What a call gave.
-
-    Attributes:
-        content: What the model is shown.
-        value: What scoring uses; None for an error.
-        error: None if the call succeeded.
-    """
-
-    content: str
-    value: Any = None
-    error: ToolError | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the call succeeded."""
-        return self.error is None
-
-    @classmethod
-    def of_error(cls, error: ToolError) -> "ToolResult":
-        """The result that shows an error to the model."""
-        return cls(content=f"Error: {error.message}", error=error)
 
 
 class Toolkit:
@@ -167,7 +119,8 @@ class Toolkit:
         """Call a tool. Whatever the name and the arguments are, the answer is a result.
 
         A function that raises gives a result with the error ``failed``, one that takes longer
-        than its timeout ``timeout``. A function may return a ``ToolResult`` to show the model
+        than its timeout ``timeout``. LangGraph's own signals, such as that of ``interrupt()``, are
+        no errors: they reach the graph. A function may return a ``ToolResult`` to show the model
         something else than what scoring uses; any other value is shown as it is if it is text,
         else as JSON.
         """
@@ -176,10 +129,10 @@ class Toolkit:
             return ToolResult.of_error(error)
         spec = self._specs[name]
         if spec.function is None:
-            return _failed(f"tool {name} has no function to call here")
-        run = partial(_run, spec, arguments)
-        threaded = spec.timeout is not None or _in_event_loop()
-        result = _run_in_thread(run, spec) if threaded else run()
+            return failed(f"tool {name} has no function to call here")
+        result = run_tool(
+            spec.function, arguments, name=name, convert=spec.convert, timeout=spec.timeout
+        )
         return replace(result, content=_fitted(result.content, self.limit))
 
     def _unknown(self, name: Any) -> ToolError:
@@ -192,64 +145,6 @@ class Toolkit:
         )
 
 
-def _run(spec: ToolSpec, arguments: dict[str, Any]) -> ToolResult:
-    """Convert the arguments, call the function, and write its value down for the model."""
-    assert spec.function is not None
-    try:
-        keywords = spec.convert(arguments) if spec.convert else dict(arguments)
-    except pydantic.ValidationError as error:
-        return ToolResult.of_error(_unfit(error))
-    except Exception as error:
-        return _failed(_first_line(error))
-    try:
-        value = spec.function(**keywords)
-        if inspect.isawaitable(value):
-            value = asyncio.run(_awaited(value))
-        if isinstance(value, ToolResult):
-            return value
-        return ToolResult(content=_written(value), value=value)
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
-        return _failed(_first_line(error))
-
-
-def _run_in_thread(run: Callable[[], ToolResult], spec: ToolSpec) -> ToolResult:
-    """Run in a daemon thread, in the caller's context; give up when the time is over."""
-    finished: list[ToolResult] = []
-    context = contextvars.copy_context()
-    thread = threading.Thread(
-        target=lambda: finished.append(context.run(run)), name=f"tool-{spec.name}", daemon=True
-    )
-    thread.start()
-    thread.join(spec.timeout)
-    if finished:
-        return finished[0]
-    if not thread.is_alive():
-        return _failed(f"tool {spec.name} ended without a result")
-    message = f"tool {spec.name} did not answer within {spec.timeout} seconds"
-    return ToolResult.of_error(ToolError("timeout", message))
-
-
-def _in_event_loop() -> bool:
-    """Whether this thread runs an event loop, in which no other one can be run."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
-
-
-def _written(value: Any) -> str:
-    """Text as it is, anything else as JSON, and what JSON has no form for as its ``str``."""
-    if isinstance(value, str):
-        return value
-    plain = pydantic_core.to_jsonable_python(value, fallback=str, bytes_mode="base64")
-    return json.dumps(plain, ensure_ascii=False)
-
-
 def _fitted(content: str, limit: int) -> str:
     """Make content fit for the model: no chat markup, and no longer than ``limit``."""
     content = without_control_tokens(content)
@@ -257,24 +152,3 @@ def _fitted(content: str, limit: int) -> str:
         return content
     kept = limit - 50
     return f"{content[:kept]}\n[{len(content) - kept:,} more characters were cut]"
-
-
-def _unfit(error: pydantic.ValidationError) -> ToolError:
-    """Tell a pydantic error in the words of the other argument errors."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    path = location(first["loc"])
-    message = f"{path or 'arguments'}: {first['msg']}, got {shown(first['input'])}"
-    return ToolError("invalid_arguments", quoted(message, limit=500), path)
-
-
-def _first_line(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        text = ""
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
-
-
-def _failed(reason: str) -> ToolResult:
-    return ToolResult.of_error(ToolError("failed", quoted(reason, limit=500)))
