@@ -5,12 +5,14 @@ import json
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 
 from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.loop.memory import Memory, PastRequest
 from trimtab.agent.loop.prompt import SYSTEM_PROMPT
 from trimtab.errors import TrimtabError
 from trimtab.steering.dictionaries.settings import SteeringSettings
+from trimtab.tools import Toolkit
 
 ANN = {"configurable": {"user_id": "ann"}}
 
@@ -276,3 +278,19 @@ def test_what_cannot_work_is_refused(scripted, toolkit):
         build_agent(scripted([]), toolkit, step_limit=0)
     with pytest.raises(TrimtabError, match="message of the user"):
         build_agent(scripted([]), toolkit).invoke({"messages": [("ai", "hello")]})
+
+
+def test_a_tool_that_asks_a_person_pauses_the_graph(scripted, call):
+    def pay(euros: int) -> str:
+        """Pay."""
+        return f"paid {euros}: {interrupt('really?')}"
+
+    agent = build_agent(
+        scripted([call("pay", euros=5)]), Toolkit([pay]), checkpointer=InMemorySaver()
+    )
+    config = {"configurable": {"thread_id": "1", "user_id": "ann"}}
+    paused = agent.invoke(ask("pay five"), config)
+    assert paused["__interrupt__"][0].value == "really?"
+    end = agent.invoke(Command(resume="yes"), config)
+    assert end["steps"][0]["content"] == "paid 5: yes"
+    assert [step["error"] for step in end["steps"]] == [None]
