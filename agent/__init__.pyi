@@ -8,12 +8,15 @@ from .calling.contrast import tool_choice_pairs as tool_choice_pairs
 from .calling.tool_check import check_examples as check_examples
 from .calling.tool_check import check_tool as check_tool
 from .chat.chat_model import SteeredChatModel as SteeredChatModel
+from .loop.episode import BatchedModel as BatchedModel
 from .loop.episode import Episode as Episode
+from .loop.episode import Finished as Finished
 from .loop.episode import PickedEntry as PickedEntry
 from .loop.episode import Play as Play
 from .loop.episode import Step as Step
 from .loop.episode import play as play
 from .loop.episode import play_episodes as play_episodes
+from .loop.episode import run_together as run_together
 from .loop.graph import build_agent as build_agent
 from .loop.memory import MODES as MODES
 from .loop.memory import Memory as Memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import os
 import random
 import time
@@ -14,8 +16,16 @@ from ...errors import TrimtabError
 from .conversation import Conversation, Reply
 from .persona import MAX_TOKENS, STOP, spoken, user_messages
 
-KEYS = ("TRIMTAB_USER_API_KEY", "OPENAI_API_KEY")
-"""Environment variables that may hold the key; the first that is set counts."""
+OWN_KEY = "TRIMTAB_USER_API_KEY"
+"""The environment variable with the key of whatever endpoint is given."""
+
+OPENAI_KEY = "OPENAI_API_KEY"
+"""The environment variable with OpenAI's key, which is sent to OpenAI alone."""
+
+_OPENAI_HOST = "api.openai.com"
+_UNAUTHORIZED = {401, 403}
+
+_log = logging.getLogger(__name__)
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0
@@ -27,8 +37,9 @@ class EndpointUser:
     Args:
         url: The endpoint's base, such as ``https://api.openai.com/v1``.
         model: The model's name there.
-        key: Sent as a bearer token; None takes it from the environment, see ``KEYS``. No key is
-            sent where there is none, as servers of one's own want none.
+        key: Sent as a bearer token; None takes it from the environment: ``TRIMTAB_USER_API_KEY``
+            for any endpoint, ``OPENAI_API_KEY`` for https://api.openai.com alone. No key is sent
+            where there is none, as servers of one's own want none.
         temperature: Of sampling.
         retries: How often a request is sent again after a failure that may pass: no connection,
             a timeout, too many requests, a server's error.
@@ -38,7 +49,7 @@ class EndpointUser:
         pause: What waits; tests put another one.
 
     Raises:
-        TrimtabError: The URL is none.
+        TrimtabError: The URL is none, or a key would be sent over plain http to another machine.
     """
 
     def __init__(
@@ -65,7 +76,9 @@ class EndpointUser:
         self.retries = retries
         self.first_wait = first_wait
         self._pause = pause
-        found = key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+        found, self._unsent = _key_for(httpx.URL(self.url), key)
+        if self._unsent:
+            _log.warning("%s", self._unsent)
         headers = {"Authorization": f"Bearer {found}"} if found else {}
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
@@ -114,11 +127,47 @@ class EndpointUser:
                     return response.text
             failure = f"{response.status_code} {_reason(response)}"
             if response.status_code not in _PASSING:
-                raise TrimtabError(f"the user's endpoint {self.url} refuses: {failure}")
+                lacking = self._unsent if response.status_code in _UNAUTHORIZED else ""
+                raise TrimtabError(
+                    f"the user's endpoint {self.url} refuses: {failure}"
+                    + (f" ({lacking})" if lacking else "")
+                )
             wait = max(wait, _asked_to_wait(response))
         raise TrimtabError(
             f"the user's endpoint {self.url} failed {self.retries + 1} times, last with {failure}"
         )
+
+
+def _key_for(url: httpx.URL, given: str | None) -> tuple[str | None, str]:
+    """The key that goes to this address, and in a line why one that is there does not.
+
+    Raises:
+        TrimtabError: A key was meant for this address, and others could read it on its way.
+    """
+    own = given or os.environ.get(OWN_KEY)
+    if own:
+        if url.scheme != "https" and not _is_this_machine(url.host):
+            raise TrimtabError(
+                f"expected an https address to send a key to, got {url}: anybody on the way could "
+                f"read the key; use https, or unset {OWN_KEY} for a server that needs none"
+            )
+        return own, ""
+    openai = os.environ.get(OPENAI_KEY)
+    if openai and url.scheme == "https" and url.host == _OPENAI_HOST:
+        return openai, ""
+    if openai:
+        return None, (
+            f"{OPENAI_KEY} is sent to https://{_OPENAI_HOST} alone, not to {url.host}; set "
+            f"{OWN_KEY} if this endpoint needs a key"
+        )
+    return None, ""
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _reason(response: httpx.Response) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
-from ...files import replacing
+from ...files import is_temporary, replacing
 
 _SHOWN_DIFFERENCES = 3
 _OWN_FILES = {".lock", "run.json", "results.jsonl", "summary.json"}
@@ -69,6 +69,10 @@ def run_folder(path: Path | str, configuration: Mapping[str, Any]) -> Iterator[R
             f"another process is writing to {path}; wait for it, or give another folder"
         ) from None
     try:
+        # Under the lock nobody else is writing: what is half written is of a killed process.
+        for item in path.iterdir():
+            if is_temporary(item, _OWN_FILES):
+                item.unlink(missing_ok=True)
         records = _read_records(path / "results.jsonl")
         others = {item.name for item in path.iterdir()} - _OWN_FILES
         _keep_configuration(path, configuration, begun=bool(records or others))
@@ -81,7 +85,9 @@ def _make(path: Path) -> None:
     """Make the folder, or see that the one that is there is a run's."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        there = {item.name for item in path.iterdir()} - {".lock"}
+        there = {
+            item.name for item in path.iterdir() if not is_temporary(item, _OWN_FILES)
+        } - {".lock"}
     except OSError as error:
         raise TrimtabError(f"cannot use {path} as a run's folder: {error.strerror}") from error
     if there and "run.json" not in there:

@@ -66,7 +66,7 @@ def user(server, monkeypatch):
 
 
 def test_the_endpoint_is_asked_as_openais_is(server, user, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    monkeypatch.setenv("TRIMTAB_USER_API_KEY", "sesame")
     server.answers.append(completion('"The red one."'))
     assert user(temperature=0.5).answer(SAID).text == "The red one."
     [(path, headers, body)] = server.asked
@@ -87,6 +87,47 @@ def test_a_key_of_its_own_comes_first_and_none_is_sent_where_there_is_none(
     monkeypatch.setenv("TRIMTAB_USER_API_KEY", "own")
     user().answer(SAID)
     assert server.asked[1][1]["Authorization"] == "Bearer own"
+
+
+def test_openais_key_goes_to_openai_alone(server, user, monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    server.answers += [completion("a"), (401, {}, {"error": {"message": "no key"}})]
+    user().answer(SAID)
+    assert server.asked[0][1]["Authorization"] is None
+    [line] = caplog.messages
+    assert line.startswith("OPENAI_API_KEY is sent to https://api.openai.com alone")
+    assert "sesame" not in line
+    with pytest.raises(TrimtabError, match="401 no key.*set TRIMTAB_USER_API_KEY"):
+        user().answer(SAID)
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://api.openai.com/v1", "sesame"),
+        ("https://API.OpenAI.com:443/v1", "sesame"),
+        ("http://api.openai.com/v1", None),
+        ("https://api.openai.com.evil.example/v1", None),
+        ("https://api.openai.com@evil.example/v1", None),
+        ("http://localhost:8000/v1", None),
+    ],
+)
+def test_openai_is_told_by_scheme_and_host(url, key, monkeypatch):
+    monkeypatch.delenv("TRIMTAB_USER_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    sent = EndpointUser(url, "m")._client.headers.get("Authorization")
+    assert sent == (f"Bearer {key}" if key else None)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_no_key_goes_over_plain_http_to_another_machine(given, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_USER_API_KEY", "" if given else "sesame")
+    key = "sesame" if given else None
+    with pytest.raises(TrimtabError, match="expected an https address") as refused:
+        EndpointUser("http://models.example/v1", "m", key=key)
+    assert "sesame" not in str(refused.value)
+    for url in ("http://127.0.0.1:9/v1", "http://[::1]:9/v1", "https://models.example/v1"):
+        assert "Authorization" in EndpointUser(url, "m", key=key)._client.headers
 
 
 def test_what_may_pass_is_tried_again_and_waits_as_it_is_told(server, user):

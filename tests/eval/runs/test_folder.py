@@ -106,3 +106,23 @@ def test_the_summary_is_written_whole(tmp_path):
         folder.write_summary({"mean": 0.5})
     assert json.loads((tmp_path / "summary.json").read_text()) == {"mean": 0.5}
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_what_a_killed_write_left_behind_does_not_close_the_folder(tmp_path):
+    for name in (".run.json.k2_x9ab1.tmp", ".summary.json.0f0f.tmp"):
+        (tmp_path / name).write_text("{")
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.append({"task": "t1"})
+    assert not list(tmp_path.glob(".*.tmp"))
+    (tmp_path / ".run.json.half.tmp").write_text("{")
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        assert folder.records == [{"task": "t1"}]
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_half_written_file_does_not_count_as_begun(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION):
+        pass
+    (tmp_path / ".results.jsonl.half.tmp").write_text("{")
+    with run_folder(tmp_path, {**CONFIGURATION, "seed": 7}) as folder:
+        assert folder.records == []
