@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
+from ..metrics import METRICS
 
 UNPERSONALIZED = ("zero-shot", "unsteered")
 """Names of the method that knows nothing of the user; the first that a run has is its baseline."""
@@ -135,10 +136,19 @@ class Run:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the scores, the main one first."""
+        """Names of the scores, the main one first.
+
+        A benchmark's own score is left out where it is the same as ours in every record.
+        """
         named = self.configuration.get("metrics", ())
         scored = (name for record in self.records for name in record.scores)
-        return tuple(dict.fromkeys([*named, *scored]))
+        twins = {m.of_benchmark: m.name for m in METRICS.values() if m.of_benchmark}
+        return tuple(
+            name
+            for name in dict.fromkeys([*named, *scored])
+            if name not in twins
+            or any(r.scores.get(name) != r.scores.get(twins[name]) for r in self.records)
+        )
 
     @cached_property
     def methods(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..metrics import benchmark_scores
 from ..runs.record import Record
 from .answering import Answer, Decoding, Question
 
@@ -72,7 +73,7 @@ def scores(task: Task, output: str, gold: str, *, generated: bool) -> dict[str, 
         score = task.metric(name).score
         if score is not None:
             found[name] = score(output, gold) if gold.strip() else None
-    return found
+    return found | benchmark_scores(found, output, gold)
 
 
 def _picked(asked: Asked) -> list[dict[str, Any]]:
