@@ -85,9 +85,9 @@ def _make(path: Path) -> None:
     """Make the folder, or see that the one that is there is a run's."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        there = {
-            item.name for item in path.iterdir() if not is_temporary(item, _OWN_FILES)
-        } - {".lock"}
+        there = {item.name for item in path.iterdir() if not is_temporary(item, _OWN_FILES)} - {
+            ".lock"
+        }
     except OSError as error:
         raise TrimtabError(f"cannot use {path} as a run's folder: {error.strerror}") from error
     if there and "run.json" not in there:
