@@ -12,7 +12,7 @@ import time
 
 from trimtab.agent.calling.calls import call_grammar
 from trimtab.steering import DEFAULT_MODEL, Request, SteeredModel
-from trimtab.steering.generation.requests import generate
+from trimtab.steering.generation.generate import generate
 
 SYSTEM = (
     "You are a shopping assistant. Answer each request of the user with exactly one function "

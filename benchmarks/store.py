@@ -23,8 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.dictionaries.dictionary import SteeringDictionary
 from trimtab.steering.store.steering_store import SteeringStore
+from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
 
 KEY_SIZE = 384

@@ -12,14 +12,13 @@ from .contrast.relevance import by_similarity as by_similarity
 from .decoder.families import FAMILIES as FAMILIES
 from .decoder.families import Family as Family
 from .dictionaries.building import build_dictionaries as build_dictionaries
-from .dictionaries.dictionary import Entry as Entry
-from .dictionaries.dictionary import Picked as Picked
 from .dictionaries.dictionary import SteeringDictionary as SteeringDictionary
 from .dictionaries.encoder import Encoder as Encoder
 from .dictionaries.encoder import load_encoder as load_encoder
 from .dictionaries.explain import Comparison as Comparison
 from .dictionaries.explain import Explanation as Explanation
 from .dictionaries.explain import compare as compare
+from .dictionaries.explain import explain as explain
 from .dictionaries.loading import load_dictionaries as load_dictionaries
 from .dictionaries.outliers import Limits as Limits
 from .dictionaries.outliers import Outlier as Outlier
@@ -48,7 +47,9 @@ from .store.audit import AuditEvent as AuditEvent
 from .store.steering_store import SteeringStore as SteeringStore
 from .store.steering_store import UnknownUser as UnknownUser
 from .store.steering_store import population_of as population_of
-from .vectors.injection import Steering as Steering
+from .vectors.entries import Entry as Entry
+from .vectors.entries import Picked as Picked
+from .vectors.steering import Steering as Steering
 from .vectors.steering_vectors import SITES as SITES
 from .vectors.steering_vectors import Point as Point
 from .vectors.steering_vectors import Site as Site

@@ -42,7 +42,7 @@ from .streaming import AnswerReader, Delta
 if TYPE_CHECKING:
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.generation.requests import Completion, Request
-    from ...steering.vectors.injection import Steering
+    from ...steering.vectors.steering import Steering
 
 _OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
 # What other chat models take and what holds here anyway.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.dictionary import SteeringDictionary
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.generation.requests import Completion, Request
-    from ...steering.vectors.injection import Steering
+    from ...steering.vectors.steering import Steering
 
 Answer = Literal["call", "text", "either"]
 """What an answer is read as: one tool call, plain text, or whichever of the two it is."""

@@ -21,7 +21,7 @@ from .plain_values import plain_value
 from .react import ask_with_thought
 
 if TYPE_CHECKING:
-    from ...steering.vectors.injection import Steering
+    from ...steering.vectors.steering import Steering
 
 
 @dataclass(frozen=True)

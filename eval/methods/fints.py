@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import TrimtabError
-from ...steering.contrast.pairs import Contrast
 from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.population import Population
 from ...steering.dictionaries.settings import SteeringSettings
 from ...steering.dictionaries.two_parts import TwoParts
-from ...steering.vectors.injection import Steering
+from ...steering.vectors.entries import Contrast
+from ...steering.vectors.steering import Steering
 from ...steering.vectors.steering_vectors import SteeringVectors, points_of
 from .adapter import Adapter
 from .entries import one_after_another

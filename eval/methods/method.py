@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from ...envs.texts.dataset import TextSample
     from ...steering.model import SteeredModel
-    from ...steering.vectors.injection import Steering
+    from ...steering.vectors.steering import Steering
     from ..texts.prompt import Fitted
     from .prepared_users import Workbench
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.population import Population
-from ...steering.vectors.injection import Steering
+from ...steering.vectors.steering import Steering
 from ...steering.vectors.steering_vectors import Site, points_of
 from .fints import Steered, others_means
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ...steering.contrast.pairs import Contrast
+from ...steering.vectors.entries import Contrast
 from ...steering.vectors.steering_vectors import Site
 from .fints import Fints
 

@@ -101,7 +101,7 @@ def _of_one_entry(own: SteeringDictionary, others: Population) -> SteeringDictio
     Raises:
         TrimtabError: The others have no such entry.
     """
-    from ...steering.dictionaries.dictionary import Entry
+    from ...steering.vectors.entries import Entry
 
     mean = others.mean("response").values
     return own.replaced(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...errors import TrimtabError
+from ..generation.requests import Generates, Request
+from ..vectors.entries import Contrast
 from .context import Context, Sample
 
-if TYPE_CHECKING:
-    from ..model import SteeredModel
-
-Contrast = Literal["context", "response"]
 Keys = Literal["input", "input+answer"]
 Messages = Sequence[Mapping[str, Any]]
 Prompt = Callable[[str, Sequence[Sample]], Messages]
@@ -162,7 +160,7 @@ def response_pairs(
 
 
 def model_answers(
-    model: SteeredModel,
+    model: Generates,
     *,
     count: int = 2,
     max_new_tokens: int = 256,
@@ -182,8 +180,6 @@ def model_answers(
     """
 
     def answers(prompts: Sequence[Messages]) -> list[list[str]]:
-        from ..generation.requests import Request
-
         found = model.generate(
             [Request(messages) for messages in prompts for _ in range(count)],
             max_new_tokens=max_new_tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ...errors import TrimtabError
 from ...files import replacing
-from ..contrast.pairs import Contrast, ContrastPair, Keys
-from ..vectors.injection import Steering
-from ..vectors.steering_vectors import Point, Site, SteeringVectors
+from ..contrast.pairs import ContrastPair, Keys
+from ..vectors.entries import Contrast, Entry, Picked
+from ..vectors.steering import Steering
+from ..vectors.steering_vectors import Point, Site, SteeringVectors, points_of
 from .encoder import load_encoder
 from .outliers import Limits, Outlier, find_outliers
+from .reading import read_entries
 from .selection import Aggregation, check_selection, visible_rows, weighted
 
 if TYPE_CHECKING:
@@ -32,42 +34,6 @@ Guard = Literal["keep", "drop", "cap"]
 """What becomes of outliers: nothing, left out, or scaled down to the largest expected norm."""
 
 _FORMAT = "trimtab-dictionary-1"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a dictionary knows of one entry besides its vectors.
-
-    Attributes:
-        sample_id: The history sample that it was made from.
-        key: The text whose embedding queries are compared with.
-        answer: The user's own answer, the chosen side.
-        contrast: Which kind of contrast made it.
-        timestamp: When the sample happened.
-    """
-
-    sample_id: str
-    key: str
-    answer: str
-    contrast: Contrast
-    timestamp: int
-
-
-@dataclass(frozen=True)
-class Picked:
-    """An entry that was picked for a query.
-
-    Attributes:
-        entry: What is known of it.
-        similarity: The cosine of its key and the query.
-        weight: Its share in the combined vector.
-        norms: The Euclidean norm of its own vector at each of the dictionary's points.
-    """
-
-    entry: Entry
-    similarity: float
-    weight: float
-    norms: tuple[float, ...] = ()
 
 
 class SteeringDictionary:
@@ -140,11 +106,19 @@ class SteeringDictionary:
         Raises:
             TrimtabError: No pairs, a layer out of range, or activations that are not finite.
         """
-        from .building import build_dictionaries
-
-        return build_dictionaries(
-            model, {user_id: pairs}, layers=layers, sites=sites, keys=keys, progress=progress
-        )[user_id]
+        points = points_of(layers, sites)
+        read = read_entries(model, {user_id: pairs}, points, keys, progress)
+        entries, embedded, vectors = read[user_id]
+        return cls(
+            user_id=user_id,
+            fingerprint=model.fingerprint,
+            points=points,
+            encoder_name=model.encoder.name,
+            keys_from=keys,
+            entries=entries,
+            keys=embedded,
+            vectors=vectors,
+        )
 
     def add(self, model: SteeredModel, pairs: Sequence[ContrastPair]) -> None:
         """Take in new samples, or new versions of samples that are there.
@@ -153,8 +127,6 @@ class SteeringDictionary:
             TrimtabError: The dictionary belongs to another model, or as for ``build``.
         """
         model.check_fingerprint(self.fingerprint, f"the dictionary of {self.user_id!r}")
-        from .building import read_entries
-
         fresh = read_entries(model, {self.user_id: pairs}, self.points, self.keys_from)
         self._extend(*fresh[self.user_id])
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..model import SteeredModel
 from ..reading.capture import reading
 from ..reading.teacher_forcing import Forced, forced_batches
-from ..vectors.injection import Steering
+from ..vectors.entries import Picked
+from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Point
-from .dictionary import Picked
 
 _LAST = -2  # the last prompt token: one answer token follows it
 

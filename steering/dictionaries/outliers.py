@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Contrast
+from ..vectors.entries import Contrast
 from ..vectors.steering_vectors import Point
 
 if TYPE_CHECKING:
-    from .dictionary import Entry
+    from ..vectors.entries import Entry
     from .population import Population
 
 FEWEST = 5

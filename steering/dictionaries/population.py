@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Contrast
+from ..vectors.entries import Contrast, Entry
 from ..vectors.steering_vectors import Point, SteeringVectors
-from .dictionary import SteeringDictionary
+
+
+class Entries(Protocol):
+    """What sums are taken over: a ``SteeringDictionary``, or anything with its attributes."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The layers and sites that every entry has a vector for."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """What is known of each entry."""
+        ...
+
+    @property
+    def vectors(self) -> Tensor:
+        """Shape ``(entries, points, hidden_size)``."""
+        ...
 
 
 class UsualNorm(NamedTuple):
@@ -91,7 +109,7 @@ class Population:
     kinds: Mapping[Contrast, Moments]
 
     @classmethod
-    def of(cls, first: SteeringDictionary, *more: SteeringDictionary) -> Population:
+    def of(cls, first: Entries, *more: Entries) -> Population:
         """The entries of one user, or of several users with the same points."""
         rows: dict[Contrast, list[int]] = {}
         for row, entry in enumerate(first.entries):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Contrast
+from ..vectors.entries import Contrast
 
 if TYPE_CHECKING:
-    from .dictionary import Entry
+    from ..vectors.entries import Entry
 
 Aggregation = Literal["naive", "mean", "attentive"]
 

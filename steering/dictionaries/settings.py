@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ...errors import TrimtabError
 from ...files import replacing
-from ..contrast.pairs import Contrast, Keys
-from ..vectors.injection import Positions, Steering
+from ..contrast.pairs import Keys
+from ..vectors.entries import Contrast
+from ..vectors.steering import Positions, Steering
 from ..vectors.steering_vectors import Site
 from .dictionary import Guard, SteeringDictionary
 from .population import Population

@@ -19,8 +19,8 @@ from typing import Any, Literal, Protocol, get_args
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Contrast
-from ..vectors.injection import Steering
+from ..vectors.entries import Contrast
+from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Point, SteeringVectors, points_of
 from .derangement import derangement
 from .dictionary import SteeringDictionary

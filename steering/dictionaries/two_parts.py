@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Contrast
+from ..vectors.entries import Contrast
 from ..vectors.steering_vectors import Point, SteeringVectors
 from .population import Population
 

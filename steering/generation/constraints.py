@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
+
+    from ..decoder.language_model import LanguageModel
 
 # What closes a JSON value, the more at once the better: inside a string, and elsewhere, where `"`
 # and `,` only go on to what is required.
@@ -166,6 +169,21 @@ class Constraints:
                     line = line.replace(json.dumps(text, ensure_ascii=False), f"<[{token}]>")
                 lines[number] = line
         return "\n".join(lines)
+
+
+_constraints: WeakKeyDictionary[LanguageModel, Constraints] = WeakKeyDictionary()
+
+
+def constraints_of(model: LanguageModel) -> Constraints:
+    """What the model needs to follow grammars, made when first asked for.
+
+    Raises:
+        TrimtabError: Its tokenizer cannot be followed.
+    """
+    if model not in _constraints:
+        width = model.hf.get_output_embeddings().weight.shape[0]
+        _constraints[model] = Constraints(model.tokenizer, width, model.ends)
+    return _constraints[model]
 
 
 def masked(logits: Tensor, allowed: NDArray[np.bool_]) -> Tensor:

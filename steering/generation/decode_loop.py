@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -20,57 +19,18 @@ from torch.nn.functional import pad
 from ...errors import TrimtabError
 from ..decoder.caches import join_caches
 from ..decoder.forward import padded, run, window_passed
-from ..decoder.prefixes import MIN_SHARED, Prefix, Prefixes, common, extended, new_cache
-from ..prompts.render import CALL_MARKS, render, tokenize
-from .constraints import Constraint, Constraints, masked
+from ..decoder.prefixes import MIN_SHARED, Prefix, common, extended, new_cache
+from ..vectors.injection import steered
+from .constraints import Constraint, constraints_of, masked
+from .requests import Options, Request
 
 if TYPE_CHECKING:
     from transformers import Cache
 
-    from ..model import SteeredModel
-    from .requests import Options, Request
+    from ..decoder.language_model import LanguageModel
 
 _PASS_TOKENS = 8192  # in one forward pass over prompts, to bound its memory
 _WORTH_A_PASS = 64  # tokens that must be saved for one more forward pass to pay
-
-
-class _Memory:
-    """What is worked out once a model and kept with it from call to call.
-
-    Attributes:
-        ends: Tokens that end an answer.
-        hidden: Special tokens, which no text shows.
-        prefixes: The prompts' beginnings that were used last.
-    """
-
-    def __init__(self, model: SteeredModel) -> None:
-        tokenizer = model.tokenizer
-        config = getattr(model.hf, "generation_config", None)
-        declared = getattr(config, "eos_token_id", None)
-        ends = [*declared] if isinstance(declared, list | tuple) else [declared]
-        ends.append(tokenizer.eos_token_id)
-        self.ends = tuple(dict.fromkeys(end for end in ends if end is not None))
-        special = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
-        # Some tokenizers count the marks of tool calls as special, but a call is read by them.
-        marks = {tokenizer.get_added_vocab().get(mark) for mark in CALL_MARKS}
-        self.hidden = frozenset((special | set(tokenizer.all_special_ids)) - marks)
-        self.prefixes = Prefixes()
-        self._model = model
-
-    @staticmethod
-    def of(model: SteeredModel) -> _Memory:
-        memory = vars(model).get("_decoding_memory")
-        if memory is None:
-            memory = vars(model)["_decoding_memory"] = _Memory(model)
-        assert isinstance(memory, _Memory)
-        if hasattr(model.hf, "peft_config"):
-            memory.prefixes = Prefixes()  # another adapter may be active than last time
-        return memory
-
-    @cached_property
-    def constraints(self) -> Constraints:
-        width = self._model.hf.get_output_embeddings().weight.shape[0]
-        return Constraints(self._model.tokenizer, width, self.ends)
 
 
 class Row:
@@ -85,10 +45,11 @@ class Row:
         finish: None while the answer goes on.
     """
 
-    def __init__(self, model: SteeredModel, index: int, request: Request, options: Options) -> None:
+    def __init__(
+        self, model: LanguageModel, index: int, request: Request, options: Options
+    ) -> None:
         self.request = request
-        text = render(model.tokenizer, request.messages, request.tools)
-        self.prompt = tokenize(model.tokenizer, text)
+        self.prompt = model.prompt_tokens(request.messages, request.tools)
         _check_length(model, len(self.prompt), options.max_new_tokens)
         steering = request.steering
         self.shareable = len(self.prompt) - 1
@@ -96,9 +57,8 @@ class Row:
             self.shareable = min(self.shareable, steering.start(len(self.prompt)))
         self.pending = list(self.prompt)
         self.finish: Literal["stop", "length"] | None = None
-        self._tokenizer = model.tokenizer
+        self._model = model
         self._options = options
-        self._memory = _Memory.of(model)
         self.tokens: list[int] = []
         self.forced = 0
         self._closed_early = False
@@ -109,7 +69,7 @@ class Row:
         self._random.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         self.constraint: Constraint | None = None
         if request.grammar is not None:
-            self.constraint = self._memory.constraints.of(request.grammar)
+            self.constraint = constraints_of(model).of(request.grammar)
             self._follow_grammar()
 
     @property
@@ -144,7 +104,7 @@ class Row:
 
     def take(self, token: int) -> None:
         """Go on by a token that was chosen."""
-        if token in self._memory.ends:
+        if token in self._model.ends:
             self.finish = "length" if self._closed_early else "stop"
             return
         self.tokens.append(token)
@@ -158,8 +118,8 @@ class Row:
         """The answer so far, up to a stop text."""
         if self._text is not None:
             return self._text
-        shown = [token for token in self.tokens if token not in self._memory.hidden]
-        text = self._tokenizer.decode(shown, clean_up_tokenization_spaces=False)
+        shown = [token for token in self.tokens if token not in self._model.hidden_tokens]
+        text = self._model.tokenizer.decode(shown, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
 
@@ -195,11 +155,10 @@ class Batch:
         rows: Those that are still in the batch; a few of them may have finished.
     """
 
-    def __init__(self, model: SteeredModel, rows: Sequence[Row], options: Options) -> None:
+    def __init__(self, model: LanguageModel, rows: Sequence[Row], options: Options) -> None:
         self.rows = list(rows)
         self._model = model
         self._options = options
-        self._memory = _Memory.of(model)
         self._begun = False
         self._cache: Cache
         self._mask: Tensor  # which places of the cache hold a token of the row's own
@@ -212,7 +171,8 @@ class Batch:
 
     def steered(self) -> AbstractContextManager[None]:
         """The hooks for the rows that are now in the batch."""
-        return self._model.steered(
+        return steered(
+            self._model,
             [row.request.steering for row in self.rows],
             prompt_lengths=[len(row.prompt) for row in self.rows],
         )
@@ -247,7 +207,7 @@ class Batch:
         done = len(prefix.tokens) if prefix else 0
         room = max(len(row.pending) for row in self.rows) + self._options.max_new_tokens
         # Rows of one prompt that differ in steering or in their draws.
-        own = [tuple(row.prompt[done : row.shareable]) for row in self.rows]
+        own = [row.prompt[done : row.shareable] for row in self.rows]
         distinct = list(dict.fromkeys(own))
         saved = sum(map(len, own)) - sum(map(len, distinct))
         together = self._options.share_prefix and self._holes and saved >= _WORTH_A_PASS
@@ -270,11 +230,11 @@ class Batch:
             shared = min(shared, common(first.prompt, row.prompt))
         if shared < MIN_SHARED:
             return None
-        known = self._memory.prefixes.longest(first.prompt[:shared])
+        known = self._model.prefixes.longest(first.prompt[:shared])
         if not others:
             return known  # the rest runs anyway, and is kept then
         prefix = extended(known, first.prompt[:shared], self._model.parts.decoder)
-        self._memory.prefixes.keep(prefix)
+        self._model.prefixes.keep(prefix)
         return prefix
 
     def _forward(self) -> Tensor:
@@ -311,7 +271,7 @@ class Batch:
         """Keep what a row that is alone has just run: the conversation may go on from there."""
         if len(self.rows) == 1 and self._options.share_prefix:
             row = self.rows[0]
-            self._memory.prefixes.keep(Prefix.of(self._cache, row.prompt[: row.shareable]))
+            self._model.prefixes.keep(Prefix.of(self._cache, row.prompt[: row.shareable]))
 
     def _choose(self, rows: Sequence[Row], logits: Tensor) -> None:
         if not rows:
@@ -321,7 +281,7 @@ class Batch:
         closers: list[int | None] = [None] * len(rows)
         bound = [n for n, row in enumerate(rows) if row.constraint is not None]
         if bound:
-            constraints = self._memory.constraints
+            constraints = constraints_of(self._model)
             allowed = constraints.allowed([c for row in rows if (c := row.constraint) is not None])
             for n, flags in zip(bound, allowed, strict=True):
                 if rows[n].closing:
@@ -379,7 +339,7 @@ def _top(chances: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return torch.where(before < share, highest, 0), tokens
 
 
-def _check_length(model: SteeredModel, prompt: int, room: int) -> None:
+def _check_length(model: LanguageModel, prompt: int, room: int) -> None:
     if prompt < 1:
         raise TrimtabError("expected a prompt of at least one token, got an empty one")
     context = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
 from ..decoder.forward import padded, run
+from ..decoder.language_model import LanguageModel
 from ..decoder.prefixes import new_cache
 from ..reading.teacher_forcing import Forced, forced_batches
 from .decode_loop import Row
-from .requests import Completion, Options, Request, completion_of
-
-if TYPE_CHECKING:
-    from ..model import SteeredModel
+from .generate import completion_of
+from .requests import Completion, Options, Request
 
 _PASS_TOKENS = 8192  # in one pass over prompts, to bound its memory
 
@@ -45,7 +44,7 @@ class GuidedRequest:
 
 
 def generate_guided(
-    model: SteeredModel,
+    model: LanguageModel,
     requests: Sequence[GuidedRequest],
     *,
     batch_size: int = 48,
@@ -86,7 +85,7 @@ def generate_guided(
 
 @torch.inference_mode()
 def guided_log_likelihoods(
-    model: SteeredModel,
+    model: LanguageModel,
     forced: Sequence[Forced],
     plain: Sequence[Forced],
     strengths: Sequence[float],
@@ -153,7 +152,7 @@ def _batches(pairs: Sequence[_Pair], size: int) -> Iterator[list[_Pair]]:
 
 
 @torch.inference_mode()
-def _decode(model: SteeredModel, pairs: Sequence[_Pair], options: Options) -> None:
+def _decode(model: LanguageModel, pairs: Sequence[_Pair], options: Options) -> None:
     """Decode to the end: the rows with context first, those without after them, in one batch."""
     live = list(pairs)
     prompts = [pair.row.prompt for pair in live] + [pair.plain.prompt for pair in live]
@@ -180,7 +179,7 @@ def _decode(model: SteeredModel, pairs: Sequence[_Pair], options: Options) -> No
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
 
 
-def _answer_states(model: SteeredModel, forced: Sequence[Forced]) -> list[Tensor]:
+def _answer_states(model: LanguageModel, forced: Sequence[Forced]) -> list[Tensor]:
     """The last hidden states that predict each answer's tokens: ``(answer tokens, hidden)``."""
     states: list[Tensor] = [torch.empty(0)] * len(forced)
     for batch in forced_batches(model.parts, forced):

@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..model import SteeredModel
-from ..vectors.injection import Steering
+from ..decoder.language_model import LanguageModel
+from ..vectors.injection import steered
+from ..vectors.steering import Steering
 from .teacher_forcing import Forced, ForcedBatch, forced_batches
 
 
 @torch.inference_mode()
 def answer_log_likelihoods(
-    model: SteeredModel,
+    model: LanguageModel,
     forced: Sequence[Forced],
     steerings: Sequence[Steering | None] | None = None,
     *,
@@ -51,7 +52,7 @@ def answer_log_likelihoods(
 
 
 def batch_log_likelihoods(
-    model: SteeredModel,
+    model: LanguageModel,
     batch: ForcedBatch,
     forced: Sequence[Forced],
     steerings: Sequence[Steering | None],
@@ -62,7 +63,7 @@ def batch_log_likelihoods(
         Shape ``(len(batch.rows),)``, nats.
     """
     lengths = [len(forced[row].prompt) for row in batch.rows]
-    with model.steered(steerings, prompt_lengths=lengths):
+    with steered(model, steerings, lengths):
         hidden = batch.run()
     assert hidden is not None
     targets = batch.tokens[:, 1:].to(hidden.device)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ...errors import TrimtabError
 from ..contrast.pairs import Keys
-from ..dictionaries.dictionary import Entry, SteeringDictionary
+from ..dictionaries.dictionary import SteeringDictionary
+from ..vectors.entries import Entry
 from ..vectors.steering_vectors import Point
 
 FORMAT = "trimtab-store-1"

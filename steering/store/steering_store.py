@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Contrast
 from ..dictionaries.dictionary import SteeringDictionary
 from ..dictionaries.population import Population
+from ..vectors.entries import Contrast
 from ..vectors.steering_vectors import SteeringVectors
 from .audit import AuditEvent, AuditTrail, Event, now_milliseconds
 from .entry_table import EntryTable

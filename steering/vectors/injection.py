@@ -7,10 +7,10 @@ context ends they are gone, whatever happened inside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,125 +18,30 @@ from torch import Tensor, nn
 from ...errors import TrimtabError
 from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import of_this_thread
-from .steering_vectors import Point, Site, SteeringVectors
-
-if TYPE_CHECKING:
-    from ..dictionaries.dictionary import Picked
-    from ..dictionaries.explain import Explanation
-
-Positions = Literal["all", "answer", "prompt"] | int | tuple[int, int]
+from ..decoder.language_model import LanguageModel
+from .steering import Steering
+from .steering_vectors import Point, Site
 
 # `attn` and `mid` are read differently and added at the same place: attention's output.
 _PLACES: dict[Site, str] = {"attn": "attention", "mid": "attention", "mlp": "mlp", "block": "block"}
 
 
-@dataclass(frozen=True)
-class Steering:
-    """What is added for one row.
+@contextmanager
+def steered(
+    model: LanguageModel,
+    rows: Sequence[Steering | None],
+    prompt_lengths: Sequence[int] | None = None,
+) -> Iterator[None]:
+    """``injected`` into a model that the vectors were read from; the same arguments.
 
-    Attributes:
-        vectors: What to add, at which layers and sites.
-        strength: The multiplier, for all sites or for each (alpha at ``attn`` or ``mid``, beta at
-            ``mlp``). 0 is no steering.
-        positions: Which tokens of the row: ``all``; ``answer``, from the last prompt token on,
-            which leaves the prompt's cache as it is without steering; a number ``n``, the first
-            ``n`` of these; ``prompt``; or a window ``(start, end)`` counted over the row's real
-            tokens, end exclusive.
-        relative: Scale each vector to the norm of the activation that it is added to, times the
-            strength, in place of its own norm.
-        cap: At most this share of the activation's norm is added at one place; None for no bound.
-        max_norm: At most this is added at one token, at all places together: the Euclidean norm of
-            all vectors times their strength. They are scaled down alike. None for no bound.
-        decay: Factor from each steered token to the next.
-        picked: The dictionary entries that the vectors were made from.
-        fingerprint: The model that the vectors were read from, where it is known.
+    Raises:
+        TrimtabError: The vectors are another model's, or as ``injected``.
     """
-
-    vectors: SteeringVectors
-    strength: float | Mapping[Site, float] = 1.0
-    positions: Positions = "answer"
-    relative: bool = False
-    cap: float | None = None
-    max_norm: float | None = None
-    decay: float = 1.0
-    picked: tuple[Picked, ...] = ()
-    fingerprint: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.positions, str) and self.positions not in ("all", "answer", "prompt"):
-            raise TrimtabError(
-                f"expected positions all, answer, prompt, a number or (start, end), "
-                f"got {self.positions!r}"
-            )
-        strengths = (
-            self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
-        )
-        bounds = (self.cap or 0, self.max_norm or 0, self.decay)
-        if not all(math.isfinite(s) for s in strengths) or not all(bound >= 0 for bound in bounds):
-            raise TrimtabError(
-                "expected finite strengths, and cap, max_norm and decay of at least 0; got "
-                f"strength {self.strength}, cap {self.cap}, max_norm {self.max_norm}, "
-                f"decay {self.decay}"
-            )
-        if self.relative and self.max_norm is not None:
-            raise TrimtabError(
-                "expected max_norm or relative, not both: what a relative strength adds follows "
-                "the activations, and cap bounds it"
-            )
-
-    def strength_at(self, site: Site) -> float:
-        """The multiplier at a site."""
-        if isinstance(self.strength, Mapping):
-            return self.strength.get(site, 0.0)
-        return self.strength
-
-    def window(self, prompt_length: int) -> tuple[int, float]:
-        """First steered position and the one after the last, in a row with this prompt."""
-        if self.positions == "all":
-            return 0, math.inf
-        if self.positions == "prompt":
-            return 0, prompt_length
-        if isinstance(self.positions, tuple):
-            return self.positions
-        start = max(prompt_length - 1, 0)
-        return start, math.inf if self.positions == "answer" else start + self.positions
-
-    def pushes(self) -> dict[Point, float]:
-        """At each point the norm of what is added, before decay and any ``cap``.
-
-        Of a relative steering, the share of the activation's norm.
-        """
-        if self.relative:
-            return {point: abs(self.strength_at(point.site)) for point in self.vectors.points}
-        share = min(1.0, self.bound())
-        return {
-            point: share * abs(self.strength_at(point.site)) * norm
-            for point, norm in self.vectors.norms().items()
-        }
-
-    def bound(self) -> float:
-        """The largest factor of vectors times strength that ``max_norm`` allows."""
-        if self.max_norm is None:
-            return math.inf
-        norms = self.vectors.norms()
-        total = math.hypot(*(self.strength_at(point.site) * norms[point] for point in norms))
-        return self.max_norm / total if total else math.inf
-
-    def start(self, prompt_length: int) -> int:
-        """The first steered position; the cache of all before it is the unsteered one."""
-        return self.window(prompt_length)[0]
-
-    def explain(self) -> Explanation:
-        """Which entries this was made from, and how large each vector is; ``str()`` shows it."""
-        from ..dictionaries.explain import explain
-
-        return explain(self)
-
-    def scaled(self, factor: float) -> Steering:
-        """The same steering at ``factor`` times the strength."""
-        if isinstance(self.strength, Mapping):
-            return replace(self, strength={s: v * factor for s, v in self.strength.items()})
-        return replace(self, strength=self.strength * factor)
+    for row in rows:
+        if row is not None and row.fingerprint is not None:
+            model.check_fingerprint(row.fingerprint, "the steering")
+    with injected(model.parts, rows, prompt_lengths):
+        yield
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.dictionaries.dictionary import SteeringDictionary
+from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
 from trimtab.tools import Toolkit, ToolSpec
 

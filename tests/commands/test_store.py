@@ -7,7 +7,7 @@ from trimtab import cli
 from trimtab.envs.shop.personalwab import save_world
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.steering import SteeringDictionary, SteeringStore
-from trimtab.steering.dictionaries.dictionary import Entry
+from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
 
 

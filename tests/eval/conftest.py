@@ -13,7 +13,8 @@ from trimtab.envs.texts.dataset import TextSample, TextUser
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.eval.runs.folder import run_folder
 from trimtab.eval.runs.record import Record
-from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.dictionaries.dictionary import SteeringDictionary
+from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
 from trimtab.tools import Toolkit, ToolSpec
 

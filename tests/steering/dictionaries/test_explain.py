@@ -25,7 +25,7 @@ def picked(key: str, weight: float) -> Picked:
 def test_explains_by_entries_and_pushes() -> None:
     own = vectors(ATTN, MLP)
     entries = (picked("a red\n lamp", 0.75), picked("x" * 99, 0.25))
-    found = Steering(own, {"attn": 2.0, "mlp": -0.5}, picked=entries).explain()
+    found = explain(Steering(own, {"attn": 2.0, "mlp": -0.5}, picked=entries))
     assert found.picked == entries
     sizes = {point: float(vector.norm()) for point, vector in own.values.items()}
     assert found.pushes == {

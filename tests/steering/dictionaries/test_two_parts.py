@@ -18,7 +18,7 @@ from trimtab.steering import (
     TwoParts,
     population_of,
 )
-from trimtab.steering.dictionaries.dictionary import Entry
+from trimtab.steering.vectors.entries import Entry
 
 POINTS = (Point(1, "attn"), Point(2, "mlp"))
 

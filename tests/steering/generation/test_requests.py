@@ -17,7 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trimtab import TrimtabError
 from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
 from trimtab.steering.generation.decode_loop import Row
-from trimtab.steering.generation.requests import Completion, Options, Request, generate, stream
+from trimtab.steering.generation.generate import generate, stream
+from trimtab.steering.generation.requests import Completion, Options, Request
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"

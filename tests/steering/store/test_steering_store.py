@@ -17,12 +17,13 @@ import torch
 from filelock import FileLock
 
 from trimtab import TrimtabError
-from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+from trimtab.steering.dictionaries.dictionary import SteeringDictionary
 from trimtab.steering.dictionaries.population import Population
 from trimtab.steering.store.entry_table import EntryTable
 from trimtab.steering.store.hot_users import HotUser, HotUsers
 from trimtab.steering.store.layout import Layout, scales_of
 from trimtab.steering.store.steering_store import SteeringStore, UnknownUser
+from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
 
 HIDDEN, KEY = 8, 4
@@ -766,7 +767,8 @@ class Process:
         import sys
         import torch
         import lancedb
-        from trimtab.steering.dictionaries.dictionary import Entry, SteeringDictionary
+        from trimtab.steering.dictionaries.dictionary import SteeringDictionary
+from trimtab.steering.vectors.entries import Entry
         from trimtab.steering.store.steering_store import SteeringStore
         from trimtab.steering.vectors.steering_vectors import points_of
 

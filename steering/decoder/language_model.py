@@ -1,0 +1,133 @@
+"""The language model that reading, generation and dictionaries take; ``SteeredModel`` is one."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...errors import TrimtabError
+from ..prompts.render import CALL_MARKS, render, tokenize
+from .families import Parts, parts_of
+from .prefixes import Prefixes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LanguageModel:
+    """A Hugging Face causal language model with its tokenizer, taken apart.
+
+    Args:
+        hf: The model; it is frozen and set to evaluation mode.
+        tokenizer: Its tokenizer.
+        name: What messages call it; empty takes the model type.
+
+    Attributes:
+        name: As it was asked for.
+        hf: The Hugging Face model, frozen and in evaluation mode; its weights never change here.
+        tokenizer: Its tokenizer.
+        parts: Its decoder and layers.
+        lock: Held by whoever generates.
+
+    Raises:
+        TrimtabError: The model's family is unknown and its structure is not recognised.
+    """
+
+    def __init__(
+        self, hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = ""
+    ) -> None:
+        self.name = name or hf.config.model_type
+        self.hf = hf.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.parts: Parts = parts_of(hf)
+        self.lock = threading.RLock()
+        self._prefixes = Prefixes()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's inputs go."""
+        return next(self.parts.decoder.parameters()).device
+
+    @property
+    def layer_count(self) -> int:
+        """How many decoder layers there are."""
+        return len(self.parts.layers)
+
+    def layer_at(self, depth: float) -> int:
+        """The layer at a relative depth from 0 to 1; the paper's 23 of 32 is 0.72."""
+        return min(int(depth * self.layer_count), self.layer_count - 1)
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """The beginnings of prompts that ran last, with what they left in the cache."""
+        if hasattr(self.hf, "peft_config"):
+            self._prefixes = Prefixes()  # another adapter may be active than last time
+        return self._prefixes
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        declared = getattr(getattr(self.hf, "generation_config", None), "eos_token_id", None)
+        ends = [*declared] if isinstance(declared, list | tuple) else [declared]
+        ends.append(self.tokenizer.eos_token_id)
+        return tuple(dict.fromkeys(end for end in ends if end is not None))
+
+    @cached_property
+    def hidden_tokens(self) -> frozenset[int]:
+        """Special tokens, which no answer's text shows; the marks of tool calls are not among them.
+
+        Some tokenizers count those marks as special, but a call is read by them.
+        """
+        tokenizer = self.tokenizer
+        special = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
+        marks = {tokenizer.get_added_vocab().get(mark) for mark in CALL_MARKS}
+        return frozenset((special | set(tokenizer.all_special_ids)) - marks)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model's activations from another's: its shape and some of its weights.
+
+        The same for every dtype that it is loaded in.
+        """
+        config = self.hf.config.get_text_config()
+        digest = hashlib.sha256(
+            repr(
+                (config.model_type, config.num_hidden_layers, config.hidden_size, config.vocab_size)
+            ).encode()
+        )
+        for layer in (self.parts.layers[0], self.parts.layers[-1]):
+            for parameter in layer.block.parameters():
+                # A few numbers of each matrix, rounded to bfloat16: loading dtypes agree on them.
+                sample = parameter.detach().flatten()[:16].to(torch.bfloat16).float().cpu()
+                digest.update(sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def check_fingerprint(self, fingerprint: str, what: str) -> None:
+        """Refuse vectors that were read from another model.
+
+        Raises:
+            TrimtabError: The fingerprints differ.
+        """
+        if fingerprint != self.fingerprint:
+            raise TrimtabError(
+                f"{what} was built with another model (fingerprint {fingerprint}) than the one "
+                f"loaded, {self.name} ({self.fingerprint}); load that model or build it again"
+            )
+
+    def prompt_tokens(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        """The chat prompt as token ids, up to where the assistant's answer starts."""
+        return tuple(tokenize(self.tokenizer, render(self.tokenizer, messages, tools)))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """From the decoder's last hidden states to the vocabulary, in float32."""
+        logits = self.hf.get_output_embeddings()(hidden).float()
+        cap = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
