@@ -1,46 +1,65 @@
-"""Tool calls as text: the form that models are taught, its grammar, and reading it back.
+"""Tool calls as text: writing them, and reading them back from whatever a model says.
 
-The form is that of Hermes and Qwen models::
+Each model family is taught a form of its own; ``formats.table`` has them all. Without a model the
+form is that of Hermes and Qwen models::
 
     <tool_call>
     {"name": "search", "arguments": {"query": "lamp"}}
     </tool_call>
 
 ``call_grammar``, of the module ``grammar``, lets a model write nothing else than such a call.
-``parse_call`` reads calls from free text.
+``parse_calls`` reads calls in every form. What stands in a thought is no call.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ...steering.prompts.marks import THOUGHTS
 from ...tools.toolkit import ToolError
+from .formats.call_format import CallFormat, Schemas
+from .formats.json_calls import Found, calls_in, read_objects
+from .formats.table import HERMES, formats
+from .formats.unmarked import UNMARKED
 from .grammar import CALL_CLOSE, CALL_OPEN
 from .grammar import call_grammar as call_grammar
 from .literals import Unreadable, read_arguments, read_value
+from .tool_call import ToolCall as ToolCall
+
+Tools = Sequence[Mapping[str, Any]]
+"""OpenAI tool dicts."""
+
+_MAX_TEXT = 50_000  # characters that are looked at
+_MAX_STARTS = 50  # places in one text where a call is looked for
+_BLOCK = re.compile(rf"{CALL_OPEN}(.*?)(?:{CALL_CLOSE}|(?={CALL_OPEN})|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*[^\S\n]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE_OPEN = re.compile(r"```[\w-]*\s*(?=[{\[])")
+_CODE = re.compile(r"(?<![\w.-])([A-Za-z_][\w.-]*)\(")
+_THOUGHT = re.compile("|".join(re.escape(marks.opening) for marks in THOUGHTS))
+_CLOSING = {marks.opening: marks.closing for marks in THOUGHTS}
+_THOUGHT_END = re.compile(
+    "|".join(re.escape(c) for c in dict.fromkeys(_CLOSING.values()) if c != "<|end|>")
+)
+# What harmony writes between its channels.
+_CHANNELS = re.compile(
+    r"(?:<\|start\|>assistant)?<\|channel\|>(?:final|commentary)(?:\s*<\|constrain\|>\w+)?"
+    r"<\|message\|>|<\|start\|>assistant|<\|(?:end|return|call)\|>"
+)
 
 
-@dataclass(frozen=True)
-class ToolCall:
-    """A call as the model made it, not yet checked against any schema.
-
-    Attributes:
-        name: The tool's name.
-        arguments: By name.
-        id: What the tool's answer refers to.
-    """
-
-    name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    id: str = "call_0"
-
-
-def format_call(call: ToolCall) -> str:
+def format_call(
+    call: ToolCall, *, tools: Tools = (), call_format: CallFormat | str | None = None
+) -> str:
     """The call as the text that the model is taught.
+
+    Args:
+        call: The call.
+        tools: Whose schemas say what a text without quotes means, in formats that have such;
+            whoever reads the call needs the same.
+        call_format: A format or its name; None is that of Hermes and Qwen models.
 
     Example:
         >>> print(format_call(ToolCall("search", {"query": "lamp"})))
@@ -48,59 +67,240 @@ def format_call(call: ToolCall) -> str:
         {"name": "search", "arguments": {"query": "lamp"}}
         </tool_call>
     """
-    made = {"name": call.name, "arguments": call.arguments}
-    return f"{CALL_OPEN}\n{json.dumps(made, ensure_ascii=False)}\n{CALL_CLOSE}"
+    return _format(call_format or HERMES).write([call], schemas_of(tools))
+
+
+def schemas_of(tools: Tools) -> Schemas:
+    """The schema of each tool's arguments, by its name."""
+    return {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}
+
+
+def _format(call_format: CallFormat | str) -> CallFormat:
+    from .formats.table import format_named
+
+    return format_named(call_format) if isinstance(call_format, str) else call_format
 
 
 # ---- reading free text -------------------------------------------------------------------------
 
-_NAME_KEYS = ("name", "tool", "tool_name", "function", "function_name", "action")
-_ARGUMENT_KEYS = ("arguments", "parameters", "args", "params", "kwargs", "input", "tool_input",
-                  "action_input")  # fmt: skip
-_BESIDE_A_NAME = {"id", "type"}  # what a call without arguments may hold beside its name
-_MAX_TEXT = 50_000  # characters that are looked at
-_MAX_STARTS = 50  # places in one text where a call is looked for
-_BLOCK = re.compile(rf"{CALL_OPEN}(.*?)(?:{CALL_CLOSE}|(?={CALL_OPEN})|\Z)", re.DOTALL)
-_FENCE = re.compile(r"```[\w-]*[^\S\n]*\n?(.*?)(?:```|\Z)", re.DOTALL)
-_CODE = re.compile(r"(?<![\w.-])([A-Za-z_][\w.-]*)\(")
+
+@dataclass(frozen=True)
+class ReadAnswer:
+    """What an answer holds.
+
+    Attributes:
+        calls: In their order.
+        text: What is said before the first call, or all that is said where there is none.
+        thought: What was thought aloud before it.
+    """
+
+    calls: tuple[ToolCall, ...]
+    text: str
+    thought: str = ""
 
 
-def parse_call(text: str) -> ToolCall | ToolError:
+def parse_call(
+    text: str, *, tools: Tools = (), call_format: CallFormat | str | None = None
+) -> ToolCall | ToolError:
     """The first tool call in a model's free text, or an error that says what was expected.
 
-    Read are calls between ``<tool_call>`` marks, in code fences, as bare JSON or JSON-like
-    objects anywhere in the text, and as code, ``search(query="lamp")``. Never raises.
+    Read are calls in the form of any model family, with or without its special tokens, in code
+    fences, as bare JSON or JSON-like objects anywhere in the text, and as code,
+    ``search(query="lamp")``. What stands in a thought is no call. Never raises.
+
+    Args:
+        text: What the model said.
+        tools: OpenAI tool dicts; where a form has no quotes, their schemas say what is a string.
+        call_format: The form that the model is taught, which is tried first.
     """
-    calls = parse_calls(text)
+    calls = parse_calls(text, tools=tools, call_format=call_format)
     if calls:
         return calls[0]
     came = " ".join(text.split())
     came = f"{came[:100]}…" if len(came) > 100 else came
     return ToolError(
         "unparsable",
-        f'expected a tool call as {CALL_OPEN}{{"name": ..., "arguments": {{...}}}}{CALL_CLOSE}, '
+        f"expected a tool call as {_shown(_format(call_format or HERMES))}, "
         f"got {came or 'an empty answer'}",
     )
 
 
-def parse_calls(text: str) -> list[ToolCall]:
+def parse_calls(
+    text: str, *, tools: Tools = (), call_format: CallFormat | str | None = None
+) -> list[ToolCall]:
     """Every tool call in a model's free text, in its order; see ``parse_call``. Never raises."""
+    return list(read_answer(text, tools=tools, call_format=call_format).calls)
+
+
+def read_answer(
+    text: str, *, tools: Tools = (), call_format: CallFormat | str | None = None
+) -> ReadAnswer:
+    """A model's free text, taken apart; see ``parse_call``. Never raises."""
     text = text[:_MAX_TEXT]
-    for pieces in (_BLOCK.findall(text), _FENCE.findall(text), [text]):
-        found = [call for piece in pieces for call in _objects(piece)]
-        found = found or [call for piece in pieces for call in _code(piece)]
-        if found:
-            return [
-                ToolCall(name, arguments, f"call_{number}")
-                for number, (name, arguments) in enumerate(found)
-            ]
+    schemas = schemas_of(tools)
+    order = list(formats())
+    if call_format is not None:
+        own = _format(call_format)
+        order = [own, *(one for one in order if one is not own)]
+    thought, rest = split_thought(text)
+    whole = _whole(rest, order, schemas)
+    if whole:
+        return ReadAnswer(_numbered(whole), "", thought)
+    walk = _walk(rest, [one for one in order if not one.bare], schemas)
+    if walk.thought_end:
+        # A thought that the prompt opened: what it holds is no call.
+        thought = "\n".join(part for part in (thought, rest[: walk.thought_start]) if part).strip()
+        return ReadAnswer(
+            (inner := read_answer(rest[walk.thought_end :], tools=tools, call_format=call_format))
+            .calls,
+            inner.text,
+            thought or inner.thought,
+        )  # fmt: skip
+    if walk.calls:
+        before = _without(rest[: walk.first], walk.thoughts)
+        return ReadAnswer(_numbered(walk.calls), _plain(before).rstrip(), thought)
+    said = _without(rest, walk.thoughts)
+    found = _loose(said)
+    if found:
+        mark = CALL_OPEN if CALL_OPEN in said else "```"
+        before, at, _ = said.partition(mark)
+        return ReadAnswer(_numbered(found), before.rstrip() if at else "", thought)
+    return ReadAnswer((), _plain(said), thought)
+
+
+def split_thought(text: str) -> tuple[str, str]:
+    """The thought that a text begins with, and what follows it; empty where it begins with none."""
+    thoughts = []
+    while match := _THOUGHT.match(text.lstrip()):
+        inside = text.lstrip()[match.end() :]
+        thought, closed, after = inside.partition(_CLOSING[match[0]])
+        thoughts.append(thought.strip())
+        # The space behind a thought is part of neither.
+        text = after.lstrip("\n") if closed else ""
+    return "\n".join(part for part in thoughts if part), text
+
+
+def _plain(text: str) -> str:
+    return _CHANNELS.sub("", text) if "<|" in text else text
+
+
+def _numbered(found: Sequence[Found]) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(name, arguments, f"call_{number}")
+        for number, (name, arguments) in enumerate(found)
+    )
+
+
+def _shown(call_format: CallFormat) -> str:
+    """The format for an error message, in one line."""
+    if call_format is HERMES:
+        return f'{CALL_OPEN}{{"name": ..., "arguments": {{...}}}}{CALL_CLOSE}'
+    return " ".join(call_format.write([ToolCall("name", {"argument": "value"})]).split())
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    for start, end in reversed(spans):
+        text = text[:start] + text[end:] if start < len(text) else text
+    return text
+
+
+def _whole(text: str, order: Sequence[CallFormat], schemas: Schemas) -> list[Found]:
+    """The calls that a text consists of, in a form without marks; none if it is anything else."""
+    text = text.strip()
+    for one in (*(one for one in order if one.bare), *UNMARKED):
+        found: list[Found] = []
+        match = one.start.match(text)
+        while match:
+            reading = one.read(text, match, schemas)
+            if reading is None:
+                break
+            found += reading.calls
+            rest = text[reading.end :].lstrip(" \n;,")
+            if not rest:
+                return found
+            at = len(text) - len(rest)
+            match = one.start.match(text, at) or one.start.match(text, reading.end)
     return []
 
 
-_Found = tuple[str, dict[str, Any]]
+@dataclass
+class _Walk:
+    """One way through a text, from mark to mark."""
+
+    calls: list[Found]
+    first: int  # where the first call starts
+    thoughts: list[tuple[int, int]]
+    thought_start: int = 0  # where the closing mark of a thought that the prompt opened stands
+    thought_end: int = 0  # where that mark ends
 
 
-def _objects(text: str) -> Iterator[_Found]:
+def _walk(text: str, order: Sequence[CallFormat], schemas: Schemas) -> _Walk:
+    """Calls in forms with marks. A mark in a call's argument is part of the argument."""
+    walk = _Walk([], len(text), [])
+    spans: list[tuple[int, int]] = []
+    upcoming: dict[int, re.Match[str] | None] = {}
+    at = 0
+    for _ in range(_MAX_STARTS):
+        for index in range(len(order)):
+            known = upcoming.get(index)
+            if index not in upcoming or (known is not None and known.start() < at):
+                upcoming[index] = order[index].start.search(text, at)
+        thought = _THOUGHT.search(text, at)
+        starts = [(m.start(), index) for index, m in upcoming.items() if m is not None]
+        if thought is not None and (not starts or thought.start() <= min(starts)[0]):
+            closing = _CLOSING[thought[0]]
+            end = text.find(closing, thought.end())
+            at = end + len(closing) if end >= 0 else len(text)
+            spans.append((thought.start(), at))
+            walk.thoughts.append((thought.start(), at))
+            continue
+        if not starts:
+            break
+        start = min(starts)[0]
+        for index in sorted(index for place, index in starts if place == start):
+            match = upcoming[index]
+            assert match is not None
+            reading = order[index].read(text, match, schemas)
+            if reading is not None:
+                walk.first = min(walk.first, start)
+                walk.calls += reading.calls
+                spans.append((start, reading.end))
+                at = max(reading.end, start + 1)
+                break
+        else:
+            at = start + 1
+    for match in _THOUGHT_END.finditer(text):
+        if not any(start <= match.start() < end for start, end in spans):
+            walk.thought_start, walk.thought_end = match.span()
+    return walk
+
+
+def _loose(text: str) -> list[Found]:
+    """Calls in no form that is taught, but as models write them anyway."""
+    for pieces in (_BLOCK.findall(text), _fenced(text), [text]):
+        found = [call for piece in pieces for call in _objects(piece)]
+        found = found or [call for piece in pieces for call in _code(piece)]
+        if found:
+            return found
+    return []
+
+
+def _fenced(text: str) -> list[str]:
+    """What stands in code fences. JSON in one may hold a fence in its strings."""
+    pieces, at = [], 0
+    while opening := _FENCE_OPEN.search(text, at):
+        values, end = read_objects(text, opening.end(), "```")
+        if not any(True for value in values for _ in calls_in(value)):
+            return _FENCE.findall(text)
+        pieces.append(text[opening.end() : end])
+        at = max(end, opening.end())
+        at += 3 if text.startswith("```", at) else 0
+        if len(pieces) >= _MAX_STARTS:
+            break
+    return pieces or _FENCE.findall(text)
+
+
+def _objects(text: str) -> Iterator[Found]:
     """Calls written as objects, at any place in the text."""
     at = 0
     for _ in range(_MAX_STARTS):
@@ -112,49 +312,11 @@ def _objects(text: str) -> Iterator[_Found]:
         except Unreadable:
             at += 1
             continue
-        yield from _calls_in(value)
+        yield from calls_in(value)
         at = end
 
 
-def _calls_in(value: Any) -> Iterator[_Found]:
-    """The calls that a value is or holds."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _calls_in(item)
-    elif isinstance(value, dict):
-        call = _as_call(value)
-        if call:
-            yield call
-        else:
-            yield from _calls_in(list(value.values()))
-
-
-def _as_call(value: dict[str, Any]) -> _Found | None:
-    name_key = next((key for key in _NAME_KEYS if isinstance(value.get(key), str)), None)
-    if name_key is None or not value[name_key].strip():
-        return None
-    name = value[name_key].strip()
-    for key in _ARGUMENT_KEYS:
-        if key in value:
-            arguments = _as_arguments(value[key])
-            return None if arguments is None else (name, arguments)
-    return None if set(value) - {name_key} - _BESIDE_A_NAME else (name, {})
-
-
-def _as_arguments(value: Any) -> dict[str, Any] | None:
-    if isinstance(value, str):
-        if not value.strip():
-            return {}
-        try:
-            value, _ = read_value(value)
-        except Unreadable:
-            return None
-    if value is None:
-        return {}
-    return value if isinstance(value, dict) else None
-
-
-def _code(text: str) -> Iterator[_Found]:
+def _code(text: str) -> Iterator[Found]:
     """Calls written as code: all of a piece, or with at least one keyword argument."""
     at = 0
     for _ in range(_MAX_STARTS):

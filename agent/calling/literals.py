@@ -42,11 +42,24 @@ def read_value(text: str, start: int = 0) -> tuple[Any, int]:
     """
     start = _SPACE.match(text, start).end()  # type: ignore[union-attr]
     try:
-        value, end = _STRICT.raw_decode(text, start)
-    except (ValueError, RecursionError):
+        return read_strictly(text, start)
+    except Unreadable:
         reader = _Reader(text, start)
         value, end = reader.value(0), reader.at
-    return _sound(value, 0), end
+    return sound(value), end
+
+
+def read_strictly(text: str, start: int = 0) -> tuple[Any, int]:
+    """The JSON value that starts at exactly ``start``, and where it ends.
+
+    Raises:
+        Unreadable: There is no JSON value there.
+    """
+    try:
+        value, end = _STRICT.raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable from error
+    return sound(value), end
 
 
 def read_arguments(text: str, start: int) -> tuple[dict[str, Any], int]:
@@ -56,12 +69,12 @@ def read_arguments(text: str, start: int) -> tuple[dict[str, Any], int]:
         Unreadable: What stands there is not a list of keyword arguments.
     """
     reader = _Reader(text, start)
-    arguments = _sound(reader.members(")", 0), 0)
+    arguments = sound(reader.members(")", 0))
     assert isinstance(arguments, dict)
     return arguments, reader.at
 
 
-def _sound(value: Any, depth: int) -> Any:
+def sound(value: Any, depth: int = 0) -> Any:
     """The value with nothing in it that cannot be written as JSON text again."""
     if depth > _MAX_DEPTH:
         raise Unreadable
@@ -71,9 +84,9 @@ def _sound(value: Any, depth: int) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, list):
-        return [_sound(item, depth + 1) for item in value]
+        return [sound(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_sound(key, depth + 1): _sound(item, depth + 1) for key, item in value.items()}
+        return {sound(key, depth + 1): sound(item, depth + 1) for key, item in value.items()}
     return value
 
 

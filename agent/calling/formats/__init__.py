@@ -1,0 +1,1 @@
+"""The forms in which model families write tool calls, and the table of them."""
