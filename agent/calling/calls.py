@@ -272,6 +272,7 @@ def _walk(text: str, order: Sequence[CallFormat], schemas: Schemas) -> _Walk:
     for match in _THOUGHT_END.finditer(text):
         if not any(start <= match.start() < end for start, end in spans):
             walk.thought_start, walk.thought_end = match.span()
+            break
     return walk
 
 

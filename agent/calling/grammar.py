@@ -2,7 +2,8 @@
 
 A call is that of ``format_call``, with arguments that fit the tool's schema. Where text is an
 answer too, calls in the other styles that models have are held to the schemas as well: a bare JSON
-object at the start, and one in a code fence.
+object at the start, and one in a code fence. This module has the grammar of Hermes calls; that of
+all other formats is made from what the format says of itself, by ``format_grammar``.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 
 from ...errors import TrimtabError
 from .bounds import MAX_ITEMS, MAX_STRING, Bounds
+from .format_grammar import MAX_CALLS as MAX_CALLS
+from .format_grammar import cannot_constrain, format_grammar, reason_of
+from .formats.call_format import CallFormat
+from .formats.table import HERMES, format_named
 
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 """What stands around a call."""
-
-MAX_CALLS = 8
-"""Calls in one answer, where parallel calls are allowed."""
 
 # As `json.dumps` writes, so that what the grammar allows is what `format_call` makes.
 _SPACING = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
@@ -48,6 +50,7 @@ def call_grammar(
     parallel: bool = False,
     or_text: bool = False,
     marked: bool = True,
+    call_format: CallFormat | str | None = None,
     max_string: int = MAX_STRING,
     max_items: int = MAX_ITEMS,
 ) -> str:
@@ -65,6 +68,7 @@ def call_grammar(
             the mark, as a JSON object with a name or as one in a code fence, is held to the
             schemas.
         marked: Between ``<tool_call>`` marks; else a space and the bare object.
+        call_format: The format of calls, or its name; None is that of Hermes and Qwen models.
         max_string: Characters in a string that has no ``maxLength``.
         max_items: Items in an array that has no ``maxItems``.
 
@@ -84,6 +88,11 @@ def call_grammar(
         for tool in tools
         if only is None or tool["function"]["name"] in only
     ]
+    own = format_named(call_format) if isinstance(call_format, str) else call_format
+    if own is not None and own is not HERMES and marked:
+        bounds = Bounds(max_string, max_items)
+        bounded = {name: bounds.narrowed(parameters) for name, parameters in wanted}
+        return format_grammar(own, json.dumps(bounded), parallel, or_text)
     return _grammar(json.dumps(wanted), parallel, or_text, marked, max_string, max_items)
 
 
@@ -109,10 +118,7 @@ def _grammar(
             )
         problem = LLMatcher.validate_grammar(f"start: %json {schema}")
         if problem:
-            raise TrimtabError(
-                f"calls of the tool {name!r} cannot be constrained: {_reason(problem)}; change "
-                "its schema, or decode free-form"
-            )
+            raise cannot_constrain(name, problem)
     # Each rule is one line. A literal that is nothing but a mark becomes the tokenizer's own
     # token for it, where it has one.
     opening, closing = (f'{_literal(CALL_OPEN)} "\\n"', f'"\\n" {_literal(CALL_CLOSE)}')
@@ -133,7 +139,7 @@ def _grammar(
     grammar = "\n".join(rules) + "\n"
     problem = LLMatcher.validate_grammar(grammar)
     if problem:
-        raise TrimtabError(f"the tools cannot be constrained together: {_reason(problem)}")
+        raise TrimtabError(f"the tools cannot be constrained together: {reason_of(problem)}")
     return grammar
 
 
@@ -143,11 +149,3 @@ def _json(value: Any) -> str:
 
 def _literal(text: str) -> str:
     return _json(text)
-
-
-def _reason(problem: str) -> str:
-    """What llguidance says is wrong, in one line, without where in the grammar it is."""
-    lines = problem.splitlines()
-    first = re.sub(r"^(at \d+\(\d+\): )?(failed to compile JSON schema: )?", "", lines[0])
-    further = [line for line in lines[1:] if line.startswith("error: ")]
-    return " ".join([first, *further]).rstrip(":")

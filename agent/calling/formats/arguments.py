@@ -12,7 +12,7 @@ from typing import Any
 from ....errors import TrimtabError
 from ..literals import Unreadable, read_arguments, read_strictly, read_value, sound
 from .json_calls import written_json
-from .typed_text import read_typed, typed_text
+from .typed_text import only_strings, read_typed, typed_text
 from .value_rules import Notation, Rules
 
 _SPACE = re.compile(r"\s*")
@@ -113,39 +113,37 @@ class TaggedArguments:
 
     def rules(self, schema: Schema, rules: Rules) -> str:
         """See ``Arguments``."""
-        ending = self.closing + self.again
         required = set(schema.get("required", ()))
         parts = []
         for name, part in schema.get("properties", {}).items():
             if part is False:
                 continue
             opened = rules.literal(f"{self.opening}{name}{self.middle}")
-            value = self._value(part, schema, rules, ending)
+            value = self._value(part, schema, rules)
             written = f"{opened} {value}"
             parts.append(written if name in required else f"({written})?")
         return rules.add(" ".join(parts) or '""')
 
-    def _value(self, part: Any, root: Schema, rules: Rules, ending: str) -> str:
+    def _value(self, part: Any, root: Schema, rules: Rules) -> str:
         """The rule of a value and of what ends it."""
         part = _resolved(part, root)
+        ending = self.closing + self.again
         for key in ("anyOf", "oneOf"):
             if key in part and not set(part) & {"properties", "$ref", "allOf"}:
-                return rules.add(
-                    " | ".join(self._value(one, root, rules, ending) for one in part[key])
-                )
+                return rules.add(" | ".join(self._value(one, root, rules) for one in part[key]))
         types = part.get("type", [])
         if isinstance(types, list) and types and not {"enum", "const"} & set(part):
             each = [{**part, "type": kind} for kind in types]
-            return rules.add(" | ".join(self._value(one, root, rules, ending) for one in each))
+            return rules.add(" | ".join(self._value(one, root, rules) for one in each))
         if "enum" in part or "const" in part:
             values = part.get("enum", [part.get("const")])
-            texts = [typed_text(value, {**_definitions(root), **part}, self._mark)
-                     for value in values]  # fmt: skip
+            known = {**_definitions(root), **part}
+            texts = [typed_text(value, known, self._mark) for value in values]
             return rules.add(
                 f"({' | '.join(rules.literal(text) for text in texts)}) {rules.literal(ending)}"
             )
         if types == "string":
-            return rules.text(part, ending)
+            return rules.text(part, self.closing, self.again)
         return rules.add(f"{rules.json(part, root)} {rules.literal(ending)}")
 
 
@@ -320,7 +318,10 @@ def _literal_of(node: ast.expr) -> Any:
 
 _QUOTES = ('<|"|>', "<escape>")
 _BARE_KEY = re.compile(r"[A-Za-z_$][\w$.-]*")
-_BARE_END = re.compile(r",(?=\s*(?:[A-Za-z_$][\w$.-]*|\"[^\"]*\"|<escape>|<\|\"\|>)\s*:)|[}\]]|\Z")
+_BARE_END = re.compile(
+    r",(?=\s*(?:[A-Za-z_$][\w$.-]*|\"(?:[^\"\\]|\\.)*\"|<escape>|<\|\"\|>)\s*:)|[}\]]|\Z"
+)
+_SCALAR = re.compile(r"(?:-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null)(?=\s*[,}\]])")
 _BARE_ITEM_END = re.compile(r"[,}\]]|\Z")
 
 
@@ -408,10 +409,15 @@ class _BracedReader:
         if opening == '"':
             value, self.at = read_strictly(self.text, self.at)
             return value
-        end = (_BARE_ITEM_END if item else _BARE_END).search(self.text, self.at)
-        assert end is not None
-        bare = self.text[self.at : end.start()]
-        self.at = end.start()
+        scalar = _SCALAR.match(self.text, self.at)
+        if scalar is not None and not only_strings(schema):
+            end = scalar.end()
+        else:
+            found = (_BARE_ITEM_END if item else _BARE_END).search(self.text, self.at)
+            assert found is not None
+            end = found.start()
+        bare = self.text[self.at : end]
+        self.at = end
         return read_typed(bare.strip(), {**_definitions(root), **schema})
 
     def _marked(self) -> str | None:

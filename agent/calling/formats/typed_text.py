@@ -39,7 +39,7 @@ def read_typed(text: str, schema: Mapping[str, Any]) -> Any:
         schema: Of the value, empty where it is unknown.
     """
     value, whole = _json(text)
-    if _only_strings(schema):
+    if only_strings(schema):
         return value if whole and isinstance(value, str) and _ESCAPED in text else _sound(text)
     if not whole and text in _PYTHON_WORDS:
         value, whole = _PYTHON_WORDS[text], True
@@ -92,7 +92,8 @@ def _types(schema: Mapping[str, Any]) -> set[str] | None:
     return None
 
 
-def _only_strings(schema: Mapping[str, Any]) -> bool:
+def only_strings(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema allows nothing but strings."""
     return _types(schema) == {"string"}
 
 

@@ -56,9 +56,9 @@ class Rules:
     lines: list[str] = field(default_factory=list)
     _made: dict[str, str] = field(default_factory=dict)
 
-    def add(self, expression: str, *, name: str = "", attributes: str = "") -> str:
+    def add(self, expression: str, *, attributes: str = "") -> str:
         """Add a rule, and return its name."""
-        name = f"{self.prefix}{name}{len(self.lines)}"
+        name = f"{self.prefix}{len(self.lines)}"
         self.lines.append(f"{name}{attributes}: {expression}")
         return name
 
@@ -72,28 +72,37 @@ class Rules:
         """A text as it stands; the marks in it can be the tokenizer's own tokens."""
         return literal(text, self.marks)
 
-    def text(self, schema: Mapping[str, Any], ending: str) -> str:
-        """A rule of a string without quotes, and of ``ending``, which it cannot hold."""
+    def text(self, schema: Mapping[str, Any], closing: str, again: str = "") -> str:
+        """A rule of a string without quotes, of what closes it, and of what stands behind that.
+
+        The string cannot hold what closes it, white space around it left aside.
+        """
         least = min(int(schema.get("minLength", 0)), _MAX_TEXT)
         most = max(min(int(schema.get("maxLength", _MAX_TEXT)), _MAX_TEXT), least)
-        inside = rf"(?s:.{{{least},{most}}})"
+        anything = rf"(?s:.{{{least},{most}}})"
+        inside = anything
         if "pattern" in schema:
             inside = _whole(str(schema["pattern"]))
         elif schema.get("format") in _FORMATS:
             inside = _FORMATS[schema["format"]]
-        closed = self.add(f"/{inside}{_escaped(ending)}/", attributes="[lazy]")
-        mark = next((mark for mark in self.marks if mark in ending), None)
-        if mark is None:
-            return closed
-        # Where the tokenizer has a token for the mark, no text can hold it.
+        mark = closing.strip()
+        # Where the mark alone closes the string, the first mark ends it anyway.
+        held = f" & ~/(?s:.*){_escaped(mark)}(?s:.+)/" if closing != mark else ""
+        closed = self.add(f"/{inside}{_escaped(closing)}/{held}", attributes="[lazy]")
+        ends = self.literal(again) if again else ""
+        if mark not in self.marks:
+            return self.add(f"{closed} {ends}") if ends else closed
+        # Where the tokenizer has a token for the mark, a text cannot hold it. Without the first
+        # two characters of the mark it cannot either way; to forbid the whole mark costs too much.
+        first, second = _escaped(mark[0]), _escaped(mark[1])
+        some = f"(?:[^{first}]|{first}[^{first}{second}]){{{max(least, 1)},{max(most, 1)}}}"
+        inside = some if inside == anything else inside
         terminal = f"{self.prefix.upper()}TEXT{len(self.lines)}"
-        self.lines.append(f"{terminal}: /{inside}/ & ~/(?s:.*){_escaped(ending)}(?s:.*)/")
-        empty = f" | {self.literal(ending)}" if least == 0 and inside.startswith("(?s:.") else ""
-        return self.add(f"{terminal} {self.literal(ending)} | {closed}{empty}")
+        self.lines.append(f"{terminal}: /{inside}/")
+        empty = f" | {self.literal(closing)} {ends}" if least == 0 and inside == some else ""
+        return self.add(f"{terminal} {self.literal(closing)} {ends} | {closed} {ends}{empty}")
 
-    def value(
-        self, schema: Any, root: Mapping[str, Any], notation: Notation, *, inner: bool = True
-    ) -> str:
+    def value(self, schema: Any, root: Mapping[str, Any], notation: Notation) -> str:
         """A rule of a value that fits a schema, as the notation writes it."""
         if not isinstance(schema, Mapping) or set(schema) - _PLAIN:
             return self.json(schema if isinstance(schema, Mapping) else {}, root)
@@ -122,7 +131,6 @@ class Rules:
             for step in reference.removeprefix("#/").split("/"):
                 name = step.replace("~1", "/").replace("~0", "~")
                 found = found.get(name) if isinstance(found, Mapping) else None
-            # Narrowed schemas do not recur, but what an enclosing rule needs must come first.
             self._made[reference] = self.value(found, root, notation)
         return self._made[reference]
 
@@ -142,9 +150,7 @@ class Rules:
             return self._array(schema, root, notation)
         return self._object(schema, root, notation)
 
-    def _array(
-        self, schema: Mapping[str, Any], root: Mapping[str, Any], notation: Notation
-    ) -> str:
+    def _array(self, schema: Mapping[str, Any], root: Mapping[str, Any], notation: Notation) -> str:
         least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", 32))
         if most == 0:
             return self.add('"[]"')
