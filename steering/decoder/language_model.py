@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ..prompts.render import CALL_MARKS, render, tokenize
+from ..prompts.marks import CALL_MARKS
+from ..prompts.render import render, tokenize
 from .families import Parts, parts_of
 from .prefixes import Prefixes
 

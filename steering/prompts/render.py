@@ -18,9 +18,6 @@ from ...errors import TrimtabError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CALL_MARKS = ("<tool_call>", "</tool_call>")
-"""What stands around a tool call. Some tokenizers have a token of its own for each."""
-
 _SENTINEL = {
     "type": "function",
     "function": {
@@ -206,8 +203,7 @@ def _with_tools_as_text(
 
 def _call_text(function: Mapping[str, Any]) -> str:
     call = {"name": function["name"], "arguments": function.get("arguments", {})}
-    opening, closing = CALL_MARKS
-    return f"{opening}\n{json.dumps(call, ensure_ascii=False)}\n{closing}"
+    return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
 
 
 def _transcript(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> str:
