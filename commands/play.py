@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from .loading import Device, DeviceMap, Dtype, ModelName, Placement
 from .run import Decoding, Prompting
 
 
 def play(
-    model: Annotated[
-        str, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
-    ] = "qwen2.5-coder-0.5b-instruct",
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     world: Annotated[
         str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
     ] = "bazaar",
@@ -53,6 +55,7 @@ def play(
 
     play_command(
         model=model,
+        placement=Placement(dtype, device, device_map),
         world=world,
         user=user,
         task=task,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .loading import Device, DeviceMap, Dtype, ModelName, Placement
+
 if TYPE_CHECKING:
     from ..steering.store.steering_store import SteeringStore
 
@@ -24,9 +26,10 @@ def store() -> None:
 @app.command("build")
 def build(
     uri: Uri,
-    model: Annotated[
-        str, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
-    ] = "qwen2.5-coder-0.5b-instruct",
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     world: Annotated[
         str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
     ] = "bazaar",
@@ -38,7 +41,14 @@ def build(
     """Build shopping users' dictionaries from their training tasks, and put them in."""
     from .actions.store import build_store
 
-    build_store(uri, model=model, world=world, users=user or [], settings=settings)
+    build_store(
+        uri,
+        model=model,
+        placement=Placement(dtype, device, device_map),
+        world=world,
+        users=user or [],
+        settings=settings,
+    )
 
 
 @app.command("list")

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .loading import Device, DeviceMap, Dtype, Placement
+
 app = typer.Typer()
 
 
@@ -69,6 +71,9 @@ def study_sparse(
     ] = "5,10,25,50,100",
     data: Data = None,
     model: Model = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     users: Users = None,
     history: History = None,
     tests: Tests = None,
@@ -90,6 +95,7 @@ def study_sparse(
         "sparse",
         lambda setting: sparse_study(setting, asked),
         _given(locals()),
+        placement=Placement(dtype, device, device_map),
         study=study,
         controls=controls,
         out=out,
@@ -105,6 +111,9 @@ def study_heterogeneous(
     by: Annotated[By, typer.Option(help="What of a sample is embedded.")] = By.input,
     data: Data = None,
     model: Model = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     users: Users = None,
     history: History = None,
     tests: Tests = None,
@@ -125,6 +134,7 @@ def study_heterogeneous(
         "heterogeneous",
         lambda setting: heterogeneous_study(setting, groups, by.value),
         _given(locals()),
+        placement=Placement(dtype, device, device_map),
         study=study,
         controls=controls,
         out=out,
@@ -139,6 +149,9 @@ def study_latency(
     samples: Annotated[int, typer.Option(help="How many samples to time.")] = 200,
     data: Data = None,
     model: Model = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     users: Users = None,
     history: History = None,
     tests: Tests = None,
@@ -157,6 +170,7 @@ def study_latency(
         "latency",
         lambda setting: latency_study(setting, samples),
         _given(locals()),
+        placement=Placement(dtype, device, device_map),
         study=study,
         controls=False,
         out=out,
@@ -174,6 +188,9 @@ def study_layers(
     strengths: Annotated[str, typer.Option(help="Strengths to try.")] = "0.5,1,2,4",
     data: Data = None,
     model: Model = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     users: Users = None,
     history: History = None,
     tests: Tests = None,
@@ -194,6 +211,7 @@ def study_layers(
         "layers",
         lambda setting: layers_study(setting, where, how_much),
         _given(locals()),
+        placement=Placement(dtype, device, device_map),
         study=study,
         controls=False,
         out=out,
@@ -210,6 +228,9 @@ def study_delta(
     shown: Annotated[int, typer.Option(help="Past samples in the personal context.")] = 3,
     data: Data = None,
     model: Model = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     users: Users = None,
     history: History = None,
     tests: Tests = None,
@@ -225,6 +246,7 @@ def study_delta(
         "delta",
         lambda setting: delta_study(setting, where, shown),
         _given(locals()) | {"methods": "zero-shot"},
+        placement=Placement(dtype, device, device_map),
         out=out,
     )
 

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from .loading import Device, DeviceMap, Dtype, ModelName, Placement
+
 
 def tune(
     task: Annotated[str, typer.Argument(help="shop, or a text task such as headlines.")] = "shop",
-    model: Annotated[
-        str, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
-    ] = "qwen2.5-coder-0.5b-instruct",
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     data: Annotated[
         str, typer.Option(help="The task's data or world; default: the built-in one.")
     ] = "",
@@ -54,6 +57,7 @@ def tune(
     tune_command(
         task,
         model=model,
+        placement=Placement(dtype, device, device_map),
         data=data,
         users=user or [],
         count=users,

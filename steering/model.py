@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import TrimtabError
 from .contrast.pairs import Exchange
 from .decoder.language_model import LanguageModel
 from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
@@ -22,8 +21,8 @@ from .reading.teacher_forcing import Forced
 from .vectors.injection import steered
 from .vectors.steering import Steering
 from .vectors.steering_vectors import Point
-from .weights.known import DEFAULT_MODEL, model_path
-from .weights.quiet import without_loading_bars
+from .weights.known import DEFAULT_MODEL
+from .weights.loading import load_causal_lm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -58,34 +57,24 @@ class SteeredModel(LanguageModel):
         name: str = DEFAULT_MODEL,
         *,
         dtype: torch.dtype | str | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
+        device_map: str | dict[str, Any] | None = None,
         encoder: str = DEFAULT_ENCODER,
     ) -> SteeredModel:
         """Load a model that trimtab can fetch by itself, a hub id, or a local folder.
 
         Args:
             name: See ``trimtab models list`` for the first kind.
-            dtype: Default: bfloat16.
+            dtype: Default: bfloat16 where the machine multiplies in it, else float32.
             device: Default: a GPU where there is one.
+            device_map: In its place, where accelerate puts each part, such as ``auto``; see
+                ``trimtab.steering.weights.loading.load_causal_lm``.
             encoder: The sentence encoder for keys and queries.
 
         Raises:
             TrimtabError: The model cannot be found, fetched or read.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        path = model_path(name)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            with without_loading_bars():
-                hf = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or torch.bfloat16)
-            tokenizer = AutoTokenizer.from_pretrained(path)
-        except (OSError, ValueError) as error:
-            raise TrimtabError(
-                f"cannot load the model {name!r}: expected a name from `trimtab models list`, a "
-                f"hub id that can be reached or a local folder; {str(error).splitlines()[0]}"
-            ) from error
-        hf.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides nn.Module's types
+        hf, tokenizer = load_causal_lm(name, dtype=dtype, device=device, device_map=device_map)
         return cls(hf, tokenizer, name=name, encoder=encoder)
 
     @cached_property

@@ -31,6 +31,7 @@ from ...eval.shop.selection import pick_tasks
 from ...files import home
 from ..console.episode import episode_view, errand_view, step_view
 from ..console.progress import progress_bars
+from ..loading import BY_HARDWARE, Placement, load_model
 
 if TYPE_CHECKING:
     from ...envs.shop.records import ShoppingTask
@@ -46,6 +47,7 @@ _ENDLESS = 10_000
 def play_command(
     *,
     model: str,
+    placement: Placement = BY_HARDWARE,
     world: str = BUILT_IN_WORLD,
     user: str | None = None,
     task: str | None = None,
@@ -68,6 +70,7 @@ def play_command(
 
     Args:
         model: A model's name, hub id or folder.
+        placement: In which data type and on which devices it is loaded.
         world: ``bazaar``, or a folder in PersonalWAB's format.
         user: A task of this user.
         task: The id of a test task; None is one chosen by the seed.
@@ -93,8 +96,6 @@ def play_command(
     """
     from langgraph.checkpoint.sqlite import SqliteSaver
 
-    from ...steering.model import SteeredModel
-
     console = console or Console()
     ask = ask or partial(_typed, console)
     chosen = load_settings(settings)
@@ -102,7 +103,7 @@ def play_command(
     played = _task(shop.world, task, user, seed)
     with progress_bars(console) as progress:
         loading = progress.add_task(f"loading {model}", total=None)
-        loaded = SteeredModel.from_pretrained(model)
+        loaded = load_model(model, placement)
         progress.update(loading, description="opening the shop")
         toolkit = shop.toolkit
         found = None

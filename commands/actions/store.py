@@ -9,12 +9,14 @@ from rich.console import Console
 
 from ...eval.shop.opening import load_settings, open_shop, users_dictionaries
 from ..console.progress import counting, progress_bars, waiting
+from ..loading import BY_HARDWARE, Placement, load_model
 
 
 def build_store(
     uri: str,
     *,
     model: str,
+    placement: Placement = BY_HARDWARE,
     world: str,
     users: Sequence[str] = (),
     settings: Path | None = None,
@@ -25,6 +27,7 @@ def build_store(
     Args:
         uri: The store's.
         model: A model's name, hub id or folder.
+        placement: In which data type and on which devices it is loaded.
         world: ``bazaar``, or a folder in PersonalWAB's format.
         users: Whose; empty is everybody's.
         settings: A TOML file with a ``[steering]`` table; None is the default.
@@ -33,7 +36,6 @@ def build_store(
     Raises:
         TrimtabError: Anything that a person can put right.
     """
-    from ...steering.model import SteeredModel
     from ...steering.store.steering_store import SteeringStore
 
     console = console or Console()
@@ -44,7 +46,7 @@ def build_store(
     wanted = list(users) or sorted({task.user_id for task in shop.world.train})
     with progress_bars(console) as progress:
         with waiting(progress, f"loading {model}"):
-            loaded = SteeredModel.from_pretrained(model)
+            loaded = load_model(model, placement)
         with SteeringStore(uri, model=loaded) as store:
             told = counting(progress, "steering dictionaries", len(wanted))
             found = users_dictionaries(loaded, shop, wanted, chosen, progress=told)

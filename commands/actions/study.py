@@ -16,6 +16,7 @@ from ...eval.studies.finding import Finding, keep, show
 from ...eval.studies.setting import Setting
 from ...files import home
 from ..console.progress import phases, progress_bars
+from ..loading import BY_HARDWARE, Placement, load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +31,7 @@ def study_command(
     *,
     study: Path | None = None,
     controls: bool = True,
+    placement: Placement = BY_HARDWARE,
     out: Path | None = None,
     batch_size: int = 48,
     console: Console | None = None,
@@ -42,6 +44,7 @@ def study_command(
         given: Fields of a ``Study``; None is one that was not given.
         study: A TOML file with the same fields.
         controls: Whether steered methods bring their controls.
+        placement: In which data type and on which devices the model is loaded.
         out: The folder.
         batch_size: At most this many rows at once.
         console: Where to print.
@@ -55,6 +58,7 @@ def study_command(
         kind=kind,
         study_file=study,
         controls=controls,
+        placement=placement,
         out=out,
         batch_size=batch_size,
         console=console,
@@ -74,6 +78,7 @@ def opened(
     kind: str,
     study_file: Path | None = None,
     controls: bool = True,
+    placement: Placement = BY_HARDWARE,
     out: Path | None = None,
     batch_size: int = 48,
     console: Console | None = None,
@@ -85,6 +90,7 @@ def opened(
         kind: Of the robustness study; names the folder.
         study_file: A TOML file with the same fields.
         controls: Whether steered methods bring their controls.
+        placement: In which data type and on which devices the model is loaded.
         out: The folder; None is a new one in the cache folder.
         batch_size: At most this many rows at once.
         console: Where to print.
@@ -94,7 +100,6 @@ def opened(
     """
     check_plots()
     from ...eval.texts.study import make_study
-    from ...steering.model import SteeredModel
 
     if batch_size < 1:
         raise TrimtabError(f"expected a batch of at least 1 row, got {batch_size}")
@@ -105,7 +110,7 @@ def opened(
     folder = out or home() / "runs" / f"{kind}-{study.task}-{datetime.now():%Y%m%d-%H%M%S}"
     with progress_bars(console) as bars:
         loading = bars.add_task(f"loading {study.model}", total=None)
-        model = SteeredModel.from_pretrained(study.model)
+        model = load_model(study.model, placement)
         bars.remove_task(loading)
         yield Setting(study, model, dataset, folder, batch_size, phases(bars)), console
 

@@ -20,6 +20,7 @@ from ...steering.dictionaries.settings import SteeringSettings
 from ...steering.dictionaries.tuning import Grid, Trial
 from ..console.cells import number
 from ..console.progress import counting, phases, progress_bars, waiting
+from ..loading import BY_HARDWARE, Placement, load_model
 
 _SHOWN = 8
 
@@ -28,6 +29,7 @@ def tune_command(
     task: str,
     *,
     model: str,
+    placement: Placement = BY_HARDWARE,
     data: str = "",
     users: Sequence[str] = (),
     count: int = 24,
@@ -45,6 +47,7 @@ def tune_command(
     Args:
         task: ``shop`` or a text task.
         model: A model's name, hub id or folder.
+        placement: In which data type and on which devices it is loaded.
         data: The task's data; empty is the built-in world.
         users: Whose samples; empty takes some at random.
         count: Of at most so many users.
@@ -61,8 +64,6 @@ def tune_command(
         TrimtabError: Anything that a person can put right.
         KeyboardInterrupt: After Ctrl-C, when what is finished has been shown.
     """
-    from ...steering.model import SteeredModel
-
     check_plots()
     if minutes <= 0:
         raise TrimtabError(f"expected a budget of more than 0 minutes, got {minutes:g}")
@@ -70,7 +71,7 @@ def tune_command(
     given = SteeringSettings.load(start) if start is not None else None
     with progress_bars(console) as progress:
         with waiting(progress, f"loading {model}"):
-            loaded = SteeredModel.from_pretrained(model)
+            loaded = load_model(model, placement)
         wanted = tuning_task(
             task,
             loaded,

@@ -35,7 +35,7 @@ def test_loads_a_local_folder(folder: Path, tiny_steered: SteeredModel) -> None:
 def test_the_fingerprint_is_the_weights_and_not_the_dtype(
     folder: Path, tiny_steered: SteeredModel
 ) -> None:
-    default = SteeredModel.from_pretrained(str(folder), device="cpu")
+    default = SteeredModel.from_pretrained(str(folder), device="cpu", dtype="bfloat16")
     assert default.hf.dtype == torch.bfloat16
     assert default.fingerprint == tiny_steered.fingerprint
     default.hf.save_pretrained(folder)  # now stored in bfloat16, as most models are

@@ -1,0 +1,131 @@
+"""Loading a causal language model and its tokenizer, on the device and in the type that fit."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...errors import TrimtabError
+from .known import model_path
+from .machine import default_device, device_of, dtype_of
+from .quiet import without_loading_bars
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+QUANTISED_BY = {
+    "aqlm": "aqlm",
+    "auto-round": "auto-round",
+    "awq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes",
+    "bitsandbytes_4bit": "bitsandbytes",
+    "bitsandbytes_8bit": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors",
+    "eetq": "kernels",
+    "fbgemm_fp8": "fbgemm-gpu-genai",
+    "fp8": "kernels",
+    "gptq": "gptqmodel optimum",
+    "higgs": "flute-kernel",
+    "hqq": "hqq",
+    "mxfp4": "kernels",
+    "quanto": "optimum-quanto",
+    "quark": "amd-quark",
+    "spqr": "spqr-quant",
+    "torchao": "torchao",
+    "vptq": "vptq",
+}
+"""What pip installs to load a checkpoint that was quantised by a method."""
+
+
+def load_causal_lm(
+    name: str,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model that trimtab can fetch by itself, a hub id, or a local folder.
+
+    Args:
+        name: See ``trimtab models list`` for the first kind.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``, the checkpoint's own; default:
+            bfloat16 where the machine multiplies in it, else float32, and ``auto`` for a
+            quantised checkpoint on a GPU.
+        device: Such as ``cpu`` or ``cuda:1``; default: a GPU where there is one.
+        device_map: In its place, where accelerate puts each part: ``auto``, ``balanced``, or the
+            map itself (also as JSON), from a module's name to a device, ``cpu`` or ``disk``.
+
+    Raises:
+        TrimtabError: The model cannot be found, fetched or read, its quantisation needs a package
+            or a device that is not here, or no such device or data type.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = model_path(name)
+    if device is not None and device_map is not None:
+        raise TrimtabError("expected a device or a device_map, got both; leave one out")
+    where = device_of(device) if device_map is None else default_device()
+    method = None
+    try:
+        method = quantisation(path)
+        wanted = "auto" if method and dtype is None and where.type != "cpu" else dtype
+        options: dict[str, Any] = {"dtype": dtype_of(wanted, where)}
+        if device_map is not None:
+            options["device_map"] = _map_of(device_map)
+        elif method:  # packed weights are laid out for the device that they are loaded on
+            options["device_map"] = {"": where}
+        with without_loading_bars():
+            hf = AutoModelForCausalLM.from_pretrained(path, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except TrimtabError:
+        raise
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise _refusal(name, method, error) from error
+    except Exception as error:
+        if not method:
+            raise
+        raise _refusal(name, method, error) from error
+    if "device_map" not in options:
+        hf.to(where)  # type: ignore[arg-type]  # the wrapper hides nn.Module's types
+    return hf, tokenizer
+
+
+def quantisation(path: str) -> str | None:
+    """The method that a checkpoint was quantised by, as its configuration names it; or None."""
+    from transformers import PreTrainedConfig
+
+    found, _ = PreTrainedConfig.get_config_dict(path)
+    declared = found.get("quantization_config") or found.get("compression_config")
+    if not isinstance(declared, dict):
+        return None
+    return str(declared.get("quant_method") or "bitsandbytes")
+
+
+def _map_of(device_map: str | dict[str, Any]) -> Any:
+    if isinstance(device_map, dict) or not device_map.lstrip().startswith("{"):
+        return device_map
+    try:
+        return json.loads(device_map)
+    except ValueError as error:
+        raise TrimtabError(
+            "expected device_map auto, balanced, a device, or a JSON object from module to "
+            f"device, got {device_map!r}"
+        ) from error
+
+
+def _refusal(name: str, method: str | None, error: Exception) -> TrimtabError:
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    if method:
+        package = QUANTISED_BY.get(method)
+        remedy = f"pip install {package}" if package else "install the package that it names"
+        return TrimtabError(
+            f"cannot load {name!r}, which is quantised by {method}: {line}; {remedy}, use a "
+            "device that it supports, or load a checkpoint that is not quantised"
+        )
+    return TrimtabError(
+        f"cannot load the model {name!r}: expected a name from `trimtab models list`, a "
+        f"hub id that can be reached or a local folder; {line}"
+    )
