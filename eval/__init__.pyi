@@ -31,8 +31,8 @@ from .statistics import over_seeds as over_seeds
 from .statistics import paired_difference as paired_difference
 from .statistics import pass_at as pass_at
 from .statistics import pass_hat as pass_hat
-from .statistics import total_difference as total_difference
-from .statistics import total_interval as total_interval
+from .statistics import sums_difference as sums_difference
+from .statistics import sums_interval as sums_interval
 from .texts.study import Study as Study
 from .texts.study import make_study as make_study
 from .texts.tasks import TASKS as TASKS

@@ -10,17 +10,33 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import TrimtabError
 from .rouge_tokens import rouge_tokens
 
+Floats = NDArray[np.float64]
+
 Pair = tuple[str, str]
 """What the model wrote, and the gold."""
+
+
+class Sums(NamedTuple):
+    """A score over many pairs that is no mean, as a function of sums over them.
+
+    Attributes:
+        parts: What each pair adds to the sums, ``(pairs, parts)``; NaN where there is no pair.
+        score: From the sums, ``(..., parts)``, to the score, ``(...)``.
+    """
+
+    parts: Callable[[Sequence[Pair | None]], Floats]
+    score: Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,8 @@ class Metric:
         score: Of one output against its gold; None where the gold is not known. Absent where one
             sample alone has no score.
         total: Over many pairs, where that is not the mean of ``score``; NaN without pairs.
+        sums: The same as ``total`` by way of sums, from which intervals are worked out.
+        bounds: The least and the greatest score that there can be.
         about: What is counted, in a sentence; empty where the name says it.
         of_benchmark: Of a metric that reads all scripts, the name of the one that the benchmark
             publishes, which reads ASCII alone; of ASCII texts the two are the same number.
@@ -42,6 +60,8 @@ class Metric:
     higher_is_better: bool
     score: Callable[[str, str], float | None] | None = None
     total: Callable[[Sequence[Pair]], float] | None = None
+    sums: Sums | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     about: str = ""
     of_benchmark: str = ""
 
@@ -122,8 +142,20 @@ def root_mean_squared_error(pairs: Sequence[Pair]) -> float:
     return math.sqrt(math.fsum(e * e for e in errors) / len(errors)) if errors else math.nan
 
 
+def _squared_errors(pairs: Sequence[Pair | None]) -> Floats:
+    """Squared error and 1 for each pair."""
+    errors = (None if pair is None else absolute_error(*pair) for pair in pairs)
+    rows = [(math.nan, math.nan) if e is None else (e * e, 1.0) for e in errors]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def _root_mean(sums: Floats) -> Floats:
+    root: Floats = np.sqrt(sums[..., 0] / sums[..., 1])
+    return root
+
+
 def macro_f1(pairs: Sequence[Pair], labels: Sequence[str] = ()) -> float:
-    """The mean over labels of each label's F1.
+    """The mean over labels of each label's F1 (``sklearn.metrics.f1_score``).
 
     Args:
         pairs: Outputs and golds. An output that is no label is wrong for its gold and counts for
@@ -131,14 +163,59 @@ def macro_f1(pairs: Sequence[Pair], labels: Sequence[str] = ()) -> float:
         labels: All labels of the task. As in LaMP's evaluation, one that neither an output nor a
             gold has counts 0. Without labels, those of the golds are used.
     """
+    from sklearn.metrics import f1_score
+
     known = [(_label(output), _label(gold)) for output, gold in pairs if gold.strip()]
     if not known:
         return math.nan
-    labels = list(labels) or sorted({gold for _, gold in known})
-    right = Counter(output for output, gold in known if output == gold)
-    said = Counter(text for pair in known for text in pair)
-    f1 = [2 * right[label] / said[label] if said[label] else 0.0 for label in labels]
-    return math.fsum(f1) / len(f1)
+    outputs, golds = zip(*known, strict=True)
+    names = list(labels) or sorted(set(golds))
+    # By numbers, as scikit-learn warns of a label that nothing has; other outputs are number -1.
+    places = {name: place for place, name in enumerate(names)}
+    return float(
+        f1_score(
+            [places.get(gold, -1) for gold in golds],
+            [places.get(output, -1) for output in outputs],
+            labels=range(len(names)),
+            average="macro",
+            zero_division=0,
+        )
+    )
+
+
+def f1_sums(labels: Sequence[str] = ()) -> Sums:
+    """``macro_f1`` by way of sums: of each label how often it is right, told and the gold."""
+    return Sums(partial(_label_counts, labels=labels), partial(_f1_of_counts, every=bool(labels)))
+
+
+def _label_counts(pairs: Sequence[Pair | None], labels: Sequence[str]) -> Floats:
+    """``(pairs, 3 * labels)``: 1 where a label is right, is the output, is the gold."""
+    known = [None if p is None or not p[1].strip() else (_label(p[0]), _label(p[1])) for p in pairs]
+    names = list(labels) or sorted({pair[1] for pair in known if pair})
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(known), 3, len(names)))
+    for row, pair in zip(counts, known, strict=True):
+        if pair is None:
+            row[:] = math.nan
+            continue
+        output, gold = (places.get(text) for text in pair)
+        if output is not None:
+            row[1, output] = 1
+            row[0, output] = output == gold
+        if gold is not None:
+            row[2, gold] = 1
+    return counts.reshape(len(known), -1)
+
+
+def _f1_of_counts(sums: Floats, *, every: bool) -> Floats:
+    """Macro F1 over every label, or over those that are the gold of anything."""
+    right, told, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    f1 = np.divide(2 * right, told + gold, out=np.zeros_like(right), where=told + gold > 0)
+    if every:
+        return f1.mean(axis=-1)
+    there = gold > 0
+    mean: Floats = (f1 * there).sum(axis=-1) / there.sum(axis=-1)
+    return mean
 
 
 def _rouge(name: str, kind: str) -> tuple[Metric, Metric]:
@@ -146,6 +223,7 @@ def _rouge(name: str, kind: str) -> tuple[Metric, Metric]:
         name,
         True,
         partial(rouge, kind=kind),
+        bounds=(0, 1),
         about="words of any script; characters where a script sets no spaces between words; "
         "emoji and other symbols",
         of_benchmark=f"{name}-ascii",
@@ -154,6 +232,7 @@ def _rouge(name: str, kind: str) -> tuple[Metric, Metric]:
         f"{name}-ascii",
         True,
         partial(rouge, kind=kind, ascii_only=True),
+        bounds=(0, 1),
         about="as the benchmark counts: letters a to z and digits alone",
     )
 
@@ -164,12 +243,22 @@ METRICS: Mapping[str, Metric] = {
         *_rouge("rouge-1", "rouge1"),
         *_rouge("rouge-2", "rouge2"),
         *_rouge("rouge-l", "rougeL"),
-        Metric("accuracy", True, right_label),
-        Metric("macro-f1", True, total=macro_f1),
-        Metric("mae", False, absolute_error),
-        Metric("rmse", False, absolute_error, root_mean_squared_error),
+        Metric("accuracy", True, right_label, bounds=(0, 1)),
+        Metric("macro-f1", True, total=macro_f1, sums=f1_sums(), bounds=(0, 1)),
+        Metric("mae", False, absolute_error, bounds=(0, math.inf)),
+        Metric(
+            "rmse",
+            False,
+            absolute_error,
+            root_mean_squared_error,
+            Sums(_squared_errors, _root_mean),
+            bounds=(0, math.inf),
+        ),
         # Nats a token of the gold; computed by whoever has the model.
         Metric("log-likelihood", True),
+        # Of shopping episodes, as PersonalWAB scores them.
+        Metric("function", True, bounds=(0, 1), about="whether a call of the right tool was made"),
+        Metric("result", True, about="how good the best result of such a call was"),
     )
 }
 """All metrics by name. Of ``macro-f1``, a task has its own with all its labels: ``Task.metric``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from ...eval.calls.scoring import FAULTS, PROBLEMS
 from ...eval.calls.summary import categories_of, errors_of, methods_of, scores_of
 from ...eval.runs.record import Record
 from ...eval.statistics.intervals import mean_interval
+from ...eval.statistics.notes import interval_note
 from .cells import titled_table
 
 _PLAIN_WIDTH = 120
@@ -24,9 +26,14 @@ def print_bfcl(console: Console, records: Sequence[Record], metrics: Sequence[st
         console.print(_score_table(records, metric))
         console.print()
     console.print(_error_table(records))
+    cases = [
+        sum(not math.isnan(score) for score in scores_of(records, method, category, metrics[0]))
+        for method in methods_of(records)
+        for category in categories_of(records)
+    ]
     console.print(
-        "\nin brackets 95 % intervals over cases (bootstrap); errors of arguments are counted in "
-        "calls of a right tool, all of a call",
+        f"\nIn brackets {interval_note(cases)}, each case standing for a user of its own. Errors "
+        "of arguments are counted in calls of a right tool, all errors of a call.",
         highlight=False,
     )
 

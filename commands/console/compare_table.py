@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ...eval.runs.compare import Change, Comparison, Setting
 from ...eval.statistics.gains import Gap
+from ...eval.statistics.notes import interval_note, p_note
 from .cells import number, with_interval
 
 # Wide enough for every table: a file or a pipe has no width of its own.
@@ -28,10 +29,11 @@ def print_comparison(console: Console, found: Comparison, *, top: int = 5) -> No
             console.print(_differences(metric, gaps), "")
     if top and found.changes:
         console.print(_changes(found.changes[:top]), "")
+    users = [gap.difference.users for gaps in found.gaps.values() for gap in gaps]
     lines = [
         f"{found.samples} samples in both runs; {len(found.changes)} answers differ.",
-        "In brackets 95 % intervals over users (bootstrap); p by flipping the signs of whole "
-        "users, corrected for several methods (Holm).",
+        f"In brackets {interval_note(users)}.",
+        f"{p_note(users, 'for the methods compared')}.",
     ]
     if found.other_gold:
         lines.insert(1, f"{found.other_gold} more have another gold, and are not compared.")

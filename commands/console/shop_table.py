@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ...envs.shop.records import TASK_TYPES
+from ...eval.runs.record import Record, Run
 from ...eval.shop.summary import (
     ALL,
     MEASURES,
     STEPS,
     Accuracy,
-    ArmDifference,
     accuracies,
-    differences,
 )
+from ...eval.statistics.standings import Standings, standings
 from .cells import number, titled_table, with_interval
+from .standings_table import print_comparisons, print_notes, print_repeats
 
 if TYPE_CHECKING:
     from ...eval.shop.score import ScoredEpisode
@@ -44,7 +46,7 @@ def print_tables(
         console: Where.
         episodes: What was played.
         arms: In the order of the rows.
-        of: The arm that the others are compared with.
+        of: The arm whose row stands out.
         steps: Also the average steps by task type, which the multi-turn track reports.
     """
     if not console.is_terminal:
@@ -56,18 +58,32 @@ def print_tables(
     for measure in measures:
         console.print(_accuracy_table(found, measure, arms, of, gap))
         console.print()
-    compared = differences(episodes, arms, of)
-    if compared:
-        console.print(_difference_table(compared, of, gap))
-        console.print()
+    found_standings = _standings(episodes, arms)
+    print_comparisons(console, found_standings)
     console.print(_cost_table(episodes, arms))
-    users = len({e.user_id for e in episodes})
-    tasks = len({e.task_id for e in episodes})
-    console.print(
-        f"\n{tasks} tasks of {users} users; in brackets 95 % intervals over users "
-        "(bootstrap); p by flipping the signs of whole users.",
-        highlight=False,
-    )
+    if episodes:
+        print_repeats(console, found_standings)
+        print_notes(console, found_standings)
+
+
+def _standings(episodes: Sequence[ScoredEpisode], arms: Sequence[str]) -> Standings:
+    """How the arms stand, worked out as for every other run."""
+    records = [
+        Record(
+            method=e.arm,
+            sample_id=e.task_id,
+            user_id=e.user_id,
+            kind=e.type,
+            scores={
+                measure: None if math.isnan(score := getattr(e, measure)) else score
+                for measure in MEASURES
+            },
+            error=e.error,
+        )
+        for e in episodes
+    ]
+    named = {"study": "shop", "metrics": list(MEASURES), "methods": {arm: {} for arm in arms}}
+    return standings(Run(Path(), named, tuple(records)))
 
 
 def _accuracy_table(
@@ -83,21 +99,6 @@ def _accuracy_table(
         row = {a.type: a.estimate for a in found if a.arm == arm and a.measure == measure}
         cells = [with_interval(*row[kind][:3], ".2f", gap=gap) for kind in kinds]
         table.add_row(arm, *cells, style="bold" if arm == of else None)
-    return table
-
-
-def _difference_table(compared: Sequence[ArmDifference], of: str, gap: str) -> Table:
-    columns = [column for name in MEASURES.values() for column in (name, "p")]
-    table = titled_table(f"{of} minus", ["", *columns])
-    for other in dict.fromkeys(c.other for c in compared):
-        cells: list[str] = []
-        for measure in MEASURES:
-            [difference] = [
-                c.difference for c in compared if c.other == other and c.measure == measure
-            ]
-            cells.append(with_interval(*difference[:3], "+.2f", gap=gap))
-            cells.append(number(difference.p_value, ".3f"))
-        table.add_row(other, *cells)
     return table
 
 

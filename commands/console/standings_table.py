@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...eval.metrics import METRICS
-from .cells import number, titled_table, with_interval
+from ...eval.metrics import METRICS, Metric
+from ...eval.statistics.notes import PERSONAL_NOTE, interval_note, p_note
+from .cells import UNKNOWN, number, titled_table, with_interval
 
 if TYPE_CHECKING:
     from ...eval.statistics.costs import Cost
@@ -23,20 +25,15 @@ _SHOWN_METRICS = 2  # in the tables of differences; summary.json has all
 
 
 def print_standings(console: Console, found: Standings) -> None:
-    """Print scores, differences to the baseline, personal gains and costs."""
+    """Print scores, differences to the baseline, personal gains, costs and repeats."""
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
     if not found.scores:
         return
     console.print(_scores(found), "")
-    gaps = [gap for gap in found.gaps if gap.metric in _main(found)]
-    if gaps:
-        console.print(_differences(found, gaps), "")
-    if found.personal:
-        console.print(_personal(found), "")
+    print_comparisons(console, found)
     console.print(_costs(found.costs))
-    if any(spread.metric == found.metrics[0] for spread in found.repeats):
-        console.print("", _repeats(found))
+    print_repeats(console, found)
     for what, count in (
         ("had nothing of the user's to steer with", sum(c.unsteered for c in found.costs)),
         ("had something cut to fit the context", sum(c.cut for c in found.costs)),
@@ -44,21 +41,51 @@ def print_standings(console: Console, found: Standings) -> None:
     ):
         if count:
             console.print(f"{count} answers {what}.", highlight=False)
-    users = max(score.estimate.users for score in found.scores)
+    print_notes(console, found)
+
+
+def print_comparisons(console: Console, found: Standings) -> None:
+    """Print the differences to the baseline, and what of them is personal."""
+    gaps = _shown(found)
+    if gaps:
+        console.print(_differences(found, gaps), "")
+    if found.personal:
+        console.print(_personal(found), "")
+
+
+def print_repeats(console: Console, found: Standings) -> None:
+    """Print how scores vary over repeats, and pass^k; nothing where nothing was repeated."""
+    for metric in _main(found):
+        if any(spread.metric == metric for spread in found.repeats):
+            console.print("", _repeats(found, metric))
+
+
+def print_notes(console: Console, found: Standings) -> None:
+    """Print how the intervals and p-values above were worked out."""
+    users = [score.estimate.users for score in found.scores]
     samples = max(score.estimate.values for score in found.scores)
-    console.print(
-        f"\n{samples} samples of {users} users; in brackets 95 % intervals over users (bootstrap); "
-        "p by flipping the signs of whole users, corrected for several methods (Holm).",
-        highlight=False,
-    )
+    notes = [f"{samples} samples of {max(users)} users; in brackets {interval_note(users)}."]
+    gaps = _shown(found)
+    if gaps:
+        corrected = f"for the {gaps[0].comparisons} methods compared with {found.baseline}"
+        notes.append(f"{p_note([gap.difference.users for gap in gaps], corrected)}.")
+    if found.personal:
+        notes.append(PERSONAL_NOTE)
+    console.print("")
+    for note in notes:
+        console.print(Text(note))
+
+
+def _shown(found: Standings) -> list[Gap]:
+    return [gap for gap in found.gaps if gap.metric in _main(found)]
 
 
 def _main(found: Standings) -> list[str]:
-    """The main metric, and the likelihood, which tells small differences best."""
-    scored = {gap.metric for gap in found.gaps}
-    first = [metric for metric in found.metrics if metric in scored][: _SHOWN_METRICS - 1]
-    likely = [m for m in found.metrics if m == "log-likelihood" and m in scored]
-    return list(dict.fromkeys([*first, *likely]))
+    """The main metric and the likelihood, which tells small differences best, or the second."""
+    there = {score.metric for score in found.scores if score.estimate.values}
+    scored = [metric for metric in found.metrics if metric in there]
+    likely = [metric for metric in scored if metric == "log-likelihood"]
+    return list(dict.fromkeys([*scored[:1], *likely, *scored[1:]]))[:_SHOWN_METRICS]
 
 
 def _failed(costs: Sequence[Cost]) -> int:
@@ -76,7 +103,7 @@ def _scores(found: Standings) -> Table:
 
 def _differences(found: Standings, gaps: Sequence[Gap]) -> Table:
     metrics = _main(found)
-    columns = [column for metric in metrics for column in (_named(metric), "p")]
+    columns = [column for metric in metrics for column in (_named(metric), "p (Holm)")]
     table = titled_table(f"minus {found.baseline}", ["", *columns], first="folded")
     of = {(gap.method, gap.metric): gap for gap in gaps}
     for method in dict.fromkeys(gap.method for gap in gaps):
@@ -97,32 +124,40 @@ def _personal(found: Standings) -> Table:
                 for m in metrics
             ]
             table.add_row(Text(f"{method} minus {other}"), *_gap_cells(gaps))
-        gains = [of[m].gain if m in of else None for m in metrics]
-        cells = [c for g in gains for c in ("none shown" if g is None else number(g, "+.3f"), "")]
-        table.add_row(Text(f"personal gain of {method}"), *cells, style="bold")
+        cells = []
+        for own in (of.get(metric) for metric in metrics):
+            gain = own.gain if own else None
+            cells.append("none shown" if gain is None else number(gain, "+.3f"))
+            cells.append(number(own.p_value, ".3f") if own else UNKNOWN)
+        table.add_row(Text(f"personal gain of {method}, p (Holm)"), *cells, style="bold")
     return table
 
 
 def _costs(costs: Sequence[Cost]) -> Table:
-    columns = ["", "prompt tokens", "answer tokens", "seconds", "cut", "errors"]
+    times = {
+        "latency, s": [cost.latency for cost in costs],
+        "s in batches": [cost.batch_seconds for cost in costs],
+    }
+    times = {name: values for name, values in times.items() if not all(map(math.isnan, values))}
+    columns = ["", "prompt tokens", "answer tokens", *times, "cut", "errors"]
     table = titled_table("per sample", columns, first="folded")
-    for cost in costs:
+    for place, cost in enumerate(costs):
         table.add_row(
             Text(cost.method),
             number(cost.prompt_tokens, ".0f"),
             number(cost.completion_tokens, ".0f"),
-            number(cost.seconds, ".2f"),
+            *(number(values[place], ".2f") for values in times.values()),
             str(cost.cut),
             str(cost.errors),
         )
     return table
 
 
-def _repeats(found: Standings) -> Table:
-    main = [spread for spread in found.repeats if spread.metric == found.metrics[0]]
+def _repeats(found: Standings, metric: str) -> Table:
+    main = [spread for spread in found.repeats if spread.metric == metric]
     runs = max(each.spread.runs for each in main)
     columns = ["", "mean", "deviation of the means", "deviation at a sample", f"pass^{runs}"]
-    table = titled_table(f"{_named(found.metrics[0])} over {runs} repeats", columns, first="folded")
+    table = titled_table(f"{_named(metric)} over {runs} repeats", columns, first="folded")
     for each in main:
         table.add_row(
             Text(each.method),
@@ -138,7 +173,7 @@ def _gap_cells(gaps: Sequence[Gap | None]) -> list[str]:
     cells = []
     for gap in gaps:
         if gap is None:
-            cells += ["–", "–"]
+            cells += [UNKNOWN, UNKNOWN]
         else:
             cells.append(with_interval(*gap.difference[:3], "+.3f"))
             cells.append(number(gap.p_value, ".3f"))
@@ -146,4 +181,5 @@ def _gap_cells(gaps: Sequence[Gap | None]) -> list[str]:
 
 
 def _named(metric: str) -> str:
-    return metric if METRICS[metric].higher_is_better else f"{metric} (less is better)"
+    more = METRICS.get(metric, Metric(metric, higher_is_better=True)).higher_is_better
+    return metric if more else f"{metric} (less is better)"

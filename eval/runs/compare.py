@@ -148,8 +148,7 @@ def _gaps(
     for method in methods:
         own = [pair for pair in pairs if pair[0].method == method]
         gap = metric_difference([new for _, new in own], [old for old, _ in own], metric)
-        if gap.values:
-            found.append((method, method, gap))
+        found.append((method, method, gap))
     return tuple(told(found, metric))
 
 

@@ -50,7 +50,9 @@ def accuracies(
             for kind in (*TASK_TYPES, ALL):
                 own = [e for e in episodes if e.arm == arm and kind in (e.type, ALL)]
                 estimate = mean_interval(
-                    [getattr(e, measure) for e in own], [e.user_id for e in own]
+                    [getattr(e, measure) for e in own],
+                    [e.user_id for e in own],
+                    bounds=(0, math.inf if measure == STEPS else 1),
                 )
                 found.append(Accuracy(arm, measure, kind, estimate))
     return found

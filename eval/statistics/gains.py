@@ -1,11 +1,18 @@
-"""What a run's records tell of its methods: estimates, paired differences, and personal gain.
+"""What a run's records tell of its methods: paired differences, and what of a gain is personal.
 
-Works on any run that can be read, of text or of shopping. As everywhere: a gain over the baseline
-is a gain, and only what is over another user's vectors *and* over the population's is personal.
+One convention of p-values, in every table, report and file:
+
+- A *difference* is told with the others that stand to the same method: its p-value is corrected by
+  Holm's method for their number.
+- A *personal gain* is a conjunction: better than the baseline, *and* than another user's vectors,
+  *and* than the population's. Such a claim is tested by the largest of its p-values, and no
+  correction is due inside it (the intersection-union test: Berger, "Multiparameter Hypothesis
+  Testing and Acceptance Sampling", 1982). Corrected is for the number of methods that claim one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,8 +43,10 @@ class Gap:
         method: The method.
         other: What it is compared with.
         metric: The metric.
-        difference: Paired, in the metric's own sense: for errors, below 0 is better.
-        p_value: Corrected by Holm's method for the gaps that are told together.
+        difference: Paired, in the metric's own sense: for errors, below 0 is better. Its p-value
+            is not corrected.
+        p_value: Corrected (Holm) for the comparisons that are told together.
+        comparisons: How many those are; 1 is an uncorrected p-value.
         told: What it says, at the 5 % level.
     """
 
@@ -46,28 +55,35 @@ class Gap:
     metric: str
     difference: Difference
     p_value: float
+    comparisons: int
     told: Told
 
 
-def gaps(run: Run, pairs: Sequence[tuple[str, str]], metric: Metric) -> list[Gap]:
-    """The gaps of several pairs of methods, told together; pairs without common samples are not."""
-    found = [
-        (
-            method,
-            other,
-            metric_difference([*run.of[method].values()], [*run.of[other].values()], metric),
-        )
-        for method, other in pairs
-    ]
-    return told([gap for gap in found if gap[2].values], metric)
+def differences_to(run: Run, reference: str, metric: Metric) -> list[Gap]:
+    """How all other methods of a run stand to one, told together."""
+    pairs = [(method, reference) for method in run.methods if method != reference]
+    return told(_differences(run, pairs, metric), metric)
 
 
 def told(found: Sequence[tuple[str, str, Difference]], metric: Metric) -> list[Gap]:
-    """Differences with what they tell, their p-values corrected for being several."""
+    """Differences with what they tell, their p-values corrected for being several.
+
+    Those without a pair are left out.
+    """
+    found = [each for each in found if each[2].values]
     corrected = holm([gap.p_value for _, _, gap in found])
     return [
-        Gap(method, other, metric.name, gap, p_value, _tell(gap, p_value, metric))
+        Gap(method, other, metric.name, gap, p_value, len(found), _tell(gap, p_value, metric))
         for (method, other, gap), p_value in zip(found, corrected, strict=True)
+    ]
+
+
+def _differences(
+    run: Run, pairs: Sequence[tuple[str, str]], metric: Metric
+) -> list[tuple[str, str, Difference]]:
+    return [
+        (one, other, metric_difference([*run.of[one].values()], [*run.of[other].values()], metric))
+        for one, other in pairs
     ]
 
 
@@ -84,8 +100,13 @@ class PersonalGain:
     Attributes:
         method: The method.
         metric: The metric.
-        baseline: The gap to the run's baseline; None where there is none.
-        controls: The gaps to its controls.
+        baseline: The gap to the run's baseline, its p-value not corrected; None where there is
+            none.
+        controls: The gaps to its controls, their p-values not corrected.
+        p_value: Of the claim that all of them are gains: the largest of theirs (1 where one is no
+            gain), corrected (Holm) for the methods that make the claim; NaN where the baseline or
+            a kind of control is not in the run, so that none can be made.
+        claims: How many methods make it.
         verdict: In words; see ``personal``.
         personal: Whether it is better than the baseline and than both kinds of control.
     """
@@ -94,6 +115,8 @@ class PersonalGain:
     metric: str
     baseline: Gap | None
     controls: tuple[Gap, ...]
+    p_value: float
+    claims: int
     verdict: str
     personal: bool
 
@@ -107,36 +130,62 @@ class PersonalGain:
 
 def personal_gains(run: Run, metric: Metric) -> list[PersonalGain]:
     """What is personal, for every method that has controls in the run."""
-    steered = [method for method in run.methods if run.controls(method)]
-    if not steered:
-        return []
-    # Corrected for all methods, as wherever these gaps are told.
-    others = [(method, run.baseline) for method in run.methods if method != run.baseline]
-    to_baseline = {gap.method: gap for gap in gaps(run, others, metric)}
-    found = []
-    for method in steered:
-        over = tuple(gaps(run, [(method, control) for control in run.controls(method)], metric))
-        base = to_baseline.get(method)
+    alone: dict[str, tuple[Gap | None, tuple[Gap, ...]]] = {}
+    for method in run.methods:
+        over = [gap for c in run.controls(method) for gap in _alone(run, method, c, metric)]
         if over:
-            lacking = _lacking(over)
-            verdict = _verdict(base, over, lacking, run.baseline)
-            found.append(
-                PersonalGain(method, metric.name, base, over, verdict, verdict == _PERSONAL)
+            base = _alone(run, method, run.baseline, metric) if method != run.baseline else []
+            alone[method] = (next(iter(base), None), tuple(over))
+    claimed = {method: _conjunction(base, over, metric) for method, (base, over) in alone.items()}
+    corrected = dict(zip(claimed, holm([*claimed.values()]), strict=True))
+    claims = sum(not math.isnan(p_value) for p_value in claimed.values())
+    gains = {gap.method: gap for gap in differences_to(run, run.baseline, metric)} if alone else {}
+    found = []
+    for method, (to_baseline, to_controls) in alone.items():
+        personal = corrected[method] < SIGNIFICANT
+        verdict = _PERSONAL if personal else _verdict(gains.get(method), to_controls, run.baseline)
+        found.append(
+            PersonalGain(
+                method=method,
+                metric=metric.name,
+                baseline=to_baseline,
+                controls=to_controls,
+                p_value=corrected[method],
+                claims=claims,
+                verdict=verdict,
+                personal=personal,
             )
+        )
     return found
 
 
 _PERSONAL = "personal gain"
 
 
-def _verdict(base: Gap | None, over: Sequence[Gap], lacking: str, baseline: str) -> str:
+def _alone(run: Run, method: str, other: str, metric: Metric) -> list[Gap]:
+    """The gap of one pair, told for itself, or none where they share no sample."""
+    return told(_differences(run, [(method, other)], metric), metric)
+
+
+def _conjunction(base: Gap | None, over: Sequence[Gap], metric: Metric) -> float:
+    """The p-value of being better than the baseline and than both kinds of control."""
+    if base is None or _lacking(over):
+        return math.nan
+    return max(
+        gap.p_value if (gap.difference.mean > 0) == metric.higher_is_better else 1.0
+        for gap in (base, *over)
+    )
+
+
+def _verdict(base: Gap | None, over: Sequence[Gap], baseline: str) -> str:
+    """What can be said of a method without a personal gain."""
     over_all = all(gap.told == "better" for gap in over)
     gain = base is not None and base.told == "better"
     if base is not None and base.told == "worse":
         return f"worse than {baseline}"
-    if over_all and gain:
-        return f"over its control; no {lacking} control in the run" if lacking else _PERSONAL
-    if over_all:
+    if over_all and gain and (lacking := _lacking(over)):
+        return f"over its control; no {lacking} control in the run"
+    if over_all and not gain:
         return f"over its controls, but no clear gain over {baseline}"
     return "a gain, but not shown to be personal" if gain else "no clear gain"
 

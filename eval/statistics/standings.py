@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .costs import Cost, cost_of
-from .gains import Gap, PersonalGain, gaps, personal_gains, run_metric
+from .gains import Gap, PersonalGain, differences_to, personal_gains, run_metric
 from .intervals import Estimate
 from .repeats import Repeated, repeated
 from .totals import metric_estimate
@@ -53,8 +53,10 @@ class Standings:
                     "method": p.method,
                     "metric": p.metric,
                     "gain": p.gain,
+                    "p_holm": None if math.isnan(p.p_value) else p.p_value,
+                    "comparisons": p.claims,
                     "verdict": p.verdict,
-                    "over": [_gap(gap) for gap in p.controls],
+                    "over": [_gap(gap) for gap in (p.baseline, *p.controls) if gap is not None],
                 }
                 for p in self.personal
             ],
@@ -77,8 +79,7 @@ def standings(run: Run) -> Standings:
             Standing(method, name, metric_estimate([*run.of[method].values()], metric))
             for method in run.methods
         ]
-        others = [(method, run.baseline) for method in run.methods if method != run.baseline]
-        found += gaps(run, others, metric)
+        found += differences_to(run, run.baseline, metric)
         personal += personal_gains(run, metric)
         spreads = (repeated(m, [*run.of[m].values()], metric) for m in run.methods)
         repeats += [spread for spread in spreads if spread]
@@ -100,6 +101,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "metric": gap.metric,
         **_plain(gap.difference._asdict()),
         "p_holm": None if math.isnan(gap.p_value) else gap.p_value,
+        "comparisons": gap.comparisons,
     }
 
 

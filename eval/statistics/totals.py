@@ -1,4 +1,4 @@
-"""A metric over records, with its interval: of a mean, or of a score that is no mean."""
+"""A metric over records, with its interval."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .intervals import (
     Estimate,
     mean_interval,
     paired_difference,
-    total_difference,
-    total_interval,
+    sums_difference,
+    sums_interval,
 )
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ def metric_estimate(
 ) -> Estimate:
     """The metric over one method's records.
 
-    Records with an error, and those whose gold is not known, are left out.
+    Records with an error, and those whose gold is not known, are left out and counted.
     """
     users = [record.user_id for record in records]
     draws = min(resamples, _draws(users))
-    if metric.total is None:
+    if metric.sums is None:
         scores = [score_of(record, metric) for record in records]
-        return mean_interval(scores, users, resamples=draws)
-    pairs = [_pair(record) for record in records]
-    return total_interval(metric.total, pairs, users, resamples=draws)
+        return mean_interval(scores, users, bounds=metric.bounds, resamples=draws)
+    parts = metric.sums.parts([_pair(record) for record in records])
+    return sums_interval(parts, users, metric.sums.score, bounds=metric.bounds, resamples=draws)
 
 
 def metric_difference(
@@ -48,18 +48,20 @@ def metric_difference(
     others = {record.sample_id: record for record in second}
     both = [(own, others[own.sample_id]) for own in first if own.sample_id in others]
     users = [own.user_id for own, _ in both]
-    if metric.total is None:
+    if metric.sums is None:
         return paired_difference(
             [score_of(own, metric) for own, _ in both],
             [score_of(other, metric) for _, other in both],
             users,
             resamples=_draws(users),
         )
-    return total_difference(
-        metric.total,
-        [_pair(own) for own, _ in both],
-        [_pair(other) for _, other in both],
+    # In one table, so that a part is the same label on both sides.
+    parts = metric.sums.parts([_pair(r) for side in (0, 1) for r in (pair[side] for pair in both)])
+    return sums_difference(
+        parts[: len(both)],
+        parts[len(both) :],
         users,
+        metric.sums.score,
         resamples=_draws(users),
     )
 

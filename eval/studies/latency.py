@@ -15,7 +15,7 @@ from ...errors import TrimtabError
 from ...files import home
 from ..figures import new_figure
 from ..methods.prepared_users import Workbench, blind
-from ..statistics.intervals import total_interval
+from ..statistics.intervals import Floats, sums_interval
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
 
@@ -186,16 +186,17 @@ def _rows(label: str, pairs: Sequence[Pair]) -> Iterator[tuple[Cell, ...]]:
     }
     for name, of in what.items():
         one, other = ([of(pair[side]) for pair in pairs] for side in (0, 1))
-        both = list(zip(one, other, strict=True))
-        ratio = total_interval(_ratio, both, users) if any(one) else None
+        parts = np.array([one, other]).T
+        ratio = sums_interval(parts, users, _ratio) if any(one) else None
         cells: tuple[Cell, ...] = ratio[:3] if ratio else (None, None, None)
         yield (label, name, median(one), median(other), *cells)
     lengths = [[pair[side].tokens for pair in pairs] for side in (0, 1)]
     yield (label, "answer tokens", *(float(np.mean(own)) for own in lengths), None, None, None)
 
 
-def _ratio(both: Sequence[tuple[float, float]]) -> float:
-    return sum(other for _, other in both) / sum(one for one, _ in both)
+def _ratio(sums: Floats) -> Floats:
+    ratio: Floats = sums[..., 1] / sums[..., 0]
+    return ratio
 
 
 def _figure(drawn: dict[str, list[Pair]]) -> Figure:

@@ -100,6 +100,7 @@ def _detail(item: Item, question: Question, got: Answer, decoding: Decoding) -> 
         "repeat": item.repeat,
         "draws": question.draws,
         "decode": {k: v for k, v in asdict(decoding).items() if k != "batch_size"},
+        "batch": decoding.batch_size,
         "finish": got.finish,
         "gold_tokens": got.gold_tokens,
     }

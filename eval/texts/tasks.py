@@ -11,7 +11,7 @@ from pathlib import Path
 from ...envs.texts.dataset import TextDataset
 from ...envs.texts.lamp import MOVIE_TAGS, NEWS_CATEGORIES, RATINGS
 from ...errors import TrimtabError
-from ..metrics import METRICS, Metric, macro_f1
+from ..metrics import METRICS, Metric, f1_sums, macro_f1
 
 OTHER_TASKS = ("shop", "bfcl")
 """What `trimtab eval` runs besides, with flags of its own."""
@@ -53,7 +53,9 @@ class Task:
         """The metric of that name, over this task's labels where it needs them."""
         metric = METRICS[name]
         if name == "macro-f1" and self.labels:
-            return replace(metric, total=partial(macro_f1, labels=self.labels))
+            return replace(
+                metric, total=partial(macro_f1, labels=self.labels), sums=f1_sums(self.labels)
+            )
         return metric
 
 

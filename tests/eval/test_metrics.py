@@ -3,11 +3,12 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error
 
 from trimtab.errors import TrimtabError
-from trimtab.eval.metrics import METRICS, macro_f1
+from trimtab.eval.metrics import METRICS, f1_sums, macro_f1
 
 LABELS = ["comedy", "action", "dark comedy", "true story"]
 
@@ -91,6 +92,30 @@ def test_macro_f1_is_scikit_learn_s_over_all_labels():
     pairs = list(zip(outputs, golds, strict=True))
     assert macro_f1(pairs, LABELS) == pytest.approx(expected)
     assert macro_f1(pairs) == pytest.approx(expected * len(LABELS) / 3)
+
+
+@pytest.mark.parametrize("labels", [(), LABELS])
+def test_macro_f1_by_way_of_sums_is_the_same(labels):
+    rng = random.Random(4)
+    outputs = rng.choices([*LABELS, "no such thing", ""], k=100)
+    golds = rng.choices([*LABELS[:3], " "], k=100)
+    pairs = list(zip(outputs, golds, strict=True))
+    parts, score = f1_sums(labels)
+    table = parts([*pairs, None])
+    there = ~np.isnan(table).any(axis=1)
+    assert there.tolist() == [bool(gold.strip()) for gold in golds] + [False]
+    assert score(table[there].sum(axis=0)) == pytest.approx(macro_f1(pairs, labels))
+    few = [0, 1, 1, 2]  # a draw in which not every label is a gold
+    known = [pair for pair in pairs if pair[1].strip()]
+    drawn = macro_f1([known[n] for n in few], labels)
+    assert score(table[there][few].sum(axis=0)) == pytest.approx(drawn)
+
+
+def test_rmse_by_way_of_sums_is_the_same():
+    pairs = [("4", "2"), ("x", "5"), ("3", "3")]
+    parts, score = METRICS["rmse"].sums
+    assert score(parts(pairs).sum(axis=0)) == pytest.approx(METRICS["rmse"].total(pairs))
+    assert np.isnan(parts([None, ("1", "")])).all()
 
 
 def test_a_label_that_nothing_has_counts_zero():

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from ....errors import TrimtabError
 from ....files import encodable, replacing
 from ...statistics.gains import run_metric
+from ...statistics.notes import PERSONAL_NOTE, interval_note
 from ..record import Run
 from .charts import mark, number
 from .samples import browser_data
@@ -69,12 +70,21 @@ def render_report(run: Run) -> str:
     environment.filters.update(number=number)
     script, style = _part("report.js"), _part("report.css")
     metrics = {name: run_metric(run, name).higher_is_better for name in run.metrics}
+    views = [metric_view(run, name) for name in run.metrics]
+    found = costs(run)
+    timed = {
+        "latency": any(cost.latency > 0 for cost in found.values()),
+        "batches": any(cost.batch_seconds > 0 for cost in found.values()),
+    }
     page = environment.from_string(_part("report.html.jinja")).render(
         run=run,
         task=run.task or "run",
         name=run.path.resolve().name,
-        costs=costs(run),
-        views=[metric_view(run, name) for name in run.metrics],
+        costs=found,
+        timed=timed,
+        views=views,
+        intervals=interval_note(e.users for view in views for e in view.overall.values()),
+        personal_note=PERSONAL_NOTE,
         users=len({record.user_id for record in run.records}),
         samples=len({record.sample_id for record in run.records}),
         failed=sum(bool(record.error) for record in run.records),

@@ -318,8 +318,9 @@
       ...metrics.map(({ name }, m) => [name, answer.scores[m]])
         .filter(([, score]) => score !== null && score !== undefined)
         .map(([name, score]) => fact(name, number(score))),
-      fact("tokens", answer.tokens.join(" + ")), fact("seconds", number(answer.seconds, 2)),
+      fact("tokens", answer.tokens.join(" + ")),
     ];
+    if (answer.seconds !== null) facts.push(fact("seconds", number(answer.seconds, 2)));
     if (answer.cut) facts.push(fact("cut", String(answer.cut)));
     return make("div", { className: "answer" },
       make("h4", {}, key(n), isolated(methods[n])),

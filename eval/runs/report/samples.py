@@ -72,7 +72,8 @@ def _answer(record: Record, run: Run, texts: _Texts) -> dict[str, Any]:
         "scores": [_rounded(record.scores.get(name)) for name in run.metrics],
         "picked": [[_rounded(entry.get(name)) for name in _PICKED] for entry in record.picked],
         "tokens": [record.prompt_tokens, record.completion_tokens],
-        "seconds": _rounded(record.seconds),
+        # In a batch a sample has no seconds of its own.
+        "seconds": _rounded(record.seconds) if record.detail.get("batch") == 1 else None,
         "cut": record.cut,
         "error": record.error,
         "results": [texts.place(str(step.get("content") or "")) for step in steps],

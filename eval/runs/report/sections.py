@@ -14,6 +14,7 @@ from ...metrics import Metric
 from ...statistics.costs import Cost, cost_of
 from ...statistics.gains import Gap, PersonalGain, personal_gains, run_metric, told
 from ...statistics.intervals import Difference, Estimate
+from ...statistics.notes import interval_note, p_note
 from ...statistics.repeats import Repeated, repeated
 from ...statistics.totals import metric_difference, metric_estimate
 from ..record import Record, Run
@@ -31,11 +32,13 @@ class Forest:
         reference: What is subtracted.
         rows: Each gap with its chart.
         axis: The numbers below.
+        note: How intervals and p-values were worked out.
     """
 
     reference: str
     rows: tuple[tuple[Gap, Markup], ...]
     axis: Markup
+    note: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """A score against the time that a sample takes."""
+
+    title: str
+    chart: Markup
+
+
+@dataclass(frozen=True)
 class MetricView:
     """All that the page shows of one metric."""
 
@@ -65,7 +76,7 @@ class MetricView:
     forests: list[Forest]
     by_kind: Groups | None
     by_history: Groups | None
-    speed: Markup | None
+    speed: Speed | None
     repeats: list[Repeated]
 
 
@@ -124,8 +135,9 @@ def user_rows(run: Run) -> list[dict[str, Any]]:
 
 def _plain_mean(records: Sequence[Record], metric: Metric) -> float | None:
     fine = [record for record in records if not record.error]
-    if metric.total is not None:
-        value = metric.total([(r.output, r.gold) for r in fine if r.gold.strip()])
+    if metric.sums is not None:
+        parts = metric.sums.parts([(r.output, r.gold) for r in fine if r.gold.strip()])
+        value = float(metric.sums.score(parts.sum(axis=0))) if len(parts) else math.nan
         return None if math.isnan(value) else round(value, 5)
     scores = [s for r in fine if (s := r.scores.get(metric.name)) is not None]
     return round(statistics.fmean(scores), 5) if scores else None
@@ -139,6 +151,7 @@ def _forests(run: Run, metric: Metric) -> list[Forest]:
             own, other = ([*run.of[method].values()] for method in (first, second))
             found = metric_difference(own, other, metric)
             if found.values:
+                # To swap the two changes the signs alone: every pattern of swaps has its mirror.
                 between[first, second] = found
                 between[second, first] = found._replace(
                     mean=-found.mean, low=-found.high, high=-found.low
@@ -161,7 +174,12 @@ def _forests(run: Run, metric: Metric) -> list[Forest]:
                              row.told)
                 for row in rows
             ]  # fmt: skip
-            forests.append(Forest(reference, tuple(zip(rows, charts, strict=True)), axis(scale)))
+            users = [row.difference.users for row in rows]
+            p_values = p_note(users, f"for the {len(rows)} methods compared with {reference}")
+            note = f"Lines are {interval_note(users)}. {p_values}."
+            forests.append(
+                Forest(reference, tuple(zip(rows, charts, strict=True)), axis(scale), note)
+            )
     return forests
 
 
@@ -226,16 +244,22 @@ def _groups(
     )
 
 
-def _speed(run: Run, metric: Metric, overall: dict[str, Estimate]) -> Markup | None:
-    took = {method: cost.seconds for method, cost in costs(run).items()}
+def _speed(run: Run, metric: Metric, overall: dict[str, Estimate]) -> Speed | None:
+    found = costs(run)
+    latency = {method: cost.latency for method, cost in found.items()}
+    together = {method: cost.batch_seconds for method, cost in found.items()}
+    alone = not all(map(math.isnan, latency.values()))
+    took = latency if alone else together
     if not any(seconds > 0 for seconds in took.values()):
         return None
     points = [
         (n, Point(took[method], overall[method].mean, overall[method].low, overall[method].high))
         for n, method in enumerate(run.methods)
     ]
-    return scatter(
+    what = "seconds a sample, answered alone" if alone else "seconds a sample, answered in batches"
+    chart = scatter(
         points,
-        title=f"{metric.name} against seconds a sample; the first table has the numbers",
-        across="seconds a sample (mean)",
+        title=f"{metric.name} against {what}; the first table has the numbers",
+        across=f"{what} (mean)",
     )
+    return Speed("Quality against latency" if alone else "Quality against time", chart)

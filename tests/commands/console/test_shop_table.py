@@ -63,20 +63,35 @@ def test_a_pipe_gets_plain_text_that_is_never_folded():
     [row] = [line for line in text.splitlines() if line.startswith("unsteered  ")][:1]
     assert "0.50 (0.00 to 1.00)" in row
     assert "recommend" not in text
-    assert "+0.33 (+0.00 to +0.50)" in text
+    [row] = [line for line in text.splitlines() if line.startswith("steered") and "+" in line]
+    assert row.split()[:2] == ["steered", "+0.333"]
     broken = [line.split()[-1] for line in text.splitlines() if line.startswith("unsteered")][-1]
     assert broken == "1"
+
+
+def test_the_run_tells_the_p_values_of_its_report():
+    """Five users who gain and lose at once: two arms are compared, so Holm doubles 0.0625."""
+    users = [f"u{n}" for n in range(5)]
+    episodes = [
+        scored(arm, user, "search", gain, gain)
+        for user in users
+        for arm, gain in (("unsteered", 0.0), ("memory", 1.0), ("steered", 1.0))
+    ]
+    text = printed(episodes, ["unsteered", "memory", "steered"])
+    rows = [line.split() for line in text.splitlines() if "+1.000" in line]
+    assert [(row[0], row[5]) for row in rows] == [("memory", "0.125"), ("steered", "0.125")]
+    assert "fewer than 6 users no p can be below 0.05" in " ".join(text.split())
 
 
 def test_no_zero_is_below_zero():
     text = printed(
         [e for e in EPISODES if e.user_id == "bob"]
         + [
-            scored("unsteered", "eve", "search", 1.0, 0.001),
+            scored("unsteered", "eve", "search", 1.0, 0.0001),
             scored("steered", "eve", "search", 1.0, 0.0),
         ]
     )
-    assert "-0.00" not in text
+    assert "-0.000 " not in text and "-0.00 " not in text
 
 
 def test_a_terminal_gets_colour_within_its_width():

@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from trimtab.eval.metrics import METRICS, Metric
 from trimtab.eval.runs.record import Record, read_run
-from trimtab.eval.statistics.gains import gaps, personal_gains, run_metric, told
-from trimtab.eval.statistics.intervals import Difference
+from trimtab.eval.statistics.gains import differences_to, personal_gains, run_metric, told
+from trimtab.eval.statistics.intervals import Difference, holm
 from trimtab.eval.statistics.totals import metric_difference, metric_estimate
 
 MORE = Metric("rouge-1", higher_is_better=True)
@@ -128,14 +129,65 @@ def test_for_errors_less_is_the_gain(text_run):
     assert found.baseline.difference.mean == pytest.approx(-0.4)
 
 
-def test_gaps_without_common_samples_are_not_told(text_run):
+def test_differences_without_common_samples_are_not_told(text_run):
     records = [record("a", n, 0.5) for n in range(4)]
     records += [replace(record("b", n, 0.5), sample_id=f"t{n}") for n in range(4)]
-    assert gaps(read_run(text_run(records)), [("a", "b")], MORE) == []
+    assert differences_to(read_run(text_run(records)), "b", MORE) == []
+
+
+def noisy(text_run, seed, **means):
+    """A run where each method scores around its mean, by independent noise."""
+    rng = np.random.default_rng(seed)
+    records = [
+        record(name.replace("_", "-"), n, float(rng.normal(mean, 0.3)))
+        for name, mean in means.items()
+        for n in range(80)
+    ]
+    return read_run(text_run(records, folder=f"noisy-{seed}"))
+
+
+def p_of(run, method, other):
+    def own(name):
+        return [*run.of[name].values()]
+
+    return metric_difference(own(method), own(other), MORE).p_value
+
+
+def test_a_personal_gain_is_tested_by_the_largest_of_its_p_values(text_run):
+    run = noisy(text_run, 1, zero_shot=0.2, a=0.4, a_other=0.28, a_population=0.3)
+    [found] = personal_gains(run, MORE)
+    alone = [p_of(run, "a", other) for other in ("zero-shot", "a-other", "a-population")]
+    # Inside the conjunction no correction is due, and one method claims it.
+    assert (found.p_value, found.claims) == (max(alone), 1)
+    assert found.personal == (max(alone) < 0.05)
+    assert [gap.p_value for gap in (found.baseline, *found.controls)] == alone
+
+
+def test_it_is_corrected_for_the_methods_that_claim_one(text_run):
+    steered = {"a": 0.4, "b": 0.45}
+    controls = {f"{m}_{kind}": 0.28 for m in steered for kind in ("other", "population")}
+    # A method with one control alone claims nothing, and costs the others nothing.
+    run = noisy(text_run, 2, zero_shot=0.2, **steered, **controls, c=0.9, c_other=0.1)
+    found = {own.method: own for own in personal_gains(run, MORE)}
+    largest = {
+        m: max(p_of(run, m, other) for other in ("zero-shot", f"{m}-other", f"{m}-population"))
+        for m in steered
+    }
+    assert [found[m].p_value for m in steered] == holm([*largest.values()])
+    assert found["a"].claims == 2
+    assert math.isnan(found["c"].p_value) and not found["c"].personal
+
+
+def test_what_is_no_gain_over_one_of_them_is_not_personal_however_clear_it_is(text_run):
+    run = noisy(text_run, 3, zero_shot=0.2, a=0.4, a_other=0.2, a_population=0.9)
+    [found] = personal_gains(run, MORE)
+    assert p_of(run, "a", "a-population") < 0.05
+    assert found.p_value == 1.0 and not found.personal
 
 
 def test_a_tasks_metric_knows_its_labels_and_an_unknown_one_is_a_mean(text_run):
     labels = read_run(text_run([], folder="n", study="lamp-2n"))
     assert run_metric(labels, "macro-f1").total is not METRICS["macro-f1"].total
     shop = read_run(text_run([], folder="s", study="shop"))
-    assert run_metric(shop, "function") == Metric("function", higher_is_better=True)
+    assert run_metric(shop, "grace") == Metric("grace", higher_is_better=True)
+    assert run_metric(shop, "function") == METRICS["function"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,55 @@ def test_nothing_yet_is_no_table():
     json.dumps(told.to_json(), allow_nan=False)
 
 
+def test_times_are_told_for_what_they_are():
+    def cost_of(**batch):
+        records = [
+            Record("m", f"s{n}", "u", seconds=n + 1.0, detail={"batch": b} if b else {})
+            for n, b in enumerate(batch["of"])
+        ]
+        return standings(records, study_of("zero-shot")).costs[0]
+
+    alone, together, unknown = cost_of(of=[1, 1]), cost_of(of=[48, 48]), cost_of(of=[None, 48])
+    assert alone.latency == 1.5 and math.isnan(alone.batch_seconds)
+    assert together.batch_seconds == 1.5 and math.isnan(together.latency)
+    # Of a batch, a sample's own latency cannot be told, nor anything of what was not kept.
+    assert math.isnan(unknown.latency) and math.isnan(unknown.batch_seconds)
+    assert math.isnan(cost_of(of=[1, 48]).latency)
+
+
+@pytest.mark.parametrize(
+    ("users", "intervals", "floor"),
+    [
+        (24, "95 % intervals over users (bootstrap)", False),
+        (9, "(t, as there are fewer than 20 users)", False),
+        (5, "(t, as there are fewer than 20 users)", True),
+    ],
+)
+def test_the_foot_tells_how_it_was_worked_out(users, intervals, floor):
+    console = Console(file=io.StringIO(), width=300)
+    found = records_of(STEERED, users=users)
+    print_standings(console, standings(found, study_of("zero-shot,fints", generate=False)))
+    text = " ".join(console.file.getvalue().split())
+    assert intervals in text
+    assert "corrected (Holm) for the 3 methods compared" in text
+    assert ("fewer than 6 users no p can be below 0.05" in text) == floor
+    assert "its p is the largest of the three" in text
+
+
+def test_summary_tells_the_p_values_of_the_tables():
+    told = standings(records_of(STEERED), study_of("zero-shot,fints", generate=False))
+    plain = json.loads(json.dumps(told.to_json(), allow_nan=False))
+    assert [d["p_holm"] for d in plain["differences"]] == [gap.p_value for gap in told.gaps]
+    assert {d["comparisons"] for d in plain["differences"]} == {3}
+    [personal] = plain["personal"]
+    assert (personal["p_holm"], personal["comparisons"]) == (told.personal[0].p_value, 1)
+    assert [d["other"] for d in personal["over"]] == [
+        "zero-shot",
+        "fints-other",
+        "fints-population",
+    ]
+
+
 def test_tables_show_the_controls_and_the_gain():
     console = Console(file=io.StringIO(), width=80)
     print_standings(
@@ -141,7 +191,7 @@ def test_tables_show_the_controls_and_the_gain():
     for line in ("fints-other", "fints minus fints-population", "personal gain of fints"):
         assert line in text
     [gain] = [row for row in text.splitlines() if row.startswith("personal gain of fints")]
-    assert gain.split()[-1].startswith("+0.")
+    assert gain.split()[-2].startswith("+0.") and float(gain.split()[-1]) < 0.05
     worse = standings(
         records_of({**STEERED, "fints-other": -2.4}), study_of("zero-shot,fints", generate=False)
     )
