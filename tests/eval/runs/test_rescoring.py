@@ -52,7 +52,7 @@ def test_the_run_still_goes_on_afterwards(folder, byte_model, writers, tmp_path)
 
 
 def test_what_was_added_until_the_folder_was_free_is_not_lost(folder, monkeypatch):
-    from trimtab.eval import rescoring
+    from trimtab.eval.runs import rescoring
 
     whole = (folder / "results.jsonl").read_bytes()
     (folder / "results.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))

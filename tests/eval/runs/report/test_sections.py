@@ -88,11 +88,12 @@ def test_users_have_the_mean_of_their_own_samples(run):
 
 
 def test_costs_leave_out_what_failed_but_count_it(run):
-    records = [record("a", n, 0.5, prompt_tokens=100 * n, seconds=n, cut=n % 2) for n in range(4)]
+    records = [record("a", n, 0.5, prompt_tokens=100 * n, seconds=n, cut=n % 2,
+                      detail={"batch": 1}) for n in range(4)]  # fmt: skip
     records[3] = replace(records[3], error="fire", scores={})
     [cost] = costs(run(records)).values()
     assert (cost.samples, cost.errors, cost.cut) == (3, 1, 1)
-    assert (cost.prompt_tokens, cost.seconds) == (100, 1)
+    assert (cost.prompt_tokens, cost.latency) == (100, 1)
 
 
 def test_a_metric_over_all_samples_has_scores_and_differences(text_run):
