@@ -27,5 +27,6 @@ from .loop.prompt import opening as opening
 from .loop.prompt import user_message as user_message
 from .loop.prompting import PROMPTINGS as PROMPTINGS
 from .loop.settings import TOOL_CHOICE as TOOL_CHOICE
+from .loop.shop import shop_agent as shop_agent
 from .loop.state import AgentInput as AgentInput
 from .loop.state import AgentState as AgentState

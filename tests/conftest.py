@@ -75,6 +75,9 @@ class Scripted:
     hf: object = field(default_factory=lambda: SimpleNamespace(dtype="bfloat16"))
     batches: list = field(default_factory=list)
 
+    def layer_at(self, depth):
+        return min(int(depth * 2), 1)
+
     def generate(self, requests, **options):
         self.batches.append(list(requests))
         self.options = options

@@ -18,6 +18,7 @@ from langchain_core.runnables.config import get_config_list, run_in_executor
 from pydantic import ConfigDict, Field
 
 from ...errors import TrimtabError
+from ...steering.dictionaries.steer import SteerBy, steer_or_store, user_name
 from ...steering.generation.batching import BatchedModel, run_together
 from ..calling.tool_choice import (
     Tool,
@@ -33,24 +34,26 @@ from .messages import (
     calls_so_far,
     last_request,
     picked_entries,
-    steering_for,
     to_message,
     to_request,
 )
 from .streaming import AnswerReader, Delta
 
 if TYPE_CHECKING:
+    from ...steering.dictionaries.dictionary import SteeringDictionary
     from ...steering.dictionaries.settings import SteeringSettings
+    from ...steering.dictionaries.steer import Steer
     from ...steering.generation.requests import Completion, Request
     from ...steering.vectors.steering import Steering
 
 _OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
+_MOST_AT_ONCE = 48  # conversations of a batch, and rows of the model's
 # What other chat models take and what holds here anyway.
 _ASSUMED = ("strict",)
 
 
 class SteeredChatModel(BaseChatModel):
-    """A LangChain chat model that is steered by the dictionary of the user at hand.
+    """A LangChain chat model that is steered for the user at hand.
 
     The user comes in through the config, ``configurable: {"user_id": ..., "before": ...}``, also
     from the graph or chain around it; ``before`` is optional, a time that only earlier entries
@@ -60,9 +63,12 @@ class SteeredChatModel(BaseChatModel):
 
     Args:
         model: A ``SteeredModel``.
-        store: The users' dictionaries, a ``SteeringStore`` or any mapping by user; a user who has
-            none is not steered. None is no steering at all.
-        settings: Which entries are picked and how they are added.
+        steer: What steers a request of a user, from ``steer_by``; None is nothing.
+        store: Short for ``steer=steer_by(store, settings, model=model)``: the users'
+            dictionaries, a ``SteeringStore`` or any mapping by user; a user who has none is not
+            steered.
+        settings: Which entries of the store are picked and how they are added; None is the
+            default of ``SteeringSettings``, at the points that a dictionary holds.
         max_new_tokens: At most this many tokens an answer; ``max_tokens`` does as well.
         temperature: Of sampling; 0 is greedy.
         top_p: Of sampling.
@@ -80,8 +86,7 @@ class SteeredChatModel(BaseChatModel):
     """
 
     model: Any
-    store: Any = None  # as a Mapping, pydantic would read a whole store into a dict
-    settings: Any = None
+    steer: Any = None
     max_new_tokens: int = Field(default=256, alias="max_tokens")
     temperature: float = 0.0
     top_p: float = 1.0
@@ -100,12 +105,13 @@ class SteeredChatModel(BaseChatModel):
         self,
         model: Any,
         *,
-        store: Mapping[str, Any] | None = None,
+        steer: Steer | None = None,
+        store: Mapping[str, SteeringDictionary] | None = None,
         settings: SteeringSettings | None = None,
         **options: Any,
     ) -> None:
-        fields = {"model": model, "store": store, "settings": settings}
-        super().__init__(**fields, **options)
+        steer = steer_or_store(steer, store, settings, model)
+        super().__init__(**{"model": model, "steer": steer}, **options)
 
     @property
     def model_name(self) -> str:
@@ -224,16 +230,24 @@ class SteeredChatModel(BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Any]:
-        """Answer many conversations, of many users, as one batch of the model."""
+        """Answer many conversations, of many users, in common batches of the model.
+
+        At most 48 are under way at once, or as many as the config's ``max_concurrency``.
+        """
         together = BatchedModel(self.model)
-        copy = self.model_copy(update={"model": together})
+        steer = self.steer
+        if isinstance(steer, SteerBy):
+            steer = steer.embedding_with(together)
+        copy = self.model_copy(update={"model": together, "steer": steer})
         configs = get_config_list(config, len(inputs))
         jobs = [
             partial(copy.invoke, one, its_config, **kwargs)
             for one, its_config in zip(inputs, configs, strict=True)
         ]
         answers: list[Any] = [None] * len(jobs)
-        for end in run_together(together, jobs, max_live=max(len(jobs), 1)):
+        # Each conversation under way has a thread of its own.
+        most = min([_MOST_AT_ONCE, *(c.get("max_concurrency") or _MOST_AT_ONCE for c in configs)])
+        for end in run_together(together, jobs, max_live=most):
             if end.error is not None and not return_exceptions:
                 raise end.error
             answers[end.index] = end.value if end.error is None else end.error
@@ -258,9 +272,9 @@ class SteeredChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        ask = self._ask(messages, stop, **kwargs)
-        [completion] = self.model.generate([ask.request], **ask.options)
-        return ChatResult(generations=[ChatGeneration(message=self._message(ask, completion))])
+        question = self._question(messages, stop, **kwargs)
+        [completion] = self.model.generate([question.request], **question.options)
+        return ChatResult(generations=[ChatGeneration(message=self._message(question, completion))])
 
     def _stream(
         self,
@@ -269,10 +283,12 @@ class SteeredChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        ask = self._ask(messages, stop, **kwargs)
+        question = self._question(messages, stop, **kwargs)
         first_call = calls_so_far(messages)
-        pieces = self.model.stream(ask.request, **ask.options)
-        reader = AnswerReader(ask.answer, strict=ask.request.grammar is not None, stop=ask.stop)
+        pieces = self.model.stream(question.request, **question.options)
+        reader = AnswerReader(
+            question.answer, strict=question.request.grammar is not None, stop=question.stop
+        )
         while True:
             try:
                 deltas = reader.feed(next(pieces))
@@ -280,10 +296,10 @@ class SteeredChatModel(BaseChatModel):
                 completion = end.value
                 break
             for delta in deltas:
-                yield _told(_chunk(delta, first_call), run_manager)
-        whole = self._message(ask, completion)
+                yield _reported(_chunk(delta, first_call), run_manager)
+        whole = self._message(question, completion)
         for delta in reader.finish(whole):
-            yield _told(_chunk(delta, first_call), run_manager)
+            yield _reported(_chunk(delta, first_call), run_manager)
         yield ChatGenerationChunk(
             message=AIMessageChunk(
                 content="",
@@ -293,7 +309,7 @@ class SteeredChatModel(BaseChatModel):
             )
         )
 
-    def _ask(
+    def _question(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None,
@@ -301,10 +317,10 @@ class SteeredChatModel(BaseChatModel):
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: ToolChoice = None,
         parallel_tool_calls: bool | None = None,
-        user_id: str | None = None,
+        user_id: str | int | None = None,
         before: int | None = None,
         **kwargs: Any,
-    ) -> _Ask:
+    ) -> _Question:
         options = {name: getattr(self, name) for name in _OPTIONS}
         if "max_tokens" in kwargs:
             options["max_new_tokens"] = kwargs.pop("max_tokens")
@@ -315,14 +331,7 @@ class SteeredChatModel(BaseChatModel):
                 f"the chat model has no option {', '.join(unknown)}; expected tools, tool_choice, "
                 f"parallel_tool_calls, stop, {', '.join(_OPTIONS)}"
             )
-        steering = steering_for(
-            self.model,
-            self.store,
-            user_id,
-            last_request(messages).text if self.store is not None else "",
-            before=before,
-            settings=self.settings,
-        )
+        steering = self._steering(messages, user_id, before)
         choice = read_choice(tool_choice, [tool["function"]["name"] for tool in tools])
         answer: Answer = "text"
         if tools and choice != "none":
@@ -333,26 +342,40 @@ class SteeredChatModel(BaseChatModel):
             options["stop"] = stops
         request = to_request(messages, tools, steering=steering, grammar=grammar)
         most_calls = None if several_calls(choice, parallel_tool_calls) else 1
-        return _Ask(messages, request, answer, options, stops, steering, most_calls)
+        return _Question(messages, request, answer, options, stops, steering, most_calls)
 
-    def _message(self, ask: _Ask, completion: Completion) -> AIMessage:
+    def _steering(
+        self, messages: list[BaseMessage], user_id: str | int | None, before: int | None
+    ) -> Steering | None:
+        if self.steer is None:
+            return None
+        if user_id is None:
+            raise TrimtabError(
+                "steering needs to know the user; pass config={'configurable': {'user_id': ...}}"
+            )
+        steering: Steering | None = self.steer(
+            user_name(user_id), last_request(messages).text, before
+        )
+        return steering
+
+    def _message(self, question: _Question, completion: Completion) -> AIMessage:
         message = to_message(
             completion,
-            ask.answer,
-            messages=ask.messages,
-            tools=ask.request.tools,
-            most_calls=ask.most_calls,
+            question.answer,
+            messages=question.messages,
+            tools=question.request.tools,
+            most_calls=question.most_calls,
         )
-        if ask.answer != "call" and isinstance(message.content, str):
-            message.content = before_any(message.content, ask.stop)
+        if question.answer != "call" and isinstance(message.content, str):
+            message.content = before_any(message.content, question.stop)
         message.response_metadata["model_name"] = self.model_name
-        message.response_metadata["constrained"] = ask.request.grammar is not None
-        message.response_metadata["picked"] = picked_entries(ask.steering)
+        message.response_metadata["constrained"] = question.request.grammar is not None
+        message.response_metadata["picked"] = picked_entries(question.steering)
         return message
 
 
 @dataclass(frozen=True)
-class _Ask:
+class _Question:
     """One question to the model, and how its answer is read."""
 
     messages: list[BaseMessage]
@@ -383,7 +406,7 @@ def _chunk(delta: Delta, first_call: int) -> AIMessageChunk:
     return AIMessageChunk(content="", tool_call_chunks=[part])
 
 
-def _told(
+def _reported(
     message: AIMessageChunk, run_manager: CallbackManagerForLLMRun | None
 ) -> ChatGenerationChunk:
     """The chunk, once the callbacks know of it."""

@@ -20,11 +20,8 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from ...errors import TrimtabError
 from ...tools.toolkit import ToolError
 from ..calling.calls import parse_call, parse_calls
-from ..loop.settings import TOOL_CHOICE
 
 if TYPE_CHECKING:
-    from ...steering.dictionaries.dictionary import SteeringDictionary
-    from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.generation.requests import Completion, Request
     from ...steering.vectors.steering import Steering
 
@@ -124,52 +121,6 @@ def calls_so_far(messages: Sequence[BaseMessage]) -> int:
 def before_any(text: str, stop: Sequence[str]) -> str:
     """The text up to the first stop text."""
     return text[: min((text.index(word) for word in stop if word in text), default=None)]
-
-
-def steering_for(
-    model: Any,
-    dictionaries: Mapping[str, SteeringDictionary] | None,
-    user_id: str | None,
-    request: str,
-    *,
-    before: int | None = None,
-    settings: SteeringSettings | None = None,
-) -> Steering | None:
-    """What the user's own dictionary says for this request; None without a dictionary.
-
-    Args:
-        model: For its sentence encoder.
-        dictionaries: By user; a user who has none is not steered.
-        user_id: Whose request it is.
-        request: The current request.
-        before: Only what precedes this time is picked.
-        settings: What is picked and how it is added; None is ``TOOL_CHOICE``.
-
-    Raises:
-        TrimtabError: There are dictionaries but no user, or the keys are of another encoder.
-    """
-    if dictionaries is None:
-        return None
-    if user_id is None:
-        raise TrimtabError(
-            "steering needs to know the user; pass config={'configurable': {'user_id': ...}}"
-        )
-    dictionary = dictionaries.get(user_id)
-    if dictionary is None:
-        return None
-    if dictionary.encoder_name != model.encoder.name:
-        raise TrimtabError(
-            f"the dictionary of {user_id!r} has keys by the encoder {dictionary.encoder_name!r}, "
-            f"the model has {model.encoder.name!r}; load the model with the dictionary's encoder"
-        )
-    settings = settings or TOOL_CHOICE
-    others = None
-    if settings.in_two_parts:
-        from ...steering.store.steering_store import population_of
-
-        others = population_of(dictionaries, without=user_id)
-    query = model.encoder.encode([request])[0]
-    return settings.select(dictionary, query, before=before, others=others)
 
 
 def picked_entries(steering: Steering | None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the model reads: one system prompt for all, and the user's own things before the request.
+"""What the model reads: the shop's system prompts, and the user's own things before the request.
 
 The system prompt and the tool descriptions are the same text for every user, so that their cache
 is made once. What is personal comes in the user's message, the request last.
@@ -60,6 +60,20 @@ def user_message(request: str, *, purchases: Sequence[str] = (), memory: Sequenc
         parts.append("\n".join(["My earlier requests, each with the call I wanted:", *memory]))
     parts.append(f"Request: {request}")
     return "\n\n".join(parts)
+
+
+def plain_request(
+    request: str, *, purchases: Sequence[str] = (), memory: Sequence[str] = ()
+) -> str:
+    """The user's message for an agent that is no shop's: the request, after what there is to show.
+
+    Args:
+        request: The user's own words.
+        purchases: As for ``user_message``.
+        memory: As for ``user_message``.
+    """
+    shown = purchases or memory
+    return user_message(request, purchases=purchases, memory=memory) if shown else request
 
 
 def opening(

@@ -18,7 +18,7 @@ from ..chat.messages import to_message
 
 if TYPE_CHECKING:
     from ...steering.generation.requests import Completion
-    from .prompting import Ask
+    from .step_request import StepRequest
 
 THOUGHT, ACTION, OBSERVATION = "Thought:", "Action:", "Observation:"
 _THOUGHT_TOKENS = 64
@@ -31,7 +31,7 @@ Action: {{"name": "<function name>", "arguments": <JSON object>}}
 You are then told the result as an observation."""
 
 
-def ask_with_thought(ask: Ask) -> AIMessage:
+def ask_with_thought(ask: StepRequest) -> AIMessage:
     """A step in the form of ReAct; the message's content is the thought."""
     return _constrained(ask) if ask.constrained else _free(ask)
 
@@ -63,7 +63,7 @@ def read_step(text: str) -> tuple[str, str]:
     return " ".join(thought.split()), action.partition(OBSERVATION)[0].strip()
 
 
-def _constrained(ask: Ask) -> AIMessage:
+def _constrained(ask: StepRequest) -> AIMessage:
     [first] = _generate(ask, THOUGHT, max_new_tokens=_THOUGHT_TOKENS, stop=("\n", ACTION))
     thought = " ".join(first.text.split())
     begun = f"{THOUGHT} {thought}\n{ACTION}"
@@ -79,7 +79,7 @@ def _constrained(ask: Ask) -> AIMessage:
     return _message(ask, both, thought)
 
 
-def _free(ask: Ask) -> AIMessage:
+def _free(ask: StepRequest) -> AIMessage:
     [whole] = _generate(
         ask, steering=ask.steering, max_new_tokens=_THOUGHT_TOKENS + ask.max_new_tokens
     )
@@ -90,14 +90,19 @@ def _free(ask: Ask) -> AIMessage:
 
 
 def _generate(
-    ask: Ask, begun: str = "", *, steering: Any = None, grammar: str | None = None, **options: Any
+    ask: StepRequest,
+    begun: str = "",
+    *,
+    steering: Any = None,
+    grammar: str | None = None,
+    **options: Any,
 ) -> list[Completion]:
     from ...steering.generation.requests import Request
 
     schemas = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in ask.tools)
     instructions = _INSTRUCTIONS.format(schemas=schemas)
     messages = [
-        {"role": "system", "content": f"{ask.system}\n\n{instructions}"},
+        {"role": "system", "content": "\n\n".join(filter(None, [ask.system, instructions]))},
         *as_text(ask.messages),
     ]
     if begun:
@@ -107,7 +112,7 @@ def _generate(
     return made
 
 
-def _message(ask: Ask, completion: Completion, thought: str) -> AIMessage:
+def _message(ask: StepRequest, completion: Completion, thought: str) -> AIMessage:
     message = to_message(completion, "call", messages=ask.messages, tools=ask.tools, most_calls=1)
     if message.tool_calls:
         message.content = thought

@@ -61,8 +61,8 @@ class LoopState(AgentState):
     remaining_steps: RemainingSteps
 
 
-def user_of(state: AgentState, config: RunnableConfig) -> str | None:
-    """Whose request it is; None where neither the config nor the input says."""
+def user_of(state: AgentState, config: RunnableConfig) -> Any:
+    """Whose request it is, as it was given; None where neither the config nor the input says."""
     named = config.get("configurable", {}).get("user_id")
     return named if named is not None else state.get("user_id")
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ...agent.loop.episode import Play
-from ...agent.loop.graph import Decode, build_agent
+from ...agent.loop.graph import Decode
 from ...agent.loop.memory import Memory
 from ...agent.loop.past_requests import past_requests
+from ...agent.loop.shop import shop_agent
 from ...agent.users.human import LEAVE, HumanUser
 from ...agent.users.user_goal import Errand
 from ...envs.shop.request import request_text
@@ -129,7 +130,7 @@ def play_command(
         run_folder(folder, configuration) as kept,
         SqliteSaver.from_conn_string(str(folder / "episode.sqlite")) as saver,
     ):
-        agent = build_agent(
+        agent = shop_agent(
             loaded,
             toolkit,
             store=found,

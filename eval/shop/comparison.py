@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...agent.loop.episode import Play, play_episodes
-from ...agent.loop.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode, build_agent
+from ...agent.loop.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode
 from ...agent.loop.memory import Memory
 from ...agent.loop.past_requests import past_requests
 from ...agent.loop.settings import TOOL_CHOICE
+from ...agent.loop.shop import shop_agent
 from ...agent.users.user_goal import Errand
 from ...envs.shop.request import request_text
 from ...errors import TrimtabError
@@ -232,7 +233,7 @@ def play_shop(
 
 
 def _agent(study: ShopStudy, arm: Arm, model: BatchedModel, user: User | None) -> Any:
-    return build_agent(
+    return shop_agent(
         model,
         study.environment.toolkit,
         store=dictionaries_for(arm, study.dictionaries, study.seed),

@@ -7,6 +7,7 @@ method in nothing but whose vectors are added.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -114,6 +115,22 @@ def steer_by(
     return SteerBy(dictionaries, settings, whose, seed, model=model)
 
 
+def steer_or_store(
+    steer: Steer | None,
+    store: Mapping[str, SteeringDictionary] | None,
+    settings: SteeringSettings | None,
+    model: Any,
+) -> Steer | None:
+    """What steers, given as such or as dictionaries and settings; None is nothing.
+
+    Raises:
+        TrimtabError: Both are given, or as for ``steer_by``.
+    """
+    if steer is not None and store is not None:
+        raise TrimtabError("expected steer=... or store=..., got both; give one of them")
+    return steer if store is None else steer_by(store, settings, model=model)
+
+
 class SteerBy:
     """The function that ``steer_by`` returns; see there.
 
@@ -186,6 +203,12 @@ class SteerBy:
             self.seed,
             model=self._model,
         )
+
+    def embedding_with(self, model: ReadsAndEmbeds) -> SteerBy:
+        """The same with another object for the same model, whose encoder embeds the queries."""
+        same = copy.copy(self)
+        same._model = model
+        return same
 
     def description(self, users: Iterable[str] | None = None) -> dict[str, Any]:
         """Plain data that tells this steering from another: settings, whose, and the vectors.
@@ -289,6 +312,12 @@ class SteerBy:
         Raises:
             TrimtabError: It lacks them, or its keys are of another kind or encoder.
         """
+        self._check(dictionary)
+        if self.points is None or self.points == dictionary.points:
+            return dictionary
+        return dictionary.restricted(self.points)
+
+    def _check(self, dictionary: SteeringDictionary) -> None:
         whose = f"the dictionary of {dictionary.user_id!r}"
         encoder = None if self._model is None else self._model.encoder.name
         if encoder is not None and dictionary.encoder_name != encoder:
@@ -301,16 +330,13 @@ class SteerBy:
                 f"{whose} has keys made of {dictionary.keys_from}, the settings want them of "
                 f"{self._named_keys}; set keys, or build it again"
             )
-        if self.points is None or self.points == dictionary.points:
-            return dictionary
-        missing = [tuple(point) for point in self.points if point not in dictionary.points]
+        missing = [tuple(point) for point in self.points or () if point not in dictionary.points]
         if missing:
             raise TrimtabError(
                 f"{whose} holds no vectors at {missing}, where the settings' sites and depths are; "
                 f"it has {[tuple(point) for point in dictionary.points]}: set those, or build it "
                 "again"
             )
-        return dictionary.restricted(self.points)
 
     def _embedded(self, query: str | Tensor, dictionary: SteeringDictionary) -> Tensor:
         if isinstance(query, Tensor):
@@ -337,7 +363,7 @@ class SteerBy:
             everyone = self._dictionaries.population()
             first = next(iter(self._dictionaries), None) if everyone.points else None
             if first is not None:
-                self._placed(self._dictionaries[first])  # all of a store are alike
+                self._check(self._dictionaries[first])  # all of a store are alike
             self._check_kinds({kind: 2 for kind in everyone.kinds}, empty=first is None)
             return
         holders: dict[Contrast, int] = {}
@@ -347,7 +373,7 @@ class SteerBy:
                     f"expected dictionaries by user ids that are text, got {user!r}; use "
                     f"{str(user)!r}"
                 )
-            self._placed(dictionary)
+            self._check(dictionary)
             for kind in {entry.contrast for entry in dictionary.entries}:
                 holders[kind] = holders.get(kind, 0) + 1
         self._check_kinds(holders, empty=not len(self._dictionaries))
@@ -369,19 +395,19 @@ class SteerBy:
             for kind in needed:
                 if holders.get(kind, 0) < 2:
                     raise TrimtabError(
-                        f"steering in two parts needs {kind!r} entries of at least two users, got "
-                        f"those of {holders.get(kind, 0)}; take more users, or build dictionaries "
-                        "from such pairs"
+                        f"steering in two parts needs at least two users with {kind!r} entries, "
+                        f"got {holders.get(kind, 0)}; take more users, or build dictionaries from "
+                        "such pairs"
                     )
         elif wanted is not None and wanted not in holders:
             raise TrimtabError(
                 f"the settings pick entries of {wanted!r} contrast alone, and nobody has one; "
                 f"build dictionaries from such pairs, or set contrast to one of {sorted(holders)}"
             )
-        elif self.whose == "population" and wanted is not None and holders[wanted] < 2:
+        elif self.whose == "population" and max(holders.values(), default=0) < 2:
             raise TrimtabError(
-                f"the control population needs entries of {wanted!r} contrast of two users, got "
-                "those of one; take more users"
+                "the control population needs at least two users with entries of a kind, got "
+                "1; take more users"
             )
 
     def _lenders(self) -> list[str]:

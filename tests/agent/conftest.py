@@ -41,7 +41,7 @@ def dictionary(letters):
     """Make a user's dictionary whose keys are the given texts, entry n at time n."""
 
     def make(user_id, *texts):
-        points = points_of([1], ["mid"])
+        points = points_of([1], ["block"])
         return SteeringDictionary(
             user_id=user_id,
             fingerprint="f",

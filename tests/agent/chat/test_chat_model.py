@@ -1,6 +1,7 @@
 """The chat model: LangChain's interface in front, our requests behind."""
 
 import asyncio
+import threading
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
@@ -264,3 +265,35 @@ def test_what_is_no_text_is_refused(scripted):
         SteeredChatModel(scripted(["x"])).invoke([HumanMessage([image])])
     with pytest.raises(TrimtabError, match="no option best_of"):
         SteeredChatModel(scripted(["x"])).invoke("hi", best_of=3)
+
+
+def test_it_is_steered_by_the_function_that_is_given(scripted):
+    asked = []
+    chat = SteeredChatModel(scripted(["a", "b"]), steer=lambda *given: asked.append(given))
+    chat.invoke("hm", {"configurable": {"user_id": 7, "before": 3}})
+    assert asked == [("7", "hm", 3)]
+    with pytest.raises(TrimtabError, match="needs to know the user"):
+        chat.invoke("hm")
+
+
+def test_settings_that_nobody_named_are_not_the_shops(scripted, dictionary):
+    model = scripted(["a"])
+    chat = SteeredChatModel(model, store={"ann": dictionary("ann", "coat")})
+    chat.invoke("coat", {"configurable": {"user_id": "ann"}})
+    steering = model.requests[0].steering
+    assert (steering.strength, steering.positions) == (1.0, "answer")
+
+
+def test_a_large_batch_has_few_threads(scripted):
+    most = []
+
+    def answer(request):
+        most.append(sum(t.name.startswith("trimtab-job") for t in threading.enumerate()))
+        return "a"
+
+    answers = SteeredChatModel(scripted(answer)).batch(["hm"] * 300)
+    assert [each.content for each in answers] == ["a"] * 300
+    assert max(most) <= 48
+    most.clear()
+    SteeredChatModel(scripted(answer)).batch(["hm"] * 9, {"max_concurrency": 2})
+    assert max(most) <= 2

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trimtab.agent.loop.episode import Episode, Play, play, play_episodes
-from trimtab.agent.loop.graph import build_agent
+from trimtab.agent.loop.shop import shop_agent
 from trimtab.errors import TrimtabError
 from trimtab.steering.generation.batching import BatchedModel
 
@@ -26,7 +26,7 @@ def shop(call):
 
 
 def test_a_record_comes_back_as_it_was(scripted, toolkit, call, dictionary):
-    agent = build_agent(
+    agent = shop_agent(
         scripted(shop(call)), toolkit, store={"ann": dictionary("ann", "lamp", "coat")}
     )
     episode = play(Play(agent, "t1", "ann", "mistake lamp", before=5, purchases=("B1: Desk",)))
@@ -37,7 +37,7 @@ def test_a_record_comes_back_as_it_was(scripted, toolkit, call, dictionary):
 
 
 def test_counts_are_over_all_steps(scripted, toolkit, call):
-    episode = play(Play(build_agent(scripted(shop(call)), toolkit), "t1", "ann", "mistake lamp"))
+    episode = play(Play(shop_agent(scripted(shop(call)), toolkit), "t1", "ann", "mistake lamp"))
     assert episode.retries == 1
     assert [step.error and step.error.kind for step in episode.steps] == [
         "invalid_arguments",
@@ -50,7 +50,7 @@ def test_counts_are_over_all_steps(scripted, toolkit, call):
 
 
 def test_the_last_failure_is_no_retry(scripted, toolkit, call):
-    agent = build_agent(scripted(lambda request: call("rate", stars="x")), toolkit)
+    agent = shop_agent(scripted(lambda request: call("rate", stars="x")), toolkit)
     episode = play(Play(agent, "t1", "ann", "lamp"))
     assert episode.outcome == "gave up"
     assert (len(episode.steps), episode.retries) == (3, 2)
@@ -59,7 +59,7 @@ def test_the_last_failure_is_no_retry(scripted, toolkit, call):
 def test_many_are_played_in_common_batches(scripted, toolkit, call):
     inner = scripted(shop(call))
     model = BatchedModel(inner)
-    agent = build_agent(model, toolkit)
+    agent = shop_agent(model, toolkit)
     words = ["lamp", "mistake coat", "desk", "mistake cup"]
     plays = [Play(agent, f"t{n}", "ann", word) for n, word in enumerate(words)]
     ends = {end.index: end.value for end in play_episodes(model, plays)}
@@ -72,9 +72,7 @@ def test_the_steering_of_many_users_keeps_to_its_row(scripted, toolkit, call, di
     inner = scripted(shop(call))
     model = BatchedModel(inner)
     users = [f"user{n}" for n in range(6)]
-    agent = build_agent(
-        model, toolkit, store={user: dictionary(user, "lamp") for user in users[:5]}
-    )
+    agent = shop_agent(model, toolkit, store={user: dictionary(user, "lamp") for user in users[:5]})
     plays = [Play(agent, user, user, f"lamp {user}") for user in users]
     ends = list(play_episodes(model, plays))
     [batch] = inner.batches
@@ -87,7 +85,7 @@ def test_the_steering_of_many_users_keeps_to_its_row(scripted, toolkit, call, di
 
 def test_what_breaks_is_told_and_what_is_finished_is_kept(scripted, toolkit, call):
     model = BatchedModel(scripted(shop(call)))
-    agent = build_agent(model, toolkit)
+    agent = shop_agent(model, toolkit)
     plays = [Play(agent, word, "ann", word) for word in ["lamp", "coat", "crash", "desk"]]
     ends = list(play_episodes(model, plays, max_live=2))
     assert [end.value is not None for end in ends] == [True, True, False, False]

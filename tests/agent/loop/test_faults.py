@@ -11,9 +11,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from trimtab.agent.calling.calls import ToolCall, format_call, parse_call, parse_calls
 from trimtab.agent.chat.messages import to_message
 from trimtab.agent.loop.episode import Play, play
-from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.loop.plain_values import MOST_CHARACTERS, plain_value
 from trimtab.agent.loop.react import read_step
+from trimtab.agent.loop.shop import shop_agent
 from trimtab.steering.generation.requests import Completion
 from trimtab.tools import ToolError, Toolkit, ToolResult, ToolSpec
 
@@ -59,7 +59,7 @@ def run_tool(scripted, call, spec, checkpointer=None):
 
     model = scripted([call(spec.name), call("fine"), call("fine")])
     toolkit = Toolkit([spec, ToolSpec.from_function(fine)])
-    agent = build_agent(model, toolkit, final_tools=["fine"], checkpointer=checkpointer)
+    agent = shop_agent(model, toolkit, final_tools=["fine"], checkpointer=checkpointer)
     config = {"configurable": {"thread_id": "1"}}
     return model, agent.invoke({"messages": [("user", "hm")]}, config)
 
@@ -118,7 +118,7 @@ def test_a_tool_that_hangs_costs_its_timeout(scripted, call):
 def test_a_tool_that_cannot_work_ends_in_a_record(scripted, call):
     spec = ToolSpec.from_function(raising)
     model = scripted(lambda request: call("raising"))
-    episode = play(Play(build_agent(model, Toolkit([spec])), "t", "u", "hm"))
+    episode = play(Play(shop_agent(model, Toolkit([spec])), "t", "u", "hm"))
     assert (episode.outcome, len(episode.steps)) == ("gave up", 3)
 
 
@@ -129,7 +129,7 @@ def test_arguments_that_no_checkpoint_takes_are_still_an_error_of_the_models(
         [call("rate", stars=10**30), call("find", query="\ud800"), call("rate", stars=1)]
     )
     with SqliteSaver.from_conn_string(str(tmp_path / "kept.sqlite")) as saver:
-        agent = build_agent(model, toolkit, decode="free", final_tools=["rate"], checkpointer=saver)
+        agent = shop_agent(model, toolkit, decode="free", final_tools=["rate"], checkpointer=saver)
         config = {"configurable": {"thread_id": "1"}}
         end = agent.invoke({"messages": [("user", "hm")]}, config)
         assert agent.get_state(config).values["steps"] == end["steps"]

@@ -7,9 +7,9 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
-from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.loop.memory import Memory, PastRequest
 from trimtab.agent.loop.prompt import SYSTEM_PROMPT
+from trimtab.agent.loop.shop import shop_agent
 from trimtab.errors import TrimtabError
 from trimtab.steering.dictionaries.settings import SteeringSettings
 from trimtab.tools import Toolkit
@@ -23,7 +23,7 @@ def ask(text, **more):
 
 def test_one_good_call_is_one_episode(scripted, toolkit, call):
     model = scripted([call("find", query="rain coat")])
-    end = build_agent(model, toolkit).invoke(ask("a coat"))
+    end = shop_agent(model, toolkit).invoke(ask("a coat"))
     assert end["outcome"] == "done"
     human, answer, result = end["messages"]
     assert isinstance(human, HumanMessage) and human.content == "Request: a coat"
@@ -41,7 +41,7 @@ def test_one_good_call_is_one_episode(scripted, toolkit, call):
 
 def test_the_model_is_shown_tools_a_static_prompt_and_a_grammar(scripted, toolkit, call):
     model = scripted([call("rate", stars=3)])
-    build_agent(model, toolkit).invoke(ask("hm", purchases=["B1: Desk"]))
+    shop_agent(model, toolkit).invoke(ask("hm", purchases=["B1: Desk"]))
     [request] = model.requests
     assert request.messages[0] == {"role": "system", "content": SYSTEM_PROMPT}
     assert request.messages[1]["role"] == "user"
@@ -54,14 +54,14 @@ def test_the_model_is_shown_tools_a_static_prompt_and_a_grammar(scripted, toolki
 
 def test_a_free_call_has_no_grammar(scripted, toolkit, call):
     model = scripted([call("rate", stars=3)])
-    end = build_agent(model, toolkit, decode="free").invoke(ask("hm"))
+    end = shop_agent(model, toolkit, decode="free").invoke(ask("hm"))
     assert model.requests[0].grammar is None
     assert end["outcome"] == "done"
 
 
 def test_an_invalid_call_is_answered_with_its_error_and_tried_again(scripted, toolkit, call):
     model = scripted([call("rate", stars="many"), call("sing", song="x"), call("rate", stars=4)])
-    end = build_agent(model, toolkit, decode="free").invoke(ask("rate it"))
+    end = shop_agent(model, toolkit, decode="free").invoke(ask("rate it"))
     assert end["outcome"] == "done"
     assert [step["error"] and step["error"]["kind"] for step in end["steps"]] == [
         "invalid_arguments",
@@ -85,14 +85,14 @@ def test_an_invalid_call_is_answered_with_its_error_and_tried_again(scripted, to
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_the_agent_gives_up_after_its_retries(scripted, toolkit, call, retries):
     model = scripted(lambda request: call("rate", stars="many"))
-    end = build_agent(model, toolkit, max_retries=retries).invoke(ask("rate it"))
+    end = shop_agent(model, toolkit, max_retries=retries).invoke(ask("rate it"))
     assert end["outcome"] == "gave up"
     assert len(model.requests) == len(end["steps"]) == retries + 1
 
 
 def test_an_answer_without_a_call_is_told_so(scripted, toolkit, call):
     model = scripted(["I cannot help.", call("rate", stars=1)])
-    end = build_agent(model, toolkit, decode="free").invoke(ask("rate it"))
+    end = shop_agent(model, toolkit, decode="free").invoke(ask("rate it"))
     assert [step["call"] is None for step in end["steps"]] == [True, False]
     assert end["steps"][0]["text"] == "I cannot help."
     assert end["steps"][0]["error"]["kind"] == "unparsable"
@@ -103,32 +103,32 @@ def test_an_answer_without_a_call_is_told_so(scripted, toolkit, call):
 
 def test_a_tool_that_raises_is_an_error_and_not_an_exception(scripted, toolkit, call):
     model = scripted([call("rate", stars=9), call("rate", stars=5)])
-    end = build_agent(model, toolkit).invoke(ask("rate it"))
+    end = shop_agent(model, toolkit).invoke(ask("rate it"))
     assert end["steps"][0]["error"]["kind"] == "failed"
     assert end["outcome"] == "done"
 
 
 def test_only_a_final_tool_ends_the_episode(scripted, toolkit, call):
     model = scripted([call("find", query="a"), call("find", query="b"), call("rate", stars=2)])
-    end = build_agent(model, toolkit, final_tools=["rate"]).invoke(ask("find and rate"))
+    end = shop_agent(model, toolkit, final_tools=["rate"]).invoke(ask("find and rate"))
     assert [step["call"]["name"] for step in end["steps"]] == ["find", "find", "rate"]
     assert end["outcome"] == "done"
 
 
 def test_the_step_limit_ends_the_episode(scripted, toolkit, call):
     model = scripted(lambda request: call("find", query="more"))
-    end = build_agent(model, toolkit, final_tools=["rate"], step_limit=4).invoke(ask("find"))
+    end = shop_agent(model, toolkit, final_tools=["rate"], step_limit=4).invoke(ask("find"))
     assert end["outcome"] == "step limit"
     assert len(model.requests) == 4
 
 
 def test_each_step_is_steered_by_the_users_own_dictionary(scripted, toolkit, call, dictionary):
     model = scripted([call("rate", stars="x"), call("rate", stars=1)])
-    agent = build_agent(
+    agent = shop_agent(
         model,
         toolkit,
         store={"ann": dictionary("ann", "coat", "lamp"), "bob": dictionary("bob", "coat")},
-        settings=SteeringSettings(k=1, strength=2.0),
+        settings=SteeringSettings(sites=("block",), k=1, strength=2.0),
     )
     end = agent.invoke(ask("a coat"), ANN)
     assert [request.steering.picked[0].entry.sample_id for request in model.requests] == [
@@ -145,11 +145,11 @@ def test_the_users_own_words_are_the_query_not_the_whole_prompt(
     scripted, toolkit, call, dictionary
 ):
     model = scripted([call("rate", stars=1)])
-    agent = build_agent(
+    agent = shop_agent(
         model,
         toolkit,
         store={"ann": dictionary("ann", "zzz", "coat")},
-        settings=SteeringSettings(k=1),
+        settings=SteeringSettings(sites=("block",), k=1),
     )
     agent.invoke(ask("a coat", purchases=["zzz zzz zzz"]), ANN)
     assert model.requests[0].steering.picked[0].entry.key == "coat"
@@ -160,7 +160,7 @@ def test_nothing_of_the_tasks_time_or_later_is_picked_or_recalled(
 ):
     model = scripted(lambda request: call("rate", stars=1))
     past = [PastRequest(f"old {n}", "rate", timestamp=n) for n in range(4)]
-    agent = build_agent(
+    agent = shop_agent(
         model,
         toolkit,
         store={"ann": dictionary("ann", "coat", "coat", "coat", "coat")},
@@ -178,7 +178,7 @@ def test_nothing_of_the_tasks_time_or_later_is_picked_or_recalled(
 
 def test_a_user_without_a_dictionary_is_not_steered(scripted, toolkit, call, dictionary):
     model = scripted([call("rate", stars=1)])
-    agent = build_agent(model, toolkit, store={"bob": dictionary("bob", "coat")})
+    agent = shop_agent(model, toolkit, store={"bob": dictionary("bob", "coat")})
     agent.invoke(ask("a coat"), ANN)
     assert model.requests[0].steering is None
 
@@ -187,12 +187,12 @@ def test_the_user_may_come_in_the_input_and_must_come_in_somehow(
     scripted, toolkit, call, dictionary
 ):
     model = scripted(lambda request: call("rate", stars=1))
-    agent = build_agent(model, toolkit, store={"ann": dictionary("ann", "coat")})
+    agent = shop_agent(model, toolkit, store={"ann": dictionary("ann", "coat")})
     agent.invoke(ask("a coat", user_id="ann"))
     assert model.requests[0].steering is not None
     with pytest.raises(TrimtabError, match="user_id"):
         agent.invoke(ask("a coat"))
-    remembering = build_agent(model, toolkit, memory=Memory(lambda u, b: [], "last"))
+    remembering = shop_agent(model, toolkit, memory=Memory(lambda u, b: [], "last"))
     with pytest.raises(TrimtabError, match="user_id"):
         remembering.invoke(ask("a coat"))
 
@@ -200,9 +200,8 @@ def test_the_user_may_come_in_the_input_and_must_come_in_somehow(
 def test_keys_of_another_encoder_are_refused(scripted, toolkit, call, dictionary):
     foreign = dictionary("ann", "coat")
     foreign.encoder_name = "words"
-    agent = build_agent(scripted([call("rate", stars=1)]), toolkit, store={"ann": foreign})
     with pytest.raises(TrimtabError, match="encoder 'words'"):
-        agent.invoke(ask("a coat"), ANN)
+        shop_agent(scripted([call("rate", stars=1)]), toolkit, store={"ann": foreign})
 
 
 def test_a_checkpoint_holds_no_vectors_and_a_resumed_episode_is_steered(
@@ -220,7 +219,7 @@ def test_a_checkpoint_holds_no_vectors_and_a_resumed_episode_is_steered(
     saver = InMemorySaver()
 
     def agent():
-        return build_agent(
+        return shop_agent(
             model, toolkit, store={"ann": dictionary("ann", "coat")}, checkpointer=saver
         )
 
@@ -242,7 +241,7 @@ def test_a_checkpoint_holds_no_vectors_and_a_resumed_episode_is_steered(
 
 def test_a_second_request_in_the_same_thread_starts_a_new_episode(scripted, toolkit, call):
     model = scripted([call("rate", stars="x"), call("rate", stars=1), call("find", query="b")])
-    agent = build_agent(model, toolkit, checkpointer=InMemorySaver())
+    agent = shop_agent(model, toolkit, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
     agent.invoke(ask("first"), config)
     end = agent.invoke(ask("second"), config)
@@ -259,25 +258,25 @@ def test_any_value_of_a_tool_becomes_plain_data(scripted, call):
         return {"set": {1}, "object": object(), "number": float("inf")}
 
     model = scripted([call("odd")])
-    end = build_agent(model, Toolkit([ToolSpec.from_function(odd)])).invoke(ask("odd"))
+    end = shop_agent(model, Toolkit([ToolSpec.from_function(odd)])).invoke(ask("odd"))
     json.dumps(end["steps"][0]["value"])
     assert end["steps"][0]["value"]["set"] == [1]
 
 
 def test_nodes_are_those_that_the_design_names(scripted, toolkit):
-    names = set(build_agent(scripted([]), toolkit).get_graph().nodes)
+    names = set(shop_agent(scripted([]), toolkit).get_graph().nodes)
     assert names == {"__start__", "recall", "steer", "act", "call", "observe", "__end__"}
 
 
 def test_what_cannot_work_is_refused(scripted, toolkit):
     with pytest.raises(TrimtabError, match="find, rate"):
-        build_agent(scripted([]), toolkit, final_tools=["stop"])
+        shop_agent(scripted([]), toolkit, final_tools=["stop"])
     with pytest.raises(TrimtabError, match="constrained or free"):
-        build_agent(scripted([]), toolkit, decode="loose")
+        shop_agent(scripted([]), toolkit, decode="loose")
     with pytest.raises(TrimtabError, match="step_limit"):
-        build_agent(scripted([]), toolkit, step_limit=0)
+        shop_agent(scripted([]), toolkit, step_limit=0)
     with pytest.raises(TrimtabError, match="message of the user"):
-        build_agent(scripted([]), toolkit).invoke({"messages": [("ai", "hello")]})
+        shop_agent(scripted([]), toolkit).invoke({"messages": [("ai", "hello")]})
 
 
 def test_a_tool_that_asks_a_person_pauses_the_graph(scripted, call):
@@ -285,7 +284,7 @@ def test_a_tool_that_asks_a_person_pauses_the_graph(scripted, call):
         """Pay."""
         return f"paid {euros}: {interrupt('really?')}"
 
-    agent = build_agent(
+    agent = shop_agent(
         scripted([call("pay", euros=5)]), Toolkit([pay]), checkpointer=InMemorySaver()
     )
     config = {"configurable": {"thread_id": "1", "user_id": "ann"}}

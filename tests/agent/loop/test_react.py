@@ -5,8 +5,8 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from trimtab.agent.calling.calls import call_grammar
 from trimtab.agent.loop.episode import Play, play
-from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.loop.react import as_text, read_step
+from trimtab.agent.loop.shop import shop_agent
 
 ANN = {"configurable": {"user_id": "ann"}}
 
@@ -17,7 +17,7 @@ def ask(text="a lamp"):
 
 def test_a_step_is_a_thought_and_then_an_action(scripted, toolkit, dictionary):
     model = scripted(["They want a\n lamp.", ' {"name": "find", "arguments": {"query": "lamp"}}'])
-    agent = build_agent(
+    agent = shop_agent(
         model, toolkit, prompting="react", store={"ann": dictionary("ann", "a lamp")}
     )
     end = agent.invoke(ask(), ANN)
@@ -46,7 +46,7 @@ def test_the_next_step_reads_the_last_one_as_text(scripted, toolkit):
             ' {"name": "rate", "arguments": {"stars": 5}}',
         ]
     )
-    end = build_agent(model, toolkit, prompting="react").invoke(ask())
+    end = shop_agent(model, toolkit, prompting="react").invoke(ask())
     assert end["outcome"] == "done"
     _, user, assistant, observed, _ = model.requests[2].messages
     assert user["content"] == "Request: a lamp"
@@ -77,7 +77,7 @@ def test_free_steps_are_one_answer(scripted, toolkit):
             'Thought: find it\nAction: {"name": "find", "arguments": {"query": "lamp"}}',
         ]
     )
-    end = build_agent(model, toolkit, prompting="react", decode="free").invoke(ask())
+    end = shop_agent(model, toolkit, prompting="react", decode="free").invoke(ask())
     assert [s["error"] and s["error"]["kind"] for s in end["steps"]] == ["unparsable", None]
     assert end["steps"][1]["thought"] == "find it"
 
@@ -91,7 +91,7 @@ def test_free_text_without_an_action_is_said_to_the_user(scripted, toolkit):
             return Reply("the red one")
 
     model = scripted(["Thought: Which one?", 'Thought: ok\nAction: {"name": "stop"}'])
-    agent = build_agent(model, toolkit, prompting="react", decode="free", user=Says())
+    agent = shop_agent(model, toolkit, prompting="react", decode="free", user=Says())
     episode = play(Play(agent, "t", "ann", "a lamp"))
     assert episode.outcome == "done"
     assert [step.call.name for step in episode.steps] == ["respond", "stop"]

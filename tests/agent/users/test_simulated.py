@@ -1,7 +1,7 @@
 """A user played by a model: what it is asked, and that its answers share the agents' batches."""
 
 from trimtab.agent.loop.episode import Play, play_episodes
-from trimtab.agent.loop.graph import build_agent
+from trimtab.agent.loop.shop import shop_agent
 from trimtab.agent.users import Conversation, Errand, SimulatedUser
 from trimtab.steering.generation.batching import BatchedModel
 
@@ -30,7 +30,7 @@ def test_the_model_speaks_for_the_user(scripted):
 def test_users_and_agents_share_batches(scripted, toolkit, call):
     inner = scripted(agent_and_user(call))
     model = BatchedModel(inner)
-    agent = build_agent(model, toolkit, user=SimulatedUser(model))
+    agent = shop_agent(model, toolkit, user=SimulatedUser(model))
     plays = [Play(agent, f"t{n}", "ann", "a lamp", errand=Errand("search")) for n in range(3)]
     ends = [end.value for end in play_episodes(model, plays)]
     assert [len(batch) for batch in inner.batches] == [3, 3, 3]
@@ -40,7 +40,7 @@ def test_users_and_agents_share_batches(scripted, toolkit, call):
 def test_a_user_of_another_model_is_batched_too(scripted, toolkit, call):
     agents, users = scripted(agent_and_user(call)), scripted(agent_and_user(call))
     model = BatchedModel(agents)
-    agent = build_agent(model, toolkit, user=SimulatedUser(BatchedModel(users, beside=model)))
+    agent = shop_agent(model, toolkit, user=SimulatedUser(BatchedModel(users, beside=model)))
     plays = [Play(agent, f"t{n}", "ann", "a lamp", errand=Errand("search")) for n in range(3)]
     ends = [end.value for end in play_episodes(model, plays)]
     assert [len(batch) for batch in agents.batches] == [3, 3]

@@ -126,12 +126,12 @@ def test_the_wrong_tool_scores_nothing_and_errors_of_the_agent_count(shop, scrip
 
 def test_the_best_right_call_counts(shop, scripted, call, study):
     from trimtab.agent.loop.episode import Play, play
-    from trimtab.agent.loop.graph import build_agent
+    from trimtab.agent.loop.shop import shop_agent
 
     answers = iter(
         [call(SEARCH, query="all"), call(SEARCH, query="lamp"), call(REVIEW, review="done")]
     )
-    agent = build_agent(scripted(lambda request: next(answers)), shop.toolkit, final_tools=[REVIEW])
+    agent = shop_agent(scripted(lambda request: next(answers)), shop.toolkit, final_tools=[REVIEW])
     episode = play(Play(agent, "t", "ann", "lamp search"))
     [task] = [t for t in shop.world.test if t.id == "test-ann-search"]
     scored = score_episode("a", task, episode, similarity=study.model.encoder.similarity)

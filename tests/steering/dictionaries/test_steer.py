@@ -200,7 +200,7 @@ def test_a_control_needs_another_user(model: Model) -> None:
     one = {"ann": made("ann", 1.0)}
     with pytest.raises(TrimtabError, match="needs two users"):
         steer_by(one, SETTINGS, "other", model=model)
-    with pytest.raises(TrimtabError, match="of two users"):
+    with pytest.raises(TrimtabError, match="at least two users"):
         steer_by(one, SETTINGS, "population", model=model)
     with pytest.raises(TrimtabError, match="at least two users"):
         steer_by(one, replace(SETTINGS, collective=1.0), model=model)
