@@ -15,6 +15,7 @@ from ...steering.dictionaries.steer import user_name
 from ...tools.quoting import without_control_tokens
 from ...tools.shop.toolkit import RESPOND
 from ...tools.toolkit import ToolError, ToolResult
+from ..calling.calls import parse_calls
 from ..chat.messages import last_request, picked_entries
 from ..users.conversation import Conversation, User
 from ..users.user_goal import Errand
@@ -137,7 +138,7 @@ class Nodes:
         message = self._step(state, steering, "call" if self.must_call else "either")
         if not self.must_call and _repeats(message, state["steps"]):
             words = self._step(state, steering, "words")
-            if not words.text.strip() or "<tool_call>" in words.text:
+            if not words.text.strip() or parse_calls(words.text):
                 return Command(update={"outcome": "done"}, goto="__end__")
             message = words
         return Command(update={"messages": [message]}, goto="call")

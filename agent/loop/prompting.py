@@ -22,17 +22,21 @@ from .step_request import Prompting, StepRequest
 
 
 def ask_for_call(ask: StepRequest) -> AIMessage:
-    """Plain function calling: calls are in the form that models are taught."""
-    request = to_request(ask.conversation, ask.tools, steering=ask.steering, grammar=_grammar(ask))
+    """Plain function calling: calls are in the form that models are taught.
+
+    Where words alone are wanted, the tools are not shown: small models else write a call again.
+    """
+    tools = () if ask.wanted == "words" else ask.tools
+    request = to_request(ask.conversation, tools, steering=ask.steering, grammar=_grammar(ask))
     [completion] = ask.model.generate([request], max_new_tokens=ask.max_new_tokens)
-    return to_message(
-        completion, _answer(ask), messages=ask.messages, tools=ask.tools, most_calls=1
-    )
+    return to_message(completion, _answer(ask), messages=ask.messages, tools=tools, most_calls=1)
 
 
 def _grammar(ask: StepRequest) -> str | None:
     """What the step must fit; None is free-form."""
-    if not ask.constrained or ask.wanted == "words":
+    if ask.wanted == "words":
+        return _WORDS
+    if not ask.constrained:
         return None
     if ask.wanted == "call":
         return call_grammar(ask.tools)
@@ -47,6 +51,13 @@ def _answer(ask: StepRequest) -> Answer:
         return "call"
     return "either"
 
+
+# Words alone: begun like a sentence, as no call is in any style, and without the mark of one.
+_WORDS = (
+    "start: WORDS\n"
+    r"WORDS: /[^\s{\[(<`](?s:.*)/ & ~/(?s:.*)<tool_call>(?s:.*)/"
+    "\n"
+)
 
 PROMPTINGS: Mapping[str, Prompting] = {"call": ask_for_call, "react": ask_with_thought}
 
