@@ -127,7 +127,7 @@ def dictionaries(letters):
         return SteeringDictionary(
             user_id=user,
             fingerprint="f",
-            points=points_of([0], ["mid"]),
+            points=points_of([1], ["block"]),
             encoder_name="letters",
             entries=[
                 Entry(f"{user}-{word}", word, "answer", "response", 0 if n == 0 else 50)
