@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -62,3 +63,24 @@ def encodable(text: str) -> str:
     JSON reader takes it.
     """
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def without_formula(cell: Any) -> Any:
+    """A cell of a CSV file that no spreadsheet runs: a text that begins like a formula gets ``'``.
+
+    Numbers stay numbers, as does a text that is one.
+
+    Example:
+        >>> [without_formula(cell) for cell in ("=1+1", "-0.5", -0.5, "a=b")]
+        ["'=1+1", '-0.5', -0.5, 'a=b']
+    """
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from trimtab.files import is_temporary, replacing
+from trimtab.files import is_temporary, replacing, without_formula
 
 
 def mode(path):
@@ -53,3 +53,22 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_only_our_own_half_written_files_are_temporary(tmp_path):
     for name in ("run.json", ".lock", "notes.tmp", ".other.json.abc.tmp"):
         assert not is_temporary(tmp_path / name, ["run.json"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1 was great", "'+1 was great"),
+        ("- a list", "'- a list"),
+        ("@home", "'@home"),
+        ("\t=1", "'\t=1"),
+        ("-0.5", "-0.5"),
+        (-0.5, -0.5),
+        (None, None),
+        ("", ""),
+        ("a = b", "a = b"),
+    ],
+)
+def test_a_cell_is_no_formula(cell, written):
+    assert without_formula(cell) == written

@@ -36,6 +36,12 @@ def ask_with_thought(ask: StepRequest) -> AIMessage:
     return _constrained(ask) if ask.constrained else _free(ask)
 
 
+def react_system(system: str, tools: Sequence[Mapping[str, Any]]) -> str:
+    """The system message of ReAct: the prompt, the tools' schemas, and how a step is written."""
+    schemas = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    return "\n\n".join(filter(None, [system, _INSTRUCTIONS.format(schemas=schemas)]))
+
+
 def as_text(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
     """A conversation as the text of thoughts, actions and observations."""
     turns = []
@@ -99,10 +105,8 @@ def _generate(
 ) -> list[Completion]:
     from ...steering.generation.requests import Request
 
-    schemas = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in ask.tools)
-    instructions = _INSTRUCTIONS.format(schemas=schemas)
     messages = [
-        {"role": "system", "content": "\n\n".join(filter(None, [ask.system, instructions]))},
+        {"role": "system", "content": react_system(ask.system, ask.tools)},
         *as_text(ask.messages),
     ]
     if begun:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ...errors import TrimtabError
 from ...files import home
@@ -105,6 +105,25 @@ def load_shop(folder: Path | str, kept_in: Path | None = None) -> "ShopEnvironme
     return ShopEnvironment(load_world(folder), kept_in, published=published)
 
 
+def shop_schemas(world: World) -> list[dict[str, Any]]:
+    """What a model is told of the three shopping tools, without opening the shop."""
+
+    class Closed:
+        def search(self, query: str, k: int = 10) -> list[str]:
+            raise NotImplementedError
+
+        def recommend(self, sequence: list[str], k: int = 10) -> list[str]:
+            raise NotImplementedError
+
+    toolkit = shopping_toolkit(Closed(), Closed(), str, id_pattern=_id_pattern(world))
+    return toolkit.schemas()
+
+
+def _id_pattern(world: World) -> str:
+    asins = all(re.search(ASIN_PATTERN, asin) for asin in world.products)
+    return ASIN_PATTERN if asins else r"^\S{1,64}$"
+
+
 class ShopEnvironment:
     """A world that can be acted in.
 
@@ -166,9 +185,9 @@ class ShopEnvironment:
     @cached_property
     def toolkit(self) -> Toolkit:
         """The three shopping tools."""
-        asins = all(re.search(ASIN_PATTERN, asin) for asin in self.world.products)
-        pattern = ASIN_PATTERN if asins else r"^\S{1,64}$"
-        return shopping_toolkit(self.index, self.recommender, self.describe, id_pattern=pattern)
+        return shopping_toolkit(
+            self.index, self.recommender, self.describe, id_pattern=_id_pattern(self.world)
+        )
 
     def describe(self, asin: str) -> str:
         """Title, brand, price and stars of a product; the ASIN alone if it is not known."""

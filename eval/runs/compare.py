@@ -12,6 +12,7 @@ from ...errors import TrimtabError
 from ..metrics import Metric
 from ..statistics.gains import Gap, run_metric, told
 from ..statistics.totals import metric_difference, score_of
+from .folder import PROVENANCE
 from .record import Record, Run
 
 
@@ -104,7 +105,11 @@ def compare_runs(
         left_out=tuple(sorted({*first.methods} ^ {*second.methods})),
         samples=len({one.sample_id for one, _ in pairs}),
         other_gold=other_gold,
-        settings=tuple(_settings(first.configuration, second.configuration)),
+        settings=tuple(
+            setting
+            for setting in _settings(first.configuration, second.configuration)
+            if setting.name != f"{PROVENANCE}.date"
+        ),
         gaps={name: _gaps(pairs, shared, metric) for name, metric in metrics_of.items()},
         changes=tuple(sorted(filter(_changed, changes), key=_size, reverse=True)),
     )

@@ -1,6 +1,7 @@
 """A run's folder: what was asked, every result as it comes, and in the end the summary.
 
-    run.json        the configuration; a run with another one is refused
+    run.json        the configuration, where a run with another one is refused, and what made it:
+                    versions, machine and date, under "provenance"
     results.jsonl   one record a line, appended as results come
     summary.json    written whole when the run ends
 
@@ -17,6 +18,10 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ...files import is_temporary, replacing
+from .provenance import provenance
+
+PROVENANCE = "provenance"
+"""Where ``run.json`` says what made the run; no part of the configuration."""
 
 _SHOWN_DIFFERENCES = 3
 _OWN_FILES = {".lock", "run.json", "results.jsonl", "summary.json"}
@@ -104,16 +109,20 @@ def _keep_configuration(path: Path, configuration: Mapping[str, Any], *, begun: 
     """
     # As JSON reads it, so that a tuple equals the list that it was written as.
     wanted = json.loads(json.dumps(configuration))
+    wanted.pop(PROVENANCE, None)
+    made = {**wanted, PROVENANCE: provenance()}
     try:
         there = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        _write_json(path / "run.json", wanted)
+        _write_json(path / "run.json", made)
         return
     except (ValueError, OSError) as error:
         raise TrimtabError(f"cannot read {path / 'run.json'}: {error}") from error
+    if isinstance(there, dict):
+        there = {name: value for name, value in there.items() if name != PROVENANCE}
     differences = _differences(there, wanted)
     if differences and not begun:
-        _write_json(path / "run.json", wanted)
+        _write_json(path / "run.json", made)
     elif differences:
         more = len(differences) - _SHOWN_DIFFERENCES
         told = "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")

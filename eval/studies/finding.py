@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...files import replacing
+from ...files import replacing, without_formula
 from ..figures import save_figure
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Finding:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
-        writer.writerows(["" if _unknown(cell) else cell for cell in row] for row in self.rows)
+        for row in self.rows:
+            writer.writerow("" if _unknown(cell) else without_formula(cell) for cell in row)
         return text.getvalue()
 
     def json(self) -> str:

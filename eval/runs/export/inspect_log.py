@@ -15,6 +15,7 @@ from typing import Any
 
 from ...statistics.gains import run_metric
 from ...statistics.totals import metric_estimate
+from ..folder import PROVENANCE
 from ..record import Record, Run
 
 Plain = dict[str, Any]
@@ -75,7 +76,7 @@ def _spec(run: Run, method: str, records: list[Record], model: str, created: str
         },
         "model": model,
         "config": {},
-        "packages": {},
+        "packages": _packages(run),
         "metadata": {"method": method, "run": str(run.path), "configuration": run.configuration},
         "scorers": [{"name": name} for name in run.metrics],
     }
@@ -204,6 +205,12 @@ def _options(run: Run, method: str) -> Plain:
 def _model(run: Run) -> str:
     model = run.configuration.get("model") or {}
     return str(model.get("name", "model") if isinstance(model, Mapping) else model)
+
+
+def _packages(run: Run) -> dict[str, str]:
+    """The versions that the run was made with, as far as they are known."""
+    versions = (run.configuration.get(PROVENANCE) or {}).get("versions") or {}
+    return {name: version for name, version in versions.items() if version}
 
 
 def _created(run: Run) -> datetime:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ....agent.loop.prompt import SYSTEM_PROMPT
+from ....agent.loop.graph import MULTI_TURN_STEPS
+from ....agent.loop.prompt import SYSTEM_PROMPT, conversation_prompt
+from ....agent.loop.react import react_system
+from ....envs.shop.environment import shop_schemas
 from ....envs.shop.personalwab_results import personalwab_results
 from ....errors import TrimtabError
+from ....tools.shop.toolkit import conversation_tools
+from ....tools.toolkit import Toolkit
 from ..record import Run
 
 if TYPE_CHECKING:
@@ -51,8 +56,22 @@ def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]
         world.test,
         run_args={**options, "model": run.configuration.get("model", {}).get("name", "")},
         similarity=lambda one, other: _encoder().similarity(one, other),
-        system=SYSTEM_PROMPT,
+        system=_system(run, world),
     )
+
+
+def _system(run: Run, world: World) -> str:
+    """The system message of the run's track and prompting.
+
+    Tools that ``--tools`` added are not in it, as a run keeps only their digest.
+    """
+    multi = run.configuration.get("track") == "multi"
+    limit = run.configuration.get("steps") or MULTI_TURN_STEPS
+    system = conversation_prompt(limit) if multi else SYSTEM_PROMPT
+    if run.configuration.get("prompting") != "react":
+        return system
+    talk = Toolkit(conversation_tools()).schemas() if multi else []
+    return react_system(system, [*shop_schemas(world), *talk])
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ....files import encodable, replacing
+from ....files import encodable, replacing, without_formula
 from ..record import Record, Run
 
 _NESTED = ("prompt", "picked", "detail")
@@ -36,11 +36,16 @@ def table_rows(run: Run, records: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def write_csv(run: Run, records: Iterable[Record], path: Path) -> None:
-    """Write ``table_rows`` as CSV in UTF-8, with a header."""
+    """Write ``table_rows`` as CSV in UTF-8, with a header.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, as OWASP has it
+    ("CSV Injection"): what a model or a user wrote is run by nobody's program. Parquet needs none.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _columns(run))
-        writer.writeheader()
-        writer.writerows(table_rows(run, records))
+        writer = csv.writer(file)
+        writer.writerow(map(without_formula, _columns(run)))
+        for row in table_rows(run, records):
+            writer.writerow(without_formula(row[name]) for name in _columns(run))
 
 
 def write_parquet(run: Run, records: Iterable[Record], path: Path) -> None:

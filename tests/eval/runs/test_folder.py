@@ -1,6 +1,9 @@
 """Run folders: nothing lost, nothing torn, no two configurations in one."""
 
 import json
+import platform
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 
 import pytest
 
@@ -126,3 +129,28 @@ def test_a_half_written_file_does_not_count_as_begun(tmp_path):
     (tmp_path / ".results.jsonl.half.tmp").write_text("{")
     with run_folder(tmp_path, {**CONFIGURATION, "seed": 7}) as folder:
         assert folder.records == []
+
+
+def test_a_run_says_what_made_it(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION):
+        pass
+    made = json.loads((tmp_path / "run.json").read_text())["provenance"]
+    assert made["versions"] == {
+        **{name: version(name) for name in ("trimtab", "torch", "transformers")},
+        "python": platform.python_version(),
+    }
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(made["date"])) < timedelta(minutes=5)
+    assert made["processor"] and made["system"]
+
+
+def test_another_version_resumes_a_run_and_leaves_what_made_it(tmp_path):
+    with run_folder(tmp_path, CONFIGURATION) as folder:
+        folder.append({"task": "t1"})
+    path = tmp_path / "run.json"
+    plain = json.loads(path.read_text())
+    plain["provenance"] = {"date": "2020-01-01T00:00:00+00:00", "versions": {"torch": "1.0"}}
+    path.write_text(json.dumps(plain))
+    for configuration in (CONFIGURATION, plain):  # as asked for, and as it was read
+        with run_folder(tmp_path, configuration) as folder:
+            assert folder.records == [{"task": "t1"}]
+    assert json.loads(path.read_text()) == plain

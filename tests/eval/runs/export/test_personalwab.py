@@ -7,6 +7,7 @@ import pytest
 
 from trimtab.agent.calling.calls import ToolCall
 from trimtab.agent.loop.episode import Episode, Step
+from trimtab.agent.loop.prompt import SYSTEM_PROMPT, conversation_prompt
 from trimtab.errors import TrimtabError
 from trimtab.eval.runs.export import export_run
 from trimtab.eval.runs.folder import run_folder
@@ -56,3 +57,19 @@ def test_another_world_or_no_shop_is_refused(shop_run, world, text_run):
         export_run(read_run(text_run()), "personalwab", world=lambda: world)
     with pytest.raises(TrimtabError, match="give the world"):
         export_run(shop_run, "personalwab")
+
+
+@pytest.mark.parametrize("prompting", ["call", "react"])
+@pytest.mark.parametrize("track", ["single", "multi"])
+def test_the_system_message_is_that_of_track_and_prompting(shop_run, world, track, prompting):
+    asked = {"track": track, "prompting": prompting, "steps": 7}
+    run = replace(shop_run, configuration={**shop_run.configuration, **asked})
+    [_, first, *_] = json.loads(export_run(run, "personalwab", world=lambda: world)[0].read_text())
+    [system] = [turn["content"] for turn in first["traj"] if turn["role"] == "system"]
+    prompt = conversation_prompt(7) if track == "multi" else SYSTEM_PROMPT
+    assert system.startswith(prompt)
+    assert ("Thought:" in system) == (prompting == "react")
+    # ReAct tells the tools in the message, those for talking only where there is a user.
+    named = [name for name in (*ACTION_TOOLS.values(), "respond", "stop") if f'"{name}"' in system]
+    expected = {"single": 3, "multi": 5}[track] if prompting == "react" else 0
+    assert len(named) == expected
