@@ -36,7 +36,7 @@ def ask_with_thought(ask: StepRequest) -> AIMessage:
     return _constrained(ask) if ask.constrained else _free(ask)
 
 
-def react_system(system: str, tools: Sequence[Mapping[str, Any]]) -> str:
+def react_system(system: str | None, tools: Sequence[Mapping[str, Any]]) -> str:
     """The system message of ReAct: the prompt, the tools' schemas, and how a step is written."""
     schemas = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     return "\n\n".join(filter(None, [system, _INSTRUCTIONS.format(schemas=schemas)]))
