@@ -28,9 +28,9 @@ from rich.table import Table
 from torch import Tensor
 
 from trimtab.eval.methods.entries import kept_dictionaries
-from trimtab.eval.methods.prepared_users import Workbench
 from trimtab.eval.statistics import paired_difference
-from trimtab.eval.texts.study import make_study
+from trimtab.eval.texts.plan import make_plan
+from trimtab.eval.texts.users import TextUsers
 from trimtab.files import home
 from trimtab.steering import (
     ContrastPair,
@@ -92,11 +92,11 @@ def main() -> None:
     options = parser.parse_args()
 
     given = {name: getattr(options, name) for name in ("task", "data", "users", "history", "seed")}
-    study = make_study({**given, "methods": "zero-shot"})
+    study = make_plan({**given, "methods": "zero-shot"})
     dataset = study.dataset()
     model = SteeredModel.from_pretrained(study.model)
     point = Point(model.layer_at(options.depth), options.site)
-    bench = Workbench(
+    bench = TextUsers(
         model, study.running_task(), dataset.users, folder=home() / "eval", seed=options.seed
     )
     tests = {user.id: [(t.input, t.output) for t in user.tests] for user in dataset.users}
@@ -129,7 +129,7 @@ def main() -> None:
 
 
 def asked(
-    bench: Workbench, tests: Mapping[str, Sequence[tuple[str, str]]], held: Mapping[str, set[str]]
+    bench: TextUsers, tests: Mapping[str, Sequence[tuple[str, str]]], held: Mapping[str, set[str]]
 ) -> list[Item]:
     """What is to become likelier: the tests, and each user's held-back samples."""
 
@@ -145,7 +145,7 @@ def asked(
 
 
 def read(
-    bench: Workbench, kind: str, point: Point, held: Mapping[str, set[str]]
+    bench: TextUsers, kind: str, point: Point, held: Mapping[str, set[str]]
 ) -> dict[str, Entries]:
     """Each user's vectors of one contrast at the point."""
     if kind == "people":
@@ -167,7 +167,7 @@ def kept(dictionary: SteeringDictionary, point: Point, held: set[str]) -> Entrie
     return Entries(dictionary.vectors[rows, dictionary.points.index(point)].float())
 
 
-def people_pairs(bench: Workbench) -> dict[str, list[ContrastPair]]:
+def people_pairs(bench: TextUsers) -> dict[str, list[ContrastPair]]:
     """What each user wrote against what another one wrote to the most similar request."""
     every = [(user, s) for user, past in bench.past.items() for s in past if s.output.strip()]
     embedded = bench.encoder.encode([bench.body(sample.input) for _, sample in every])

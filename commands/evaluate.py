@@ -1,9 +1,16 @@
-"""``trimtab eval``: compare ways to personalize on people's own texts."""
+"""``trimtab eval``: compare ways to personalize: on texts, in the shop, and ways to call."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .loading import Device, DeviceMap, Dtype, Placement
+from .run import Json, Quiet
+
+if TYPE_CHECKING:
+    from ..eval.opening import Plan
 
 
 def evaluate(
@@ -19,7 +26,8 @@ def evaluate(
         str | None,
         typer.Option(
             help="Comma-separated, with options: zero-shot,rag(k=3,by=bm25),fints(strength=2). "
-            "There are zero-shot, rag, pag, cos, stylevector, fints and two-part.",
+            "There are zero-shot, rag, pag, cos, stylevector, fints and two-part; of bfcl free, "
+            "constrained and auto.",
             show_default="zero-shot,rag,fints",
         ),
     ] = None,
@@ -31,6 +39,9 @@ def evaluate(
         str | None,
         typer.Option(help="A name from `trimtab models list`, a hub id, or a folder."),
     ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     users: Annotated[
         int | None, typer.Option(help="At most this many users.", show_default="200")
     ] = None,
@@ -41,7 +52,7 @@ def evaluate(
         int | None, typer.Option(help="Only this many of a user's test samples.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of users, draws and strangers.", show_default="0")
+        int | None, typer.Option(help="Of users, draws, and who lends to whom.", show_default="0")
     ] = None,
     settings: Annotated[
         Path | None, typer.Option(help="A TOML file with a steering table, for steered methods.")
@@ -67,43 +78,133 @@ def evaluate(
     batch: Annotated[
         int, typer.Option(help="Rows at once; with 1, seconds are each answer's own latency.")
     ] = 48,
-    study: Annotated[
+    plan: Annotated[
         Path | None, typer.Option(help="A TOML file with these fields; flags go before it.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder; an unfinished one is gone on with.")
+        Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this folder, as it was begun.")
+        Path | None, typer.Option(help="Resume the run in this folder, as it was begun.")
     ] = None,
     rescore: Annotated[
         Path | None, typer.Option(help="Only score the outputs in this folder anew.")
     ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show every record as it ends.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Compare ways to personalize a model, each steered one beside its controls."""
-    from .actions.evaluate import evaluate_command
+    from ..errors import TrimtabError
+    from .console.running import rescore_run, resume_run, run_plan
 
-    evaluate_command(
-        {
-            "task": task,
-            "methods": methods,
-            "data": data,
-            "model": model,
-            "users": users,
-            "history": history,
-            "tests": tests,
-            "seed": seed,
-            "settings": None if settings is None else str(settings),
-            "generate": None if generate else False,
-            "temperature": temperature,
-            "repeats": repeats,
-            "max_new_tokens": max_new_tokens,
-            "context": context,
-        },
-        controls=controls,
-        batch_size=batch,
-        study=study,
-        out=out,
-        resume=resume,
-        rescore=rescore,
+    given = {
+        "task": task,
+        "methods": methods,
+        "data": data,
+        "model": model,
+        "users": users,
+        "history": history,
+        "tests": tests,
+        "seed": seed,
+        "settings": None if settings is None else str(settings),
+        "generate": None if generate else False,
+        "temperature": temperature,
+        "repeats": repeats,
+        "max_new_tokens": max_new_tokens,
+        "context": context,
+    }
+    placement = Placement(dtype, device, device_map)
+    how: dict[str, Any] = {"batch_size": batch, "show": show, "quiet": quiet, "as_json": as_json}
+    folder = resume or rescore
+    if folder is None:
+        made = plan_from(given, file=plan, controls=controls)
+        run_plan(made, placement=placement, out=out, **how)
+        return
+    others = {**given, "plan": plan, "out": out, "rescore": rescore if resume else None}
+    asked = sorted(name for name, value in others.items() if value is not None)
+    if asked:
+        what = "--resume" if resume else "--rescore"
+        named = {"task": f"the task {task!r}", "generate": "--no-generate"}
+        other = named.get(asked[0], f"--{asked[0].replace('_', '-')}")
+        raise TrimtabError(f"{what} takes all from the run's folder; leave out {other}")
+    if resume:
+        resume_run(resume, placement=placement, **how)
+    else:
+        rescore_run(folder, as_json=as_json)
+
+
+def plan_from(
+    given: Mapping[str, Any], *, file: Path | None = None, controls: bool = True
+) -> "Plan":
+    """The plan that flags ask for, whatever the task.
+
+    Args:
+        given: The flags by name; None is one that was not given.
+        file: A TOML file of texts.
+        controls: Whether steered methods bring their controls.
+
+    Raises:
+        TrimtabError: Flags that say nothing to the task, or as its plan.
+    """
+    from ..errors import TrimtabError
+    from ..eval.texts.kinds import OTHER_TASKS, TASKS, check_task
+    from ..eval.texts.plan import make_plan
+
+    task = given.get("task")
+    if task is not None:
+        check_task(task, [*TASKS, *OTHER_TASKS])
+    if task not in OTHER_TASKS:
+        return make_plan(given, file=file, controls=controls)
+    if file is not None:
+        raise TrimtabError(f"--plan says nothing to the task {task}; give its flags instead")
+    flags = {name: value for name, value in given.items() if value is not None and name != "task"}
+    return _shop_plan(flags, controls) if task == "shop" else _call_plan(flags)
+
+
+def _shop_plan(flags: Mapping[str, Any], controls: bool) -> "Plan":
+    from ..errors import TrimtabError
+    from ..eval.shop.plan import DEFAULT_METHODS, ShopPlan, shop_methods
+
+    known = {"model", "data", "users", "seed", "settings", "methods", "temperature", "repeats"}
+    _check(flags, known, "shop", "`trimtab run`")
+    spread = flags.get("users")
+    if spread is not None and spread < 1:
+        raise TrimtabError(f"expected users of at least 1, got {spread}")
+    settings = flags.get("settings")
+    same = {
+        name: flags[name] for name in ("model", "seed", "temperature", "repeats") if name in flags
+    }
+    return ShopPlan(
+        methods=shop_methods(
+            flags.get("methods", DEFAULT_METHODS),
+            None if settings is None else Path(settings),
+            controls=controls,
+        ),
+        **({"world": flags["data"]} if "data" in flags else {}),
+        # One search, one recommendation and one review of each user.
+        **({"spread": spread, "episodes": 3 * spread} if spread else {}),
+        **same,
     )
+
+
+def _call_plan(flags: Mapping[str, Any]) -> "Plan":
+    from ..eval.calls.plan import DEFAULT_METHODS, CallPlan, call_methods
+
+    known = {"model", "data", "methods", "tests", "seed", "max_new_tokens"}
+    _check(flags, known, "bfcl", "`trimtab eval --help`")
+    rest = {name: value for name, value in flags.items() if name not in ("methods", "data")}
+    return CallPlan(
+        methods=call_methods(flags.get("methods", DEFAULT_METHODS)),
+        data=flags.get("data", ""),
+        **rest,
+    )
+
+
+def _check(flags: Mapping[str, Any], known: Collection[str], task: str, where: str) -> None:
+    from ..errors import TrimtabError
+
+    unknown = sorted(set(flags) - set(known))
+    if unknown:
+        name = unknown[0].replace("_", "-")
+        raise TrimtabError(f"--{name} says nothing to the task {task}; see {where}")

@@ -2,9 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .loading import Device, DeviceMap, Dtype, ModelName, Placement
+
+if TYPE_CHECKING:
+    from ..eval.shop.simulators import Simulator
 
 
 class Track(StrEnum):
@@ -28,19 +33,37 @@ class Decoding(StrEnum):
     free = "free"
 
 
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, for a machine.")
+]
+
+
 def run(
-    model: Annotated[
-        str, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
-    ] = "qwen2.5-coder-0.5b-instruct",
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     world: Annotated[
         str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
     ] = "bazaar",
-    episodes: Annotated[int, typer.Option(help="How many test tasks, under every arm.")] = 72,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated, with options: zero-shot,rag(by=recency),pag,fints(context=3)."
+        ),
+    ] = "zero-shot,rag,fints",
+    controls: Annotated[
+        bool, typer.Option(help="Show the controls of every steered method beside it.")
+    ] = True,
+    episodes: Annotated[int, typer.Option(help="How many test tasks, under every method.")] = 72,
     spread: Annotated[int, typer.Option(help="Over how many users they are spread.")] = 24,
     user: Annotated[
         list[str] | None, typer.Option(help="Only tasks of this user; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of tasks and of the strangers.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of tasks, draws, and who lends to whom.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of sampled steps.")] = 0.0,
+    repeats: Annotated[int, typer.Option(help="How often each task is played, sampled.")] = 1,
     track: Annotated[
         Track, typer.Option(help="One call, or a conversation with a simulated user.")
     ] = Track.single,
@@ -57,13 +80,6 @@ def run(
     steps: Annotated[
         int | None, typer.Option(help="Step limit of an episode; default 8, multi 10.")
     ] = None,
-    memory: Annotated[
-        str, typer.Option(help="Memory arms, comma-separated: none, random, last, relevant, full.")
-    ] = "relevant",
-    both: Annotated[
-        bool, typer.Option("--both", help="Also steer with each memory mode in the prompt.")
-    ] = False,
-    remembered: Annotated[int, typer.Option(help="Past requests that a memory shows.")] = 3,
     prompting: Annotated[
         Prompting, typer.Option(help="Plain function calls, or ReAct's thoughts and actions.")
     ] = Prompting.call,
@@ -82,40 +98,59 @@ def run(
     tools: Annotated[
         Path | None, typer.Option(help="A .py or .yaml file of tools to have as well.")
     ] = None,
+    batch: Annotated[int, typer.Option(help="Episodes that are played at once.")] = 48,
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder; an unfinished one is gone on with.")
+        Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show every episode as it ends.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Play personalized shopping episodes, steered and not, and score them."""
-    from ..errors import TrimtabError
-    from ..eval.shop.simulators import Simulator
-    from .actions.run import run_command
+    from ..eval.shop.plan import ShopPlan, shop_methods
+    from .console.running import run_plan
 
-    simulator = None
-    if track is Track.multi:
-        usual = "endpoint" if user_url else "model" if user_model else "scripted"
-        simulator = Simulator(user_simulator or usual, user_model, user_url)
-    elif user_simulator or user_model or user_url:
-        raise TrimtabError("a simulated user takes part in the multi-turn track; add --track multi")
-    run_command(
+    plan = ShopPlan(
+        methods=shop_methods(methods, settings, controls=controls),
         model=model,
         world=world,
         episodes=episodes,
         spread=spread,
-        users=user or [],
+        users=tuple(user or ()),
         seed=seed,
-        simulator=simulator,
+        simulator=simulator_of(track is Track.multi, user_simulator, user_model, user_url),
         steps=steps,
-        memory=[mode.strip() for mode in memory.split(",") if mode.strip()],
-        both=both,
-        remembered=remembered,
         prompting=prompting.value,
         decode=decode.value,
-        settings=settings,
-        dictionaries=dictionaries,
-        store=store,
-        tools=tools,
-        out=out,
-        show=show,
+        dictionaries=str(dictionaries or ""),
+        store=store or "",
+        tools=str(tools or ""),
+        temperature=temperature,
+        repeats=repeats,
     )
+    run_plan(
+        plan,
+        placement=Placement(dtype, device, device_map),
+        out=out,
+        batch_size=batch,
+        show=show,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def simulator_of(conversation: bool, kind: str | None, model: str, url: str) -> "Simulator | None":
+    """The user of the multi-turn track; None of the other.
+
+    Raises:
+        TrimtabError: A user for a track that has none, or as ``Simulator``.
+    """
+    from ..errors import TrimtabError
+    from ..eval.shop.simulators import Simulator
+
+    if conversation:
+        usual = "endpoint" if url else "model" if model else "scripted"
+        return Simulator(kind or usual, model, url)
+    if kind or model or url:
+        raise TrimtabError("a simulated user takes part in the multi-turn track; add --track multi")
+    return None

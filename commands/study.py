@@ -1,12 +1,27 @@
 """``trimtab study``: how robust methods are, and what steering does to a model."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .loading import Device, DeviceMap, Dtype, Placement
+from ..errors import TrimtabError
+from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, Placement, load_model
+from .run import Quiet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+    from ..eval.studies.finding import Finding
+    from ..eval.studies.setting import Setting
+
+    Found = tuple[Finding | list[Finding], Figure]
 
 app = typer.Typer()
 
@@ -47,11 +62,11 @@ Generate = Annotated[
 ]
 NewTokens = Annotated[int | None, typer.Option(help="The longest answer; default: the task's own.")]
 Batch = Annotated[int, typer.Option(help="Rows at once.")]
-StudyFile = Annotated[
-    Path | None, typer.Option("--study", help="A TOML file with these fields; flags go before it.")
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="A TOML file with these fields; flags go before it.")
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="The study's folder; an unfinished one is gone on with.")
+    Path | None, typer.Option(help="The study's folder; an unfinished study in it is resumed.")
 ]
 
 
@@ -83,12 +98,12 @@ def study_sparse(
     generate: Generate = True,
     max_new_tokens: NewTokens = None,
     batch: Batch = 48,
-    study: StudyFile = None,
+    plan: PlanFile = None,
     out: Out = None,
+    quiet: Quiet = False,
 ) -> None:
     """Score with only a share of every user's past samples."""
     from ..eval.studies.sparse import sparse_study
-    from .actions.study import numbers, study_command
 
     asked = [share / 100 for share in numbers(shares, "shares")]
     study_command(
@@ -96,10 +111,11 @@ def study_sparse(
         lambda setting: sparse_study(setting, asked),
         _given(locals()),
         placement=Placement(dtype, device, device_map),
-        study=study,
+        plan=plan,
         controls=controls,
         out=out,
         batch_size=batch,
+        quiet=quiet,
     )
 
 
@@ -123,22 +139,23 @@ def study_heterogeneous(
     generate: Generate = True,
     max_new_tokens: NewTokens = None,
     batch: Batch = 48,
-    study: StudyFile = None,
+    plan: PlanFile = None,
     out: Out = None,
+    quiet: Quiet = False,
 ) -> None:
     """Group samples by their embeddings, and score each group."""
     from ..eval.studies.heterogeneous import heterogeneous_study
-    from .actions.study import study_command
 
     study_command(
         "heterogeneous",
         lambda setting: heterogeneous_study(setting, groups, by.value),
         _given(locals()),
         placement=Placement(dtype, device, device_map),
-        study=study,
+        plan=plan,
         controls=controls,
         out=out,
         batch_size=batch,
+        quiet=quiet,
     )
 
 
@@ -159,22 +176,23 @@ def study_latency(
     settings: Settings = None,
     max_new_tokens: NewTokens = None,
     batch: Batch = 48,
-    study: StudyFile = None,
+    plan: PlanFile = None,
     out: Out = None,
+    quiet: Quiet = False,
 ) -> None:
     """Time direct and steered answers to the same samples, one at a time."""
     from ..eval.studies.latency import latency_study
-    from .actions.study import study_command
 
     study_command(
         "latency",
         lambda setting: latency_study(setting, samples),
         _given(locals()),
         placement=Placement(dtype, device, device_map),
-        study=study,
+        plan=plan,
         controls=False,
         out=out,
         batch_size=batch,
+        quiet=quiet,
     )
 
 
@@ -199,12 +217,12 @@ def study_layers(
     generate: Generate = False,
     max_new_tokens: NewTokens = None,
     batch: Batch = 48,
-    study: StudyFile = None,
+    plan: PlanFile = None,
     out: Out = None,
+    quiet: Quiet = False,
 ) -> None:
     """Score against layer and strength, by likelihood unless --generate is given."""
     from ..eval.studies.layers import layers_study
-    from .actions.study import numbers, study_command
 
     where, how_much = numbers(depths, "depths"), numbers(strengths, "strengths")
     study_command(
@@ -212,10 +230,11 @@ def study_layers(
         lambda setting: layers_study(setting, where, how_much),
         _given(locals()),
         placement=Placement(dtype, device, device_map),
-        study=study,
+        plan=plan,
         controls=False,
         out=out,
         batch_size=batch,
+        quiet=quiet,
     )
 
 
@@ -236,10 +255,10 @@ def study_delta(
     tests: Tests = None,
     seed: Seed = None,
     out: Out = None,
+    quiet: Quiet = False,
 ) -> None:
     """Measure what personal context does to the last token's activation."""
     from ..eval.studies.delta import delta_study
-    from .actions.study import numbers, study_command
 
     where = numbers(depths, "depths")
     study_command(
@@ -248,6 +267,7 @@ def study_delta(
         _given(locals()) | {"methods": "zero-shot"},
         placement=Placement(dtype, device, device_map),
         out=out,
+        quiet=quiet,
     )
 
 
@@ -258,8 +278,84 @@ _FIELDS = (
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that are fields of a study, as ``make_study`` takes them."""
+    """The options that are fields of a plan, as ``make_plan`` takes them."""
     found = {name: values.get(name) for name in _FIELDS}
     found["settings"] = None if found["settings"] is None else str(found["settings"])
     found["generate"] = False if found["generate"] is False else None
+    return found
+
+
+def study_command(
+    kind: str,
+    run: Callable[[Setting], Found],
+    given: Mapping[str, Any],
+    *,
+    plan: Path | None = None,
+    controls: bool = True,
+    placement: Placement = BY_HARDWARE,
+    out: Path | None = None,
+    batch_size: int = 48,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Sequence[Finding]:
+    """Run one study.
+
+    Args:
+        kind: Its name.
+        run: From a setting to tables and a figure.
+        given: Fields of a ``TextPlan``; None is one that was not given.
+        plan: A TOML file with the same fields.
+        controls: Whether steered methods bring their controls.
+        placement: In which data type and on which devices the model is loaded.
+        out: The folder; None is a new one in the cache folder.
+        batch_size: At most this many rows at once.
+        quiet: Show no progress.
+        console: Where to print.
+
+    Raises:
+        TrimtabError: Anything that a person can put right.
+        KeyboardInterrupt: After Ctrl-C; the same command with the same folder resumes.
+    """
+    from rich.console import Console
+
+    from ..eval.figures import check_plots
+    from ..eval.studies.finding import keep
+    from ..eval.studies.setting import Setting
+    from ..eval.texts.plan import make_plan
+    from ..files import home
+    from .console.finding import print_findings
+    from .console.progress import progress
+
+    check_plots()
+    if batch_size < 1:
+        raise TrimtabError(f"expected a batch of at least 1 row, got {batch_size}")
+    console = console or Console()
+    made = make_plan(given, file=plan, controls=controls)
+    dataset = made.dataset()
+    console.print(dataset.described(), soft_wrap=True, highlight=False, markup=False)
+    folder = out or home() / "runs" / f"{kind}-{made.task}-{datetime.now():%Y%m%d-%H%M%S}"
+    with progress(console, quiet=quiet) as told:
+        told.doing(f"loading {made.model}")
+        model = load_model(made.model, placement)
+        found, figure = run(Setting(made, model, dataset, folder, batch_size, told))
+    findings = found if isinstance(found, list) else [found]
+    written = [path for finding in findings[1:] for path in keep(finding, None, folder)]
+    written = keep(findings[0], figure, folder) + written
+    print_findings(findings, written, console)
+    return findings
+
+
+def numbers(text: str, what: str) -> list[float]:
+    """Numbers from a line: ``0.5,1,2``.
+
+    Raises:
+        TrimtabError: Something else is in it, or nothing.
+    """
+    parts = [part.strip().removesuffix("%") for part in text.split(",") if part.strip()]
+    try:
+        found = [float(part) for part in parts]
+    except ValueError:
+        found = []
+    if not found:
+        raise TrimtabError(f"expected {what} as numbers with commas, got {text!r}")
     return found

@@ -1,9 +1,22 @@
 """``trimtab tools``: look over a file of tools before a model meets it."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
+
+from ..errors import TrimtabError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..agent.calling.tool_check import ExampleCheck, ToolCheck
+    from ..tools.files.tool_file import ToolFile
+
+_REQUEST = "What the user says."
 
 app = typer.Typer()
 
@@ -32,6 +45,126 @@ def tools_check(
     ] = "qwen2.5-coder-0.5b-instruct",
 ) -> None:
     """Say what a model sees of the tools, what it can write, and whether the examples fit."""
-    from .actions.tools import check_command
-
     check_command(file, prompt=prompt, schemas=schemas, call=call, model=model)
+
+
+def check_command(
+    path: Path,
+    *,
+    prompt: bool = False,
+    schemas: bool = False,
+    call: bool = False,
+    model: str = "",
+    console: Console | None = None,
+) -> None:
+    """Print what a model sees of a file's tools, and whether the file's examples come out right.
+
+    Args:
+        path: The file.
+        prompt: Show the prompt that ``model`` reads.
+        schemas: Show each tool's schema, and the one that constrained decoding holds calls to.
+        call: Call the tools with their examples.
+        model: Whose prompt.
+        console: Where to print.
+
+    Raises:
+        TrimtabError: The file cannot be used, a tool's calls cannot be constrained, or an example
+            does not come out as it says; told after all is printed.
+    """
+    from rich.console import Console
+
+    from ..agent.calling.tool_check import check_examples, check_tool
+    from ..tools.files.tool_file import open_tool_file
+
+    console = console or Console()
+    with open_tool_file(path) as file:
+        tools = [check_tool(spec) for spec in file.toolkit]
+        for tool in tools:
+            _print_tool(console, tool, schemas)
+        examples = check_examples(file, call=call)
+        for example in examples:
+            _print_example(console, example)
+        if prompt:
+            _print_prompt(console, file, model)
+    wrong = sum(not example.passed for example in examples)
+    refused = [tool.spec.name for tool in tools if tool.refusal]
+    _print(console, f"{_counted(len(tools), 'tool')}, {_counted(len(examples), 'example')}")
+    if wrong or refused:
+        told = [f"calls of {name} cannot be constrained" for name in refused]
+        told += [f"{_counted(wrong, 'example')} did not come out as said"] if wrong else []
+        raise TrimtabError(f"{path.name}: {'; '.join(told)}; see above")
+
+
+def _print_tool(console: Console, tool: ToolCheck, schemas: bool) -> None:
+    from ..agent.calling.tool_check import shown_json
+
+    spec = tool.spec
+    _print(console, Text(f"{spec.name}({_signature(spec.parameters)})", style="bold"))
+    for line in spec.description.splitlines():
+        _print(console, f"  {line}")
+    for note in tool.notes:
+        _print(console, Text(f"  note: {note}", style="yellow"))
+    if tool.refusal:
+        _print(console, Text(f"  cannot be constrained: {tool.refusal}", style="red"))
+    if schemas:
+        _print(console, f"  schema:\n{_indented(shown_json(spec.parameters))}")
+        _print(console, f"  bounded:\n{_indented(shown_json(tool.bounded))}")
+    _print(console, "")
+
+
+def _print_example(console: Console, checked: ExampleCheck) -> None:
+    from ..tools.schema import shown
+
+    example = checked.example
+    _print(
+        console,
+        Text(
+            f"{'ok' if checked.passed else 'WRONG':>5}  {example.tool} {shown(example.arguments)}",
+            style="" if checked.passed else "red",
+        ),
+    )
+    if checked.error:
+        _print(console, f"       {checked.error}")
+    elif not example.valid:
+        _print(console, "       it should be refused, and is not")
+    if checked.writable is False:
+        _print(console, "       constrained decoding could not write it: it is out of bounds")
+    if checked.result is not None:
+        _print(console, f"       {checked.result.content}")
+
+
+def _print_prompt(console: Console, file: ToolFile, model: str) -> None:
+    from transformers import AutoTokenizer
+
+    from ..agent.calling.tool_check import prompt_of
+    from ..steering.weights.known import model_path
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_path(model))
+    except (OSError, ValueError) as error:
+        raise TrimtabError(f"cannot load the tokenizer of {model!r}: {error}") from error
+    request = next((example.request for example in file.examples if example.request), _REQUEST)
+    text, tokens, of_tools = prompt_of(tokenizer, file.toolkit, request)
+    _print(console, "")
+    _print(console, text)
+    _print(console, f"\n{tokens} tokens, {of_tools} of them for the tools, as {model} reads them")
+
+
+def _signature(schema: dict[str, Any]) -> str:
+    required = schema.get("required", ())
+    return ", ".join(
+        name if name in required else f"{name}?" for name in schema.get("properties", {})
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _print(console: Console, line: str | Text) -> None:
+    """As it is: what a tool says is no markup, and a line ends where it ends."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,11 +1,27 @@
 """``trimtab tune``: choose how to steer, on held-back training samples."""
 
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .loading import Device, DeviceMap, Dtype, ModelName, Placement
+from ..errors import TrimtabError
+from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
+from .run import Quiet
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..eval.tuning.search import Tuned
+    from ..steering.dictionaries.tuning import Grid, Trial
+
+_SHOWN = 8
 
 
 def tune(
@@ -43,8 +59,9 @@ def tune(
         Path | None, typer.Option(help="A TOML to start from, for all that is not tried yet.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="The search's folder; an unfinished one is gone on with.")
+        Path, typer.Option(help="The search's folder; an unfinished search in it is resumed.")
     ] = Path("runs/tune"),
+    quiet: Quiet = False,
 ) -> None:
     """Choose how to steer: the settings that make users' own held-back answers likeliest.
 
@@ -52,7 +69,6 @@ def tune(
     search's folder, for `trimtab run --settings` and `trimtab eval`.
     """
     from ..eval.tuning.grid import grid_of
-    from .actions.tune import tune_command
 
     tune_command(
         task,
@@ -68,4 +84,158 @@ def tune(
         grid=grid_of(sites=sites, depths=depths, strengths=strengths, positions=positions),
         start=settings,
         out=out,
+        quiet=quiet,
     )
+
+
+def tune_command(
+    task: str,
+    *,
+    model: str,
+    placement: Placement = BY_HARDWARE,
+    data: str = "",
+    users: Sequence[str] = (),
+    count: int = 24,
+    history: int | None = None,
+    seed: int = 0,
+    share: float = 0.25,
+    minutes: float = 10.0,
+    grid: Grid,
+    start: Path | None = None,
+    out: Path,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Search for settings on held-back training samples, and say what was found.
+
+    Args:
+        task: ``shop`` or a text task.
+        model: A model's name, hub id or folder.
+        placement: In which data type and on which devices it is loaded.
+        data: The task's data; empty is the built-in world.
+        users: Whose samples; empty takes some at random.
+        count: Of at most so many users.
+        history: Of a text task, at most this many of a user's latest past samples; None is all.
+        seed: Of their choice.
+        share: Of each user's training samples that are held back.
+        minutes: No setting is tried after this.
+        grid: What is tried; without positions, those that the task names.
+        start: A settings file with what the first round takes for all that it does not try.
+        out: The search's folder; one that was broken off is gone on with.
+        quiet: Show no progress.
+        console: Where to print.
+
+    Raises:
+        TrimtabError: Anything that a person can put right.
+        KeyboardInterrupt: After Ctrl-C, when what is finished has been shown.
+    """
+    from rich.console import Console
+
+    from ..eval.figures import check_plots
+    from ..eval.tuning.search import tune
+    from ..eval.tuning.tasks import tuning_task
+    from ..files import home
+    from ..steering.dictionaries.settings import SteeringSettings
+    from .console.progress import counting, progress
+
+    check_plots()
+    if minutes <= 0:
+        raise TrimtabError(f"expected a budget of more than 0 minutes, got {minutes:g}")
+    console = console or Console()
+    given = SteeringSettings.load(start) if start is not None else None
+    with progress(console, quiet=quiet) as told:
+        told.doing(f"loading {model}")
+        loaded = load_model(model, placement)
+        wanted = tuning_task(
+            task,
+            loaded,
+            data=data,
+            users=users,
+            count=count,
+            history=history,
+            seed=seed,
+            progress=told,
+        )
+        if given is not None:
+            wanted = replace(wanted, start=given)
+        grid = replace(
+            grid, positions=grid.positions or wanted.positions, parts=grid.parts or wanted.parts
+        )
+        tried = 0
+
+        def tell(trial: Trial) -> None:
+            nonlocal tried
+            tried += 1
+            told.doing(f"trying settings, {tried} tried")
+
+        tuned = tune(
+            loaded,
+            wanted,
+            grid,
+            folder=out,
+            prepared=home() / "eval" / "entries",
+            share=share,
+            budget_seconds=60 * minutes,
+            on_read=counting(told, "dictionaries", len(wanted.pairs)),
+            on_trial=tell,
+        )
+    _show(console, tuned, out)
+    if tuned.interrupted:
+        raise KeyboardInterrupt
+
+
+def _show(console: Console, tuned: Tuned, out: Path) -> None:
+    from ..eval.tuning.plot import plot_tuning
+
+    best, unsteered = tuned.best, tuned.unsteered
+    if best is None or unsteered is None:
+        console.print("no setting was tried; give more --minutes")
+        return
+    console.print(_table(tuned))
+    files = plot_tuning(tuned.trials, tuned.by, out / "tuning")
+    names = ", ".join(str(path) for path in [out / "steering.toml", *files])
+    if best.score(tuned.by) <= unsteered.score(tuned.by):
+        console.print("No setting did better than no steering; the file holds the best one tried.")
+    if tuned.out_of_time:
+        console.print("The time was over before the search was; the same command resumes it.")
+    console.print(f"{len(tuned.trials)} settings tried; written: {names}", soft_wrap=True)
+
+
+def _table(tuned: Tuned) -> Table:
+    """The unsteered trial and the best ones; of their settings, those in which they differ."""
+    from rich.table import Table
+
+    from ..steering.dictionaries.settings import SteeringSettings
+    from .console.cells import number
+
+    steered = [trial for trial in tuned.trials if trial.settings is not None]
+    best = sorted(steered, key=lambda trial: -trial.score(tuned.by))[:_SHOWN]
+    shown = [
+        field.name
+        for field in fields(SteeringSettings)
+        if field.name in ("sites", "depths", "strength") or _differ(best, field.name)
+    ]
+    table = Table("", "margin", "nats a token", "accuracy", "settings", box=None, pad_edge=False)
+    for place, trial in enumerate([tuned.unsteered, *best]):
+        if trial is not None:
+            settings = ", ".join(
+                f"{n} {_written(getattr(trial.settings, n))}" for n in shown if place
+            )
+            found = (trial.margin, trial.likelihood, trial.accuracy)
+            table.add_row(
+                str(place) if place else "unsteered",
+                *(number(math.nan if value is None else value, ".3f") for value in found),
+                settings,
+                style="bold" if place == 1 else None,
+            )
+    return table
+
+
+def _differ(trials: Sequence[Trial], name: str) -> bool:
+    return len({getattr(trial.settings, name) for trial in trials}) > 1
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,246 +1,254 @@
-"""Running a study: every test sample under every method, in common batches, kept as it comes.
+"""The runner: every sample of a task under every method, kept as it comes.
 
-A run that is killed goes on where it was. What the machinery breaks is tried again, then recorded
-as an error and kept out of the scores.
+It alone knows a run's folder, what was answered before, what is tried again, what becomes of an
+error, and Ctrl-C. A failure of code is logged with its traceback, kept with it in the record, and
+counted, so that a command can end with exit code 1.
 """
 
 from __future__ import annotations
 
 import errno
-import math
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..errors import TrimtabError
-from ..files import home
-from .methods.prepared_users import Progress, Workbench, blind
+from .methods.method import Treat
+from .methods.registry import Named
 from .runs.folder import run_folder
 from .runs.record import Record, Run
+from .sample import Progress, Sample, counted
 from .statistics.standings import Standings, standings
-from .texts.answering import Answer, Decoding, Question, answer
-from .texts.record import Item, answered_record, failed_record
+from .task import Item, Outcome, Task
 
-if TYPE_CHECKING:
-    from ..envs.texts.dataset import TextDataset
-    from ..steering.model import SteeredModel
-    from .methods.method import Ask
-    from .texts.study import Study
-    from .texts.tasks import Task
-
-_CHUNK_TOKENS = 8192  # answered between two writes to the disk, at most
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EvalRun:
-    """What a study gave.
+    """What a run gave.
 
     Attributes:
-        study: What was compared.
-        records: All that ended, those of an earlier part of the run too.
-        standings: How the methods stand.
-        planned: How many there are to be.
+        run: Folder, configuration, and all records that ended, earlier parts' too.
+        planned: How many records there are to be.
         fresh: How many of them this part of the run added.
         seconds: That this part of the run took.
         interrupted: Whether Ctrl-C ended it.
     """
 
-    study: Study
-    records: tuple[Record, ...]
-    standings: Standings
+    run: Run
     planned: int
     fresh: int
     seconds: float
     interrupted: bool = False
 
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All that ended."""
+        return self.run.records
 
-def run_study(
-    study: Study,
-    model: SteeredModel,
-    dataset: TextDataset,
-    *,
+    @cached_property
+    def standings(self) -> Standings:
+        """How the methods stand."""
+        return standings(self.run)
+
+    @property
+    def code_failures(self) -> int:
+        """How many records failed because of code: no person can put those right."""
+        return sum("traceback" in record.detail for record in self.records)
+
+    @property
+    def refusal(self) -> str:
+        """What a person can put right, where nothing could be answered because of it."""
+        if self.records and all(r.error and "traceback" not in r.detail for r in self.records):
+            return self.records[0].error
+        return ""
+
+
+def evaluate(
+    task: Task,
+    methods: Sequence[Named],
     folder: Path | str,
-    cache: Path | None = None,
-    batch_size: int = 48,
+    *,
+    repeats: int = 1,
     tries: int = 2,
     on_progress: Progress | None = None,
+    on_record: Callable[[Record], None] | None = None,
 ) -> EvalRun:
-    """Answer and score every sample under every method, and keep each result as it comes.
+    """Answer every sample under every method, and keep each result as it comes.
 
     Args:
-        study: What is compared.
-        model: The study's model.
-        dataset: The study's data.
-        folder: Where results are kept, and from where a run goes on.
-        cache: Where dictionaries, profiles and other prepared things are kept; None is trimtab's
-            own folder.
-        batch_size: At most this many rows at once; with 1 a record's seconds are its own latency.
-        tries: How often what breaks is tried.
+        task: What is asked, and by what it is answered.
+        methods: The ways to personalize, controls included; the first is the baseline.
+        folder: Where results are kept. A folder with records of the same configuration is
+            resumed: what it holds without an error is not answered again.
+        repeats: How often each sample is answered.
+        tries: How often is tried what may pass: no memory, no connection.
         on_progress: Told what is under way, how much of it is done, and of how much.
+        on_record: Told of each record when it is kept.
 
     Returns:
         All that ended. Ctrl-C ends a run; what is finished is returned.
 
     Raises:
-        TrimtabError: A folder of another study or in use, a full disk, or a method that cannot
-            prepare the users.
+        TrimtabError: No samples or methods, two methods of one name, a folder of another
+            configuration or in use, a full disk, or a method that cannot prepare the users.
     """
     started = time.monotonic()
-    task = study.running_task()
-    decoding = study.decoding(batch_size)
+    samples = [replace(s, repeat=n) for n in range(repeats) for s in task.samples()]
+    _check(task, methods, samples)
+    # Sample by sample rather than method by method: a run that is broken off has whole pairs.
+    planned = [(named.label, sample) for sample in samples for named in methods]
+    configuration = {**task.configuration(), **_methods_of(methods, repeats)}
     fresh = 0
     interrupted = False
-    with _disk_faults(folder), run_folder(folder, study.configuration(model, dataset)) as kept:
+    with _disk_faults(folder), run_folder(folder, configuration) as kept:
+        # A later record stands for an earlier one of the same sample and method.
         ended = {(r.method, r.sample_id): r for r in map(Record.from_json, kept.records)}
         done = {key for key, record in ended.items() if not record.error}
-        items = _items(study, dataset)
-        pending = [i for i in items if (i.named.label, i.sample_id) not in done]
+        pending = [(label, s) for label, s in planned if (label, s.key) not in done]
         try:
-            if pending:
-                bench = Workbench(
-                    model,
-                    task,
-                    dataset.users,
-                    folder=cache or home() / "eval",
-                    seed=study.seed,
-                    layers=_layers(study, model),
-                    context=study.context,
-                    batch_size=batch_size,
-                    progress=on_progress,
-                )
-                bench.prompt.fit("")  # refuses a context without room for any request
-                asks = _prepare(bench, pending)
-                answered = len(items) - len(pending)
-                for chunk in _chunks(pending, decoding):
-                    if on_progress:
-                        on_progress("answers", answered, len(items))
-                    for record in _records(chunk, asks, model, task, decoding, tries):
-                        kept.append(record.to_json())
-                        ended[record.method, record.sample_id] = record
-                        fresh += 1
-                    answered += len(chunk)
+            for record in _answered(task, methods, pending, tries, len(planned), on_progress):
+                kept.append(record.to_json())
+                ended[record.method, record.sample_id] = record
+                fresh += 1
+                if on_record:
+                    on_record(record)
         except KeyboardInterrupt:
             interrupted = True
-        records = tuple(ended.values())
-        stand = standings(Run(Path(folder), study.configuration(model, dataset), records))
-        kept.write_summary(stand.to_json())
-    return EvalRun(
-        study=study,
-        records=records,
-        standings=stand,
-        planned=len(items),
-        fresh=fresh,
-        seconds=time.monotonic() - started,
-        interrupted=interrupted,
-    )
+        run = EvalRun(
+            Run(Path(folder), configuration, tuple(ended.values())),
+            planned=len(planned),
+            fresh=fresh,
+            seconds=time.monotonic() - started,
+            interrupted=interrupted,
+        )
+        kept.write_summary({**run.standings.to_json(), **task.summary(run.records)})
+    return run
 
 
-def _items(study: Study, dataset: TextDataset) -> list[Item]:
-    """Sample by sample rather than method by method: a run broken off has whole pairs."""
-    return [
-        Item(named, user, sample, repeat)
-        for repeat in range(study.repeats)
-        for user in dataset.users
-        for sample in user.tests
-        for named in study.methods
-    ]
+def _check(task: Task, methods: Sequence[Named], samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise TrimtabError(f"the task {task.name} has no sample to answer")
+    labels = [named.label for named in methods]
+    if not labels or len(set(labels)) < len(labels):
+        raise TrimtabError(
+            f"expected methods of different names, got {', '.join(labels) or 'none'}"
+        )
 
 
-def _layers(study: Study, model: SteeredModel) -> list[int]:
-    """All layers that any method steers at, so that one pass reads them."""
-    from ..steering.dictionaries.settings import SteeringSettings
-
-    settings = [n.method for n in study.methods if isinstance(n.method, SteeringSettings)]
-    return sorted({layer for each in settings for layer in each.layers(model)})
-
-
-def _prepare(bench: Workbench, pending: Sequence[Item]) -> dict[str, Ask]:
-    methods = {item.named.label: item.named.method for item in pending}
-    return {label: method.prepare(bench) for label, method in methods.items()}
+def _methods_of(methods: Sequence[Named], repeats: int) -> dict[str, Any]:
+    return {
+        "methods": {named.label: named.to_json() for named in methods},
+        "baseline": methods[0].label,
+        "repeats": repeats,
+    }
 
 
-def _chunks(items: Sequence[Item], decoding: Decoding) -> Iterator[list[Item]]:
-    """Runs of whole samples: enough rows for full batches, few enough that little can be lost."""
-    rows = 1
-    if decoding.batch_size > 1:
-        room = _CHUNK_TOKENS // (decoding.max_new_tokens if decoding.generate else 32)
-        rows = max(decoding.batch_size, min(room, 4 * decoding.batch_size))
-    chunk: list[Item] = []
-    for item in items:
-        new_sample = not chunk or chunk[-1].sample_id != item.sample_id
-        if chunk and (rows == 1 or (new_sample and len(chunk) >= rows)):
-            yield chunk
-            chunk = []
-        chunk.append(item)
-    if chunk:
-        yield chunk
-
-
-def _records(
-    chunk: Sequence[Item],
-    asks: Mapping[str, Ask],
-    model: SteeredModel,
+def _answered(
     task: Task,
-    decoding: Decoding,
+    methods: Sequence[Named],
+    pending: Sequence[tuple[str, Sample]],
     tries: int,
+    planned: int,
+    progress: Progress | None,
 ) -> Iterator[Record]:
-    questions: dict[int, Question] = {}
-    faults: dict[int, str] = {}
-    for place, item in enumerate(chunk):
+    """The records of what is pending, as they end."""
+    if not pending:
+        return
+    users = task.prepare(methods, progress)
+    labels = {label for label, _ in pending}
+    treats = {n.label: n.method.prepare(users) for n in methods if n.label in labels}
+    items: list[Item] = []
+    broken: list[Record] = []
+    for label, sample in pending:
+        found = _treated(task, label, sample, treats[label])
+        (items if isinstance(found, Item) else broken).append(found)  # type: ignore[arg-type]
+    done = counted(progress, "answers", planned, planned - len(pending))
+    for record in chain(broken, _ended_in(task, items, tries)):
+        yield record
+        done(1)
+
+
+def _treated(task: Task, label: str, sample: Sample, treat: Treat) -> Item | Record:
+    """The item, or the record of a method that failed at the sample."""
+    from .methods.method import Treatment
+
+    try:
         # A method is given the sample without its gold.
-        [unseen] = [t for t in blind(item.user).tests if t.id == item.sample.id]
-        try:
-            asked = asks[item.named.label](item.user.id, unseen)
-        except Exception as error:
-            faults[place] = _told(error)
-            continue
-        draws = f"{item.user.id}/{item.sample.id}/{item.repeat}"
-        questions[place] = Question(asked, item.sample.output, draws)
-    places = list(questions)
-    likelihoods = "log-likelihood" in task.metrics
-    answers = _tried(
-        [questions[place] for place in places],
-        lambda some: answer(model, some, decoding, likelihoods=likelihoods),
-        tries,
-    )
-    found = dict(zip(places, answers, strict=True))
-    for place, item in enumerate(chunk):
-        if place in faults:
-            yield failed_record(item, None, faults[place])
-        elif isinstance(got := found[place], str):
-            yield failed_record(item, questions[place].asked, got)
-        elif got.log_likelihood is not None and not math.isfinite(got.log_likelihood):
-            told = f"the user's own text has no finite likelihood ({got.log_likelihood})"
-            yield failed_record(item, questions[place].asked, f"{told}; is the strength too large?")
-        else:
-            yield answered_record(item, questions[place], got, task, decoding)
+        return Item(label, sample, treat(sample.unseen()))
+    except Exception as error:
+        return _failed(task, Item(label, sample, Treatment()), error)
 
 
-def _tried(
-    questions: Sequence[Question],
-    answers: Callable[[Sequence[Question]], list[Answer]],
-    tries: int,
-) -> list[Answer | str]:
-    """Answers, or what went wrong; what breaks is tried again, then in halves, then alone."""
-    if not questions:
-        return []
-    error: Exception | None = None
-    for _ in range(max(tries, 1)):
-        try:
-            return list(answers(questions))
-        except Exception as failed:
-            error = failed
-    assert error is not None
-    if len(questions) == 1:
-        return [_told(error)]
-    half = len(questions) // 2
-    return _tried(questions[:half], answers, tries) + _tried(questions[half:], answers, tries)
+def _ended_in(task: Task, items: Sequence[Item], tries: int) -> Iterator[Record]:
+    for chunk in task.chunks(items):
+        yield from _ended(task, chunk, tries)
 
 
-def _told(error: BaseException) -> str:
+def _ended(task: Task, items: Sequence[Item], tries: int, narrower: int = 1) -> Iterator[Record]:
+    """Every item's record; what broke several items at once is looked for in halves."""
+    left = {item.key: item for item in items}
+    failures: list[tuple[Item, BaseException]] = []
+    together = False
+    try:
+        for outcome in task.answer(items, narrower=narrower):
+            del left[outcome.item.key]
+            if outcome.record is not None:
+                yield outcome.record
+            else:
+                failures.append(_failure(outcome))
+    except Exception as broken:
+        together = len(left) > 1
+        failures += [(item, broken) for item in left.values()]
+    again = [item for item, why in failures if tries > 1 and may_pass(why)]
+    if again:
+        yield from _ended(task, again, tries - 1, 2 * narrower)
+    tried = {item.key for item in again}
+    apart = [item for item in left.values() if together and item.key not in tried]
+    half = len(apart) // 2
+    for some in (apart[:half], apart[half:]):
+        if some:
+            yield from _ended(task, some, tries, narrower)
+    tried |= {item.key for item in apart}
+    for item, why in failures:
+        if item.key not in tried:
+            yield _failed(task, item, why)
+
+
+def _failure(outcome: Outcome) -> tuple[Item, BaseException]:
+    assert outcome.error is not None
+    return outcome.item, outcome.error
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether another try may do: there was no memory, no connection, or no answer in time."""
+    import torch
+
+    if isinstance(error, MemoryError | ConnectionError | TimeoutError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def _failed(task: Task, item: Item, error: BaseException) -> Record:
+    """The record of a failure; one of code is logged, and keeps its traceback."""
+    record = task.failed(item, told(error))
+    if isinstance(error, TrimtabError):
+        return record
+    _log.error("%s under %s failed", item.sample.key, item.method, exc_info=error)
+    lines = "".join(traceback.format_exception(error))
+    return replace(record, detail={**record.detail, "traceback": lines})
+
+
+def told(error: BaseException) -> str:
+    """An error in one line."""
     lines = str(error).splitlines() or [""]
     return lines[0] if isinstance(error, TrimtabError) else f"{type(error).__name__}: {lines[0]}"
 

@@ -150,6 +150,24 @@ def save_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int],
     return lambda context: _saved(tmp_path_factory.mktemp("tiny-model"), context)
 
 
+@pytest.fixture(scope="session")
+def byte_model_path(save_tiny_model):
+    """The folder of a tiny random model with a short context."""
+    return save_tiny_model(2048)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, tiny_model_folder):
+    """A cache folder, a world and a tiny model, for whole commands."""
+    from trimtab.envs.shop.personalwab import save_world
+    from trimtab.envs.worlds.bazaar import generate_bazaar
+
+    folder = tmp_path_factory.mktemp("run")
+    save_world(generate_bazaar(users=3, products=100), folder / "world")
+    (folder / "model").symlink_to(tiny_model_folder)
+    return folder
+
+
 def _saved(folder: Path, context: int) -> Path:
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers

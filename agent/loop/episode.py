@@ -141,6 +141,8 @@ class Play:
         request: The user's words.
         before: The task's time; only what precedes it is seen.
         purchases: Lines on what the user bought before.
+        profile: A text about the user, for the prompt.
+        draws: Names its draws, where tokens are drawn.
         errand: What a simulated user goes by.
     """
 
@@ -150,6 +152,8 @@ class Play:
     request: str
     before: int | None = None
     purchases: tuple[str, ...] = ()
+    profile: str = ""
+    draws: str = ""
     errand: Errand | None = None
 
     def start(self) -> dict[str, Any]:
@@ -159,6 +163,10 @@ class Play:
             "user_id": self.user_id,
             "purchases": list(self.purchases),
         }
+        if self.profile:
+            given["profile"] = self.profile
+        if self.draws:
+            given["draws"] = self.draws
         if self.before is not None:
             given["before"] = self.before
         if self.errand is not None:

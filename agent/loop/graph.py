@@ -61,6 +61,7 @@ def build_agent(
     max_retries: int | None = None,
     step_limit: int | None = None,
     max_new_tokens: int = 128,
+    temperature: float = 0.0,
     show_request: ShowsRequest = plain_request,
     checkpointer: Checkpointer = None,
 ) -> CompiledStateGraph[AgentState, None, AgentInput, AgentState]:
@@ -90,6 +91,7 @@ def build_agent(
             Default: with a user as many as there are steps, else 2.
         step_limit: At most this many steps. Default: with a user 10, else 8.
         max_new_tokens: At most this many tokens a step.
+        temperature: 0 takes the most likely token; above, tokens are drawn.
         show_request: Writes the user's message from the request, purchases and memory lines.
         checkpointer: LangGraph's, to keep and resume episodes.
 
@@ -146,6 +148,7 @@ def build_agent(
         max_retries=max_retries,
         step_limit=step_limit,
         max_new_tokens=max_new_tokens,
+        temperature=temperature,
     )
     graph = StateGraph(LoopState, input_schema=AgentInput, output_schema=AgentState)
     graph.add_node("recall", nodes.recall)

@@ -21,7 +21,7 @@ from ..users.conversation import Conversation, User
 from ..users.user_goal import Errand
 from .memory import remembered_lines
 from .plain_values import plain_value
-from .prompt import REMINDER
+from .prompt import REMINDER, with_profile
 from .prompting import next_step
 from .state import AgentState, LoopState, Outcome, asked, is_asked, step_record, user_of
 from .step_request import StepRequest
@@ -75,6 +75,7 @@ class Nodes:
         max_retries: How many failed calls are answered with their error for another try.
         step_limit: At most this many steps.
         max_new_tokens: At most this many tokens a step.
+        temperature: 0 takes the most likely token; above, tokens are drawn.
     """
 
     model: Any
@@ -91,6 +92,7 @@ class Nodes:
     max_retries: int
     step_limit: int
     max_new_tokens: int
+    temperature: float = 0.0
 
     def recall(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         """Put what is remembered in the user's message.
@@ -105,6 +107,7 @@ class Nodes:
             user = _named(state, config, "memory")
             lines = remembered_lines(self.memory.recall(user, request, state.get("before")))
         content = self.show_request(request, purchases=state.get("purchases", ()), memory=lines)
+        content = with_profile(content, state.get("profile", ""))
         return {
             "messages": [HumanMessage(content, id=said.id)],  # in the place of what was said
             "request": request,
@@ -231,6 +234,8 @@ class Nodes:
             wanted=wanted,
             talks=self.user is not None,
             max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            draws=f"{state['draws']}/{len(state['steps'])}" if "draws" in state else "",
         )
         return next_step(self.prompting, request)
 

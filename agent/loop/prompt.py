@@ -62,6 +62,11 @@ def user_message(request: str, *, purchases: Sequence[str] = (), memory: Sequenc
     return "\n\n".join(parts)
 
 
+def with_profile(message: str, profile: str) -> str:
+    """The user's message after a text about the user, where there is one."""
+    return f"About me:\n{profile}\n\n{message}" if profile else message
+
+
 def plain_request(
     request: str, *, purchases: Sequence[str] = (), memory: Sequence[str] = ()
 ) -> str:

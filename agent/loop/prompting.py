@@ -28,7 +28,7 @@ def ask_for_call(ask: StepRequest) -> AIMessage:
     """
     tools = () if ask.wanted == "words" else ask.tools
     request = to_request(ask.conversation, tools, steering=ask.steering, grammar=_grammar(ask))
-    [completion] = ask.model.generate([request], max_new_tokens=ask.max_new_tokens)
+    [completion] = ask.generate(request, max_new_tokens=ask.max_new_tokens)
     return to_message(completion, _answer(ask), messages=ask.messages, tools=tools, most_calls=1)
 
 

@@ -112,8 +112,7 @@ def _generate(
     if begun:
         messages.append({"role": "assistant", "content": begun})
     request = Request(messages=messages, steering=steering, grammar=grammar)
-    made: list[Completion] = ask.model.generate([request], **options)
-    return made
+    return ask.generate(request, **options)
 
 
 def _message(ask: StepRequest, completion: Completion, thought: str) -> AIMessage:

@@ -22,6 +22,8 @@ class AgentInput(TypedDict):
         user_id: Whose request; ``configurable: {"user_id": ...}`` of the config does as well.
         before: The request's time; nothing of this time or later is recalled or picked.
         purchases: Lines that describe what the user bought lately.
+        profile: A text about the user, for the prompt.
+        draws: Names the episode's draws, where tokens are drawn.
         errand: What the user came for, ``Errand.to_json()``; a simulated user goes by it, and no
             prompt of the agent's holds it.
     """
@@ -30,6 +32,8 @@ class AgentInput(TypedDict):
     user_id: NotRequired[str]
     before: NotRequired[int]
     purchases: NotRequired[list[str]]
+    profile: NotRequired[str]
+    draws: NotRequired[str]
     errand: NotRequired[dict[str, Any]]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
 if TYPE_CHECKING:
+    from ...steering.generation.requests import Completion, Request
     from ...steering.vectors.steering import Steering
 
 Wanted = Literal["call", "either", "words"]
@@ -29,6 +30,8 @@ class StepRequest:
         wanted: What the step may be.
         talks: Whether an answer that is no call is something said to the user.
         max_new_tokens: At most this many tokens a step.
+        temperature: 0 takes the most likely token; above, tokens are drawn.
+        draws: Names the draws.
     """
 
     model: Any
@@ -40,6 +43,16 @@ class StepRequest:
     wanted: Wanted
     talks: bool
     max_new_tokens: int
+    temperature: float = 0.0
+    draws: str = ""
+
+    def generate(self, request: Request, **options: Any) -> list[Completion]:
+        """What the model answers to one request, drawn where the step is."""
+        if self.temperature:
+            request = replace(request, draws=self.draws)
+            options["temperature"] = self.temperature
+        made: list[Completion] = self.model.generate([request], **options)
+        return made
 
     @property
     def conversation(self) -> list[BaseMessage]:

@@ -18,7 +18,7 @@ from .cells import titled_table
 _PLAIN_WIDTH = 120
 
 
-def print_bfcl(console: Console, records: Sequence[Record], metrics: Sequence[str]) -> None:
+def print_calls(console: Console, records: Sequence[Record], metrics: Sequence[str]) -> None:
     """Print the tables: each metric by category, then the error classes."""
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,19 +11,21 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from ...eval.shop.record import episode_of
+
 if TYPE_CHECKING:
     from ...agent.loop.episode import Step
     from ...agent.users.user_goal import Errand
-    from ...eval.shop.score import ScoredEpisode
+    from ...eval.runs.record import Record
 
 _RESULT_LINES = 3
 _LINE_CHARACTERS = 160
 
 
-def episode_view(scored: ScoredEpisode, *, steps: bool = True) -> Group:
+def episode_view(record: Record, *, steps: bool = True) -> Group:
     """An episode for ``console.print``, with its steps or without."""
-    episode = scored.episode
-    title = f"{scored.task_id}  {scored.type}  {scored.user_id}  {scored.arm}"
+    episode = episode_of(record)
+    title = f"{record.sample_id}  {record.kind}  {record.user_id}  {record.method}"
     view = _view()
     if episode is not None:
         _add(view, "request", [episode.request], "bold")
@@ -33,12 +34,15 @@ def episode_view(scored: ScoredEpisode, *, steps: bool = True) -> Group:
         for step in episode.steps if steps else ():
             _add_step(view, step)
         score = ", ".join(
-            f"{name} {'–' if math.isnan(value) else format(value, '.2f')}"
-            for name, value in [("function", scored.function), ("result", scored.result)]
+            f"{name} {'–' if value is None else format(value, '.2f')}"
+            for name, value in record.scores.items()
         )
-        _add(view, "score", [score], "green" if scored.function == 1 else "red")
-    if scored.error:
-        _add(view, "broken off", [scored.error], "red")
+        right = record.scores.get("function") == 1
+        _add(view, "score", [score], "green" if right else "red")
+    elif record.output:
+        _add(view, "answer", [record.output])
+    if record.error:
+        _add(view, "broken off", [record.error], "red")
     return Group(Rule(Text(title), align="left"), view)
 
 

@@ -20,6 +20,9 @@ from ...envs.bfcl.cases import CallCase, ExpectedCall
 from ...tools.schema import shown, validator
 from ...tools.toolkit import Toolkit
 
+METRICS = ("accuracy", "exact", "valid", "tool")
+"""Right as BFCL counts it, right to the letter, all calls fit their schemas, the right tools."""
+
 FaultKind = Literal["missing", "wrong type", "not in enum", "wrong value", "hallucinated"]
 FAULTS: tuple[FaultKind, ...] = (
     *("missing", "wrong type", "not in enum", "wrong value", "hallucinated"),

@@ -12,13 +12,13 @@ from .scoring import FAULTS, PROBLEMS
 ALL = "all"
 
 
-def bfcl_summary(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, Any]:
+def call_summary(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, Any]:
     """All numbers of the tables as plain data; what is not known is None.
 
     Cases that the machinery failed at are left out, not counted as wrong.
     """
     return {
-        "scores": [
+        "by_category": [
             {
                 "method": method,
                 "category": category,

@@ -1,7 +1,7 @@
-from .method import Asked as Asked
 from .method import Method as Method
-from .method import Weights as Weights
-from .prepared_users import Workbench as Workbench
+from .method import ModelVariant as ModelVariant
+from .method import PreparedUsers as PreparedUsers
+from .method import Treatment as Treatment
 from .registry import METHODS as METHODS
 from .registry import Named as Named
 from .registry import get_method as get_method

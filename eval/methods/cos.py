@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import TrimtabError
-from .method import Asked
+from .method import Treatment
 from .retrieval import By
 
 if TYPE_CHECKING:
-    from ...envs.texts.dataset import TextSample
-    from .method import Ask, Method
-    from .prepared_users import Workbench
+    from .method import Method, PreparedUsers, Treat
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,11 @@ class Cos:
                 f"{self.strength}"
             )
 
-    def prepare(self, bench: Workbench) -> Ask:
+    def prepare(self, users: PreparedUsers) -> Treat:
         """Rankings are worked out when they are first asked for."""
-
-        def ask(user_id: str, sample: TextSample) -> Asked:
-            shown = bench.nearest(user_id, sample, self.by, self.k)
-            prompt = bench.prompt.fit(sample.input, shown=shown)
-            return Asked(
-                prompt,
-                plain=bench.prompt.fit(sample.input),
-                guidance=self.strength,
-                detail={"shown": [past.id for past in shown[: prompt.shown]]},
-            )
-
-        return ask
+        return lambda sample: Treatment(
+            shown=users.nearest(sample, self.by, self.k), guidance=self.strength
+        )
 
     def controls(self) -> Mapping[str, Method]:
         """None."""

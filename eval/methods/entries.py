@@ -38,7 +38,7 @@ def kept_dictionaries(
     layers: Iterable[int],
     keys: Keys,
     folder: Path,
-    under: str = "",
+    variant: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, SteeringDictionary]:
     """Each user's dictionary at all sites of the layers; only what is not kept is read.
@@ -49,7 +49,7 @@ def kept_dictionaries(
         layers: Counted from 0.
         keys: What the key texts are made of.
         folder: Where entries are kept.
-        under: The key of the weights that are active.
+        variant: The key of the model variant that is active.
         progress: Told how many users more are done.
     """
     layers = sorted(set(layers))
@@ -60,7 +60,7 @@ def kept_dictionaries(
         places = {
             (user, layer): folder / f"{digest}-{layer}.safetensors"
             for user in some
-            for digest in [_digest(model, pairs[user], keys, under)]
+            for digest in [_digest(model, pairs[user], keys, variant)]
             for layer in layers
         }
         kept = {where: readable_dictionary(path) for where, path in places.items()}
@@ -107,14 +107,14 @@ def _side_by_side(parts: Sequence[SteeringDictionary], user: str) -> SteeringDic
     return joined
 
 
-def _digest(model: SteeredModel, pairs: Sequence[ContrastPair], keys: Keys, under: str) -> str:
+def _digest(model: SteeredModel, pairs: Sequence[ContrastPair], keys: Keys, variant: str) -> str:
     """What a user's entries depend on, as a file name; whose they are is no part of it."""
 
     def side(exchange: Exchange) -> list[object]:
         return [[dict(message) for message in exchange.messages], exchange.answer]
 
     parts = [
-        _FORM, model.fingerprint, str(model.hf.dtype), under, model.encoder.name, keys,
+        _FORM, model.fingerprint, str(model.hf.dtype), variant, model.encoder.name, keys,
         [
             [p.sample_id, p.request, p.contrast, p.timestamp, side(p.positive), side(p.negative)]
             for p in pairs

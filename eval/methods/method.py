@@ -1,63 +1,148 @@
-"""What a method is: options as fields, users prepared once, then one asked request a test sample.
+"""What a method is: options as fields, users prepared once, then one treatment a test sample.
 
-A method never generates or scores: it says what the model is to be asked and how it is to be
-steered, and whoever runs it batches the requests of all methods and users together.
+A method never generates an answer or scores one: it says what of the user goes in the prompt and
+how the model is steered. The task makes the prompt of it, and answers all methods and users
+together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from ...envs.texts.dataset import TextSample
+    from ...steering.contrast.pairs import Messages
+    from ...steering.dictionaries.dictionary import SteeringDictionary
+    from ...steering.dictionaries.settings import SteeringSettings
+    from ...steering.dictionaries.steer import Steer
     from ...steering.model import SteeredModel
     from ...steering.vectors.steering import Steering
-    from ..texts.prompt import Fitted
-    from .prepared_users import Workbench
+    from ..sample import Sample
+    from ..texts.prompt import Fitted, Show
+    from .retrieval import By
+
+Kind = Literal["context", "response", "neutral"]
+"""What a dictionary's entries are made from: context or response contrast, or what the user wrote
+against what the model writes to the same request by itself."""
+
+Decode = Literal["free", "constrained", "auto"]
+"""How function calls are decoded: as they come, held to their schemas, or as the model likes."""
 
 
 @runtime_checkable
-class Weights(Protocol):
-    """Other weights that the model runs under: a value that is compared and hashed by what it is.
+class ModelVariant(Protocol):
+    """The model with something put on: a value that is compared and hashed by what it is.
 
-    Requests under equal weights share batches. An adapter is one; whatever hooks or patches the
+    Samples under equal variants share batches. An adapter is one; whatever hooks or patches the
     model for a while can be another.
     """
 
     @property
     def key(self) -> str:
-        """What tells these weights from others, in cache keys."""
+        """What tells this variant from others, in cache keys."""
 
     def active(self, model: SteeredModel) -> AbstractContextManager[None]:
-        """Put them on inside the context."""
+        """Put it on inside the context."""
+
+
+class PastSample(Protocol):
+    """Something that a user asked for or wrote earlier, of whatever class."""
+
+    @property
+    def id(self) -> str:
+        """Unique among the user's."""
+
+    @property
+    def input(self) -> str:
+        """The request; may be empty."""
+
+    @property
+    def output(self) -> str:
+        """What came of it: the user's text, or the call that was meant."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the model is to be asked for one test sample.
+class Treatment:
+    """What a method does for one test sample.
 
     Attributes:
-        prompt: The messages, and what was cut from them.
-        steering: What is added inside the forward pass; None is nothing.
-        plain: The same request without the user's context, for context steering; None without it.
-        guidance: Context steering's lambda.
-        under: Weights to run under; None is the model as it is.
+        shown: Past samples to put in the prompt; the first comes to stand next to the request.
+        show: What is shown of them; None leaves it to the task.
+        profile: A text about the user to put in the prompt.
+        steer: What is added inside the forward pass; None is nothing.
+        variant: What the model runs as; None is the model as it is.
+        guidance: Context steering's lambda: the answer is decoded from the prompt with and the
+            one without what is shown. None is the one prompt alone.
+        decode: How calls are decoded, where the method says so.
         detail: What else a person may want to know of it.
     """
 
-    prompt: Fitted
-    steering: Steering | None = None
-    plain: Fitted | None = None
-    guidance: float = 0.0
-    under: Weights | None = None
+    shown: Sequence[PastSample] = ()
+    show: Show | None = None
+    profile: str = ""
+    steer: Steer | None = None
+    variant: ModelVariant | None = None
+    guidance: float | None = None
+    decode: Decode | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-Ask = Callable[[str, "TextSample"], Asked]
-"""From a user's id and a test sample, whose output is empty, to what the model is asked."""
+Treat = Callable[["Sample"], Treatment]
+"""From a test sample, whose gold is empty, to what is done for it."""
+
+
+class PreparedUsers(Protocol):
+    """A task's users as methods see them: their past, and what is made of it once.
+
+    No gold of a test sample is in it.
+    """
+
+    model: SteeredModel
+    seed: int
+
+    def samples(self) -> Sequence[Sample]:
+        """The test samples without their golds."""
+
+    def nearest(self, sample: Sample, by: By, k: int) -> Sequence[PastSample]:
+        """At most ``k`` past samples that come first for a request, the best first."""
+
+    def latest(self, sample: Sample, count: int) -> Sequence[PastSample]:
+        """At most ``count`` past samples, the latest first."""
+
+    def describing(self, sample: Sample, count: int, tokens: int) -> Fitted:
+        """The prompt that asks for a profile of the user from their latest past samples."""
+
+    def answers(
+        self, what: str, prompts: Sequence[Messages], *, max_new_tokens: int
+    ) -> list[list[str]]:
+        """What the model writes, one text a prompt; kept by content."""
+
+    def entries(
+        self,
+        settings: SteeringSettings,
+        kinds: Sequence[Kind],
+        *,
+        rejected: int = 2,
+        below: float | None = None,
+        variant: ModelVariant | None = None,
+    ) -> dict[str, SteeringDictionary]:
+        """Each user's entries of these kinds, at the settings' own points alone.
+
+        Args:
+            settings: Where vectors are read, and what the key texts are made of.
+            kinds: What the entries are made from.
+            rejected: At most this many rejected answers a sample, for ``response``.
+            below: Their score against the user's own is below this; None is the task's bound.
+            variant: What the model that is read runs as.
+
+        Raises:
+            TrimtabError: The task has no such entries.
+        """
+
+    def steering(self, sample: Sample, steer: Steer) -> Steering | None:
+        """What a method adds for a sample's first request."""
 
 
 @runtime_checkable
@@ -68,15 +153,15 @@ class Method(Protocol):
     def name(self) -> str:
         """What it is called on the command line."""
 
-    def prepare(self, bench: Workbench) -> Ask:
-        """Make ready for all users of the bench; may take long, and goes on where it was.
+    def prepare(self, users: PreparedUsers) -> Treat:
+        """Make ready for all users; may take long, and resumes where it was broken off.
 
         What it makes is kept under a digest of all that it depends on, so that a second call, or
-        another process, need not make it again. A method that trains does it here, and its asked
-        requests name what was trained as ``under``.
+        another process, need not make it again. A method that trains does it here, and its
+        treatments name what was trained as their ``variant``.
 
         Raises:
-            TrimtabError: The bench's users cannot be prepared.
+            TrimtabError: The users cannot be prepared.
         """
 
     def controls(self) -> Mapping[str, Method]:

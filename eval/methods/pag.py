@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import TrimtabError
-from .method import Asked
+from .method import Treatment
 from .retrieval import By
 
 if TYPE_CHECKING:
-    from ...envs.texts.dataset import TextSample, TextUser
-    from ..texts.prompt import Fitted
-    from .method import Ask, Method
-    from .prepared_users import Workbench
-
-_SYSTEM = "You describe how people write. Answer with the description alone."
-_WRITING = (
-    "Describe in three short sentences how this person writes: length, tone, punctuation, "
-    "favourite words and subjects. Name no single text."
-)
-_LABELS = (
-    "Describe in three short sentences how this person answers such questions: which answers they "
-    "prefer, and for what. Name no single question."
-)
-_CHARACTERS = 400  # of one past text; a profile needs many texts rather than long ones
+    from ..sample import Sample
+    from .method import Method, PreparedUsers, Treat
 
 
 @dataclass(frozen=True)
@@ -62,44 +49,28 @@ class Pag:
                 f"{self.samples}, {self.tokens} and {self.k}"
             )
 
-    def prepare(self, bench: Workbench) -> Ask:
-        """Write every user's profile."""
-        users = [user for user in bench.users.values() if user.history]
-        asked = {user.id: self._question(bench, user) for user in users}
-        written = bench.answers(
+    def prepare(self, users: PreparedUsers) -> Treat:
+        """Write every user's profile, from what of their past the sample may see."""
+        asked = {
+            sample.key: users.describing(sample, self.samples, self.tokens)
+            for sample in users.samples()
+            if users.latest(sample, 1)
+        }
+        written = users.answers(
             "profiles", [each.messages for each in asked.values()], max_new_tokens=self.tokens
         )
-        profiles = {user: text for user, [text] in zip(asked, written, strict=True)}
+        profiles = {key: text for key, [text] in zip(asked, written, strict=True)}
 
-        def ask(user_id: str, sample: TextSample) -> Asked:
-            shown = bench.nearest(user_id, sample, self.by, self.k)
-            prompt = bench.prompt.fit(sample.input, shown=shown, profile=profiles.get(user_id, ""))
-            detail: dict[str, Any] = {"shown": [past.id for past in shown[: prompt.shown]]}
-            if user_id in asked:
-                detail["profile_from"] = asked[user_id].shown
-            return Asked(prompt, detail=detail)
+        def treat(sample: Sample) -> Treatment:
+            of = replace(sample, repeat=0).key
+            return Treatment(
+                shown=users.nearest(sample, self.by, self.k) if self.k else (),
+                profile=profiles.get(of, ""),
+                detail={"profile_from": asked[of].shown} if of in asked else {},
+            )
 
-        return ask
-
-    def _question(self, bench: Workbench, user: TextUser) -> Fitted:
-        """What the profile is asked for with; without the earliest where not all fit."""
-        labels = bool(bench.task.labels)
-        shown = [_Short(s.input, s.output) for s in reversed(user.history[-self.samples :])]
-        prompt = replace(bench.prompt, system=_SYSTEM, room=self.tokens)
-        return prompt.fit(
-            _LABELS if labels else _WRITING,
-            shown=shown,
-            show="both" if labels else "outputs",
-        )
+        return treat
 
     def controls(self) -> Mapping[str, Method]:
         """None."""
         return {}
-
-
-class _Short:
-    """A past sample with its texts cut to their first characters."""
-
-    def __init__(self, request: str, output: str) -> None:
-        self.input = request if len(request) <= _CHARACTERS else f"{request[:_CHARACTERS]} ..."
-        self.output = output if len(output) <= _CHARACTERS else f"{output[:_CHARACTERS]} ..."

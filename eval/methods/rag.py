@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import TrimtabError
 from ..texts.prompt import Show
-from .method import Asked
+from .method import Treatment
 from .retrieval import By
 
 if TYPE_CHECKING:
-    from ...envs.texts.dataset import TextSample
-    from .method import Ask, Method
-    from .prepared_users import Workbench
+    from .method import Method, PreparedUsers, Treat
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class Rag:
 
     Attributes:
         k: How many.
-        by: What is relevant: nearest by the sentence encoder, by BM25, or the latest.
+        by: What comes first: nearest by the sentence encoder or by BM25, the latest, drawn at
+            random, or all of the past, whatever ``k``.
         show: What is shown of each; None leaves it to the task: inputs matter to labels.
     """
 
@@ -42,15 +41,11 @@ class Rag:
         if self.k < 1:
             raise TrimtabError(f"rag: expected k of at least 1, got {self.k}")
 
-    def prepare(self, bench: Workbench) -> Ask:
+    def prepare(self, users: PreparedUsers) -> Treat:
         """Rankings are worked out when they are first asked for."""
-
-        def ask(user_id: str, sample: TextSample) -> Asked:
-            shown = bench.nearest(user_id, sample, self.by, self.k)
-            prompt = bench.prompt.fit(sample.input, shown=shown, show=self.show)
-            return Asked(prompt, detail={"shown": [past.id for past in shown[: prompt.shown]]})
-
-        return ask
+        return lambda sample: Treatment(
+            shown=users.nearest(sample, self.by, self.k), show=self.show
+        )
 
     def controls(self) -> Mapping[str, Method]:
         """None."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
+from ...steering.dictionaries.settings import SteeringSettings
 from .cos import Cos
 from .fints import Fints
 from .method import Method
@@ -24,7 +25,13 @@ from .stylevector import StyleVector
 from .two_part import TwoPart
 from .zero_shot import ZeroShot
 
-METHODS: Mapping[str, type[Method]] = {
+Known = Mapping[str, type[Method]]
+"""Methods by name: all that a kind of task has."""
+
+Settings = Path | str | SteeringSettings
+"""A TOML file with a ``[steering]`` table, or what one holds."""
+
+METHODS: Known = {
     made.name: made for made in (ZeroShot, Rag, Pag, Cos, StyleVector, Fints, TwoPart)
 }
 
@@ -47,12 +54,16 @@ class Named:
 
     def to_json(self) -> dict[str, Any]:
         """The method's name and options as plain data."""
-        plain = {"method": self.method.name, **dataclasses.asdict(self.method)}  # type: ignore[call-overload]
+        options = {f.name: getattr(self.method, f.name) for f in _fields(type(self.method))}
+        plain = {"method": self.method.name, **options}
         return plain | ({"control_of": self.control_of} if self.control_of else {})
 
 
 def get_method(
-    name: str, options: Mapping[str, Any] | None = None, settings: Path | str | None = None
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+    known: Known = METHODS,
 ) -> Method:
     """A method with options; those that are not named keep their defaults.
 
@@ -61,34 +72,39 @@ def get_method(
         options: As TOML, JSON or the command line hold them: a list may be written ``mid+mlp``.
             ``settings`` names a TOML file with a ``[steering]`` table to start from.
         settings: The same for a method that steers and names none.
+        known: The methods that there are.
 
     Raises:
         TrimtabError: An unknown name or option, with the nearest that there is; or a value of
             another type or range.
     """
     base, control = _split(name)
-    if base not in METHODS:
-        known = [*METHODS, *(f"{m}-{c}" for m in METHODS for c in _CONTROLS if _steers(m))]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    if base not in known:
+        names = [*known, *(f"{m}-{c}" for m in known for c in _CONTROLS if _steers(known[m]))]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise TrimtabError(f"no method {name!r}; {hint}methods: {', '.join(METHODS)}")
+        raise TrimtabError(f"no method {name!r}; {hint}methods: {', '.join(known)}")
+    made = known[base]
     given = dict(options or {})
-    if settings is not None and _steers(base):
+    if settings is not None and _steers(made):
         given.setdefault("settings", settings)
-    given = _with_settings(given, base)
+    given = _with_settings(given, made)
     if control:
-        if not _steers(base):
+        if not _steers(made):
             raise TrimtabError(f"no method {name!r}: {base} steers by no dictionary to replace")
         given["whose"] = control
-    return _made(METHODS[base], given)
+    return _made(made, given)
 
 
-def parse_methods(text: str, settings: Path | str | None = None) -> list[Named]:
+def parse_methods(
+    text: str, settings: Settings | None = None, known: Known = METHODS
+) -> list[Named]:
     """Methods from a line: ``zero-shot,rag(k=3,by=bm25),fints(sites=mid+mlp,strength=2)``.
 
     Args:
         text: The line.
         settings: As for ``get_method``.
+        known: The methods that there are.
 
     Raises:
         TrimtabError: The line cannot be read, a method is named twice, or as ``get_method``.
@@ -108,16 +124,19 @@ def parse_methods(text: str, settings: Path | str | None = None) -> list[Named]:
                 raise TrimtabError(f"{name}: expected OPTION=VALUE, got {pair!r}")
             options[option.strip()] = _value(value.strip())
         label = name + (f"({','.join(_items(inside))})" if inside.strip() else "")
-        found.append(Named(label, get_method(name, options, settings)))
-    return _distinct(found)
+        found.append(Named(label, get_method(name, options, settings, known)))
+    return _distinct(found, known)
 
 
-def methods_of(table: Mapping[str, Any], settings: Path | str | None = None) -> list[Named]:
+def methods_of(
+    table: Mapping[str, Any], settings: Settings | None = None, known: Known = METHODS
+) -> list[Named]:
     """Methods from a TOML or JSON table: by label, options and, unless it is the label, ``method``.
 
     Args:
         table: The table.
         settings: As for ``get_method``.
+        known: The methods that there are.
 
     Raises:
         TrimtabError: An entry that is no table, or as ``get_method``.
@@ -127,9 +146,9 @@ def methods_of(table: Mapping[str, Any], settings: Path | str | None = None) -> 
         if not isinstance(entry, Mapping):
             raise TrimtabError(f"method {label!r}: expected a table of options, got {entry!r}")
         options = {k: v for k, v in entry.items() if k not in ("method", "control_of")}
-        method = get_method(str(entry.get("method", label)), options, settings)
+        method = get_method(str(entry.get("method", label)), options, settings, known)
         found.append(Named(label, method, str(entry.get("control_of", ""))))
-    return _distinct(found)
+    return _distinct(found, known)
 
 
 def with_controls(methods: Sequence[Named]) -> list[Named]:
@@ -157,12 +176,15 @@ def _split(name: str) -> tuple[str, str]:
     return (base, last) if dash and last in _CONTROLS else (name, "")
 
 
-def _steers(name: str) -> bool:
-    return any(field.name == "whose" for field in _fields(METHODS[name]))
+def _steers(made: type[Method]) -> bool:
+    return any(field.name == "whose" for field in _fields(made))
 
 
 def _fields(made: type[Method]) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(made)  # type: ignore[arg-type]  # every method is a dataclass
+    """A method's options; every method is a dataclass."""
+    unused: frozenset[str] = getattr(made, "unused", frozenset())
+    every = dataclasses.fields(made)  # type: ignore[arg-type]
+    return tuple(field for field in every if field.name not in unused)
 
 
 def _made(made: type[Method], options: Mapping[str, Any]) -> Method:
@@ -194,29 +216,30 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _with_settings(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The options with those of a settings file under them, if one is named."""
-    from ...steering.dictionaries.settings import SteeringSettings
-
-    path = options.pop("settings", None)
-    if path is None:
+def _with_settings(options: dict[str, Any], made: type[Method]) -> dict[str, Any]:
+    """The options with those of settings under them, if some are named."""
+    given = options.pop("settings", None)
+    if given is None:
         return options
-    if not _steers(name):
-        raise TrimtabError(f"{name}: takes no steering settings")
-    found = dataclasses.asdict(SteeringSettings.load(Path(str(path)).expanduser()))
+    if not _steers(made):
+        raise TrimtabError(f"{made.name}: takes no steering settings")
+    if not isinstance(given, SteeringSettings):
+        given = SteeringSettings.load(Path(str(given)).expanduser())
+    found = dataclasses.asdict(given)
     # Which kinds of entries there are, and whether in two parts, is what tells the methods apart:
     # a file that leaves it open changes neither.
     if found["contrast"] == "any":
         del found["contrast"]
     if not (found["collective"] or found["personal"]):
         del found["collective"], found["personal"]
-    return {**found, **options}
+    unused = getattr(made, "unused", ())
+    return {**{option: value for option, value in found.items() if option not in unused}, **options}
 
 
-def _distinct(methods: list[Named]) -> list[Named]:
+def _distinct(methods: list[Named], known: Known) -> list[Named]:
     labels = [named.label for named in methods]
     if not labels:
-        raise TrimtabError(f"expected at least one method of {', '.join(METHODS)}, got none")
+        raise TrimtabError(f"expected at least one method of {', '.join(known)}, got none")
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise TrimtabError(f"the method {twice!r} is asked for twice; give one another option")

@@ -1,7 +1,8 @@
-"""Which of a user's past samples come first for a request: by the encoder, BM25 or recency."""
+"""Which of a user's past samples come first for a request, and an encoder that remembers."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,9 @@ from ...steering.contrast.relevance import Relevance, by_bm25, by_recency, by_si
 if TYPE_CHECKING:
     from ...steering.dictionaries.encoder import Encoder
 
-By = Literal["encoder", "bm25", "recency"]
+By = Literal["encoder", "bm25", "recency", "random", "all"]
+"""What of the past comes first: what is nearest by the sentence encoder or by BM25, what is
+latest, what a draw says, or all of it, whatever the number."""
 
 
 class RememberedEncoder:
@@ -37,8 +40,28 @@ class RememberedEncoder:
         return torch.stack([self._known[text] for text in texts]) if texts else torch.empty(0, 0)
 
 
+def nearest(
+    texts: Sequence[str], query: str, by: By, encoder: RememberedEncoder, *, seed: str = ""
+) -> list[int]:
+    """Places of the texts, which are in the order of time, those that come first for a query first.
+
+    Args:
+        texts: What the query is compared with, oldest first.
+        query: The request.
+        by: What comes first.
+        encoder: For ``encoder``.
+        seed: Of ``random``: which come first is drawn.
+    """
+    places = range(len(texts))
+    if by == "random":
+        return random.Random(seed).sample(places, len(texts))
+    if by == "all":
+        return list(reversed(places))
+    return ranking(texts, query, relevance(by, encoder))
+
+
 def relevance(by: By, encoder: RememberedEncoder) -> Relevance:
-    """The relevance of that name."""
+    """The relevance of that name; not of what is drawn, or of all."""
     if by == "encoder":
         return by_similarity(encoder)  # type: ignore[arg-type]  # all that is used of one is there
     return by_bm25() if by == "bm25" else by_recency()

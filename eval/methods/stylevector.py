@@ -7,19 +7,15 @@ trimtab, activations are averaged over the answer's tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from ...steering.dictionaries.derangement import derangement
-from ...steering.dictionaries.population import Population
-from ...steering.vectors.steering import Steering
-from ...steering.vectors.steering_vectors import Site, points_of
-from .fints import Steered, others_means
+from ...steering.dictionaries.settings import SteeringSettings
+from ...steering.vectors.steering_vectors import Site
+from .steered import Steered
 
 if TYPE_CHECKING:
-    from ...envs.texts.dataset import TextSample
-    from .method import Ask
-    from .prepared_users import Workbench
+    from .method import PreparedUsers, Treat
 
 
 @dataclass(frozen=True)
@@ -28,28 +24,21 @@ class StyleVector(Steered):
 
     name: ClassVar[str] = "stylevector"
 
+    # Nothing is picked, and the model's neutral answers are the only contrast.
+    unused: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("keys", "k", "aggregate", "temperature", "contrast", "collective", "personal"),
+            *("rejected", "below"),
+        }
+    )
+
     sites: tuple[Site, ...] = ("block",)
 
-    def prepare(self, bench: Workbench) -> Ask:
+    def prepare(self, users: PreparedUsers) -> Treat:
         """Let the model answer every past request neutrally, and read both."""
-        layers = self.layers(bench.model)
-        points = points_of(layers, self.sites)
-        found = {
-            user: dictionary.restricted(points)
-            for user, dictionary in bench.dictionaries(
-                "neutral", layers=layers, under=self.under
-            ).items()
-        }
-        if self.whose == "population":
-            vectors = others_means(found, ("response",))
-        else:
-            lender = (
-                derangement(found, bench.seed) if self.whose == "other" else {u: u for u in found}
-            )
-            vectors = {user: Population.of(found[lender[user]]).mean("response") for user in found}
+        return self.treating(users, self.entries(users, ["neutral"]))
 
-        def steer(user_id: str, sample: TextSample) -> Steering | None:
-            own = vectors.get(user_id)
-            return self.by_vectors(own, bench.model.fingerprint) if own else None
-
-        return self.asking(bench, steer)
+    @property
+    def settings(self) -> SteeringSettings:
+        """All of a user's entries alike, whatever is asked."""
+        return replace(super().settings, aggregate="naive", contrast="response")

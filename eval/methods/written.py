@@ -43,7 +43,7 @@ class WrittenTexts:
         count: int = 1,
         max_new_tokens: int,
         temperature: float = 0.0,
-        under: str = "",
+        variant: str = "",
         batch_size: int = 48,
         progress: Progress | None = None,
     ) -> list[list[str]]:
@@ -55,7 +55,7 @@ class WrittenTexts:
             count: Answers to each prompt.
             max_new_tokens: At most this many tokens an answer.
             temperature: Of the draws, which depend on nothing but the prompt.
-            under: The key of the weights that are active.
+            variant: The key of the model variant that is active.
             batch_size: At most this many answers at once.
             progress: Told how many answers more are there.
 
@@ -68,7 +68,7 @@ class WrittenTexts:
         from ...steering.generation.requests import Request
 
         about = [
-            _FORM, model.fingerprint, str(model.hf.dtype), under, max_new_tokens, temperature
+            _FORM, model.fingerprint, str(model.hf.dtype), variant, max_new_tokens, temperature
         ]  # fmt: skip
         keys = [
             [_digest([*about, [dict(m) for m in prompt], n]) for n in range(count)]

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .method import Asked
+from .method import Treatment
 
 if TYPE_CHECKING:
-    from ...envs.texts.dataset import TextSample
-    from .method import Ask, Method
-    from .prepared_users import Workbench
+    from .method import Method, PreparedUsers, Treat
 
 
 @dataclass(frozen=True)
@@ -20,13 +18,9 @@ class ZeroShot:
 
     name: ClassVar[str] = "zero-shot"
 
-    def prepare(self, bench: Workbench) -> Ask:
+    def prepare(self, users: PreparedUsers) -> Treat:
         """Nothing to prepare."""
-
-        def ask(user_id: str, sample: TextSample) -> Asked:
-            return Asked(bench.prompt.fit(sample.input))
-
-        return ask
+        return lambda sample: Treatment()
 
     def controls(self) -> Mapping[str, Method]:
         """None."""

@@ -1,12 +1,12 @@
 """One sample answered under one method, and a run's folder read as such records.
 
-Reports, comparisons and exports know these two shapes alone. A folder that ``trimtab run`` wrote is
-read as records too: an arm is a method, a task is a sample.
+The runner, reports, comparisons and exports know these two shapes alone.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,11 +16,14 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ..metrics import METRICS
+from .old_records import as_record, is_old
 
 UNPERSONALIZED = ("zero-shot", "unsteered")
 """Names of the method that knows nothing of the user; the first that a run has is its baseline."""
 
 _CONTROLS = ("other", "population")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Record:
         cut: History samples or tokens that were cut to fit the context.
         error: What of the machinery failed; empty where nothing did. Such a record has no scores
             and is not counted as wrong.
-        detail: The task's own: an episode, error classes, decode options, what is needed to replay.
+        detail: The task's own: an episode, error classes, decode options, what is needed to replay;
+            and the ``traceback`` of a failure of code.
     """
 
     method: str
@@ -204,18 +208,25 @@ def read_run(folder: Path | str) -> Run:
     if not isinstance(configuration, dict):
         raise TrimtabError(f"{folder / 'run.json'}: expected an object, the run's configuration")
     found: dict[tuple[str, str], Record] = {}
+    old = 0
     for number, line in enumerate(lines[: lines.rfind(b"\n") + 1].splitlines(), 1):
         try:
-            record = _record(json.loads(line))
+            plain = json.loads(line)
+            old += isinstance(plain, dict) and is_old(plain)
+            record = _record(plain)
         except (ValueError, TrimtabError) as error:
             raise TrimtabError(f"{results}, line {number}: {error}; remove that line") from error
         found[record.method, record.sample_id] = record
+    if old:
+        _log.warning(
+            "%s was written by an earlier trimtab; it can be read for one more release, and is not "
+            "resumed",
+            folder,
+        )
     return Run(folder, configuration, tuple(found.values()))
 
 
 def _record(plain: Any) -> Record:
-    from ..shop.episode_record import episode_record
-
     if not isinstance(plain, dict):
         raise TrimtabError(f"expected an object, got {type(plain).__name__}")
-    return episode_record(plain) if "arm" in plain else Record.from_json(plain)
+    return Record.from_json(as_record(plain) if is_old(plain) else plain)

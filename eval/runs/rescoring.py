@@ -1,4 +1,4 @@
-"""Scoring a run's outputs anew, without a model: likelihoods stay as they were measured."""
+"""Scoring a run's outputs anew, without the model that answered."""
 
 from __future__ import annotations
 
@@ -6,59 +6,46 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import TrimtabError
 from ...files import replacing
+from ..opening import plan_of, scorer_of, summary_of
 from ..runner import EvalRun
-from ..statistics.standings import standings
-from ..texts.record import scores
-from ..texts.study import Study
 from .folder import run_folder
-from .record import Record, Run, read_run
+from .record import Run, read_run
 
 
 def rescore(folder: Path | str) -> EvalRun:
     """Score every output in a run's folder with the metrics as they are now, and keep that.
 
     Args:
-        folder: What ``trimtab eval --out`` wrote.
+        folder: What ``trimtab eval --out`` or ``trimtab run --out`` wrote.
 
     Raises:
-        TrimtabError: It is no run's folder, another kind of run's, or in use.
+        TrimtabError: It is no run's folder, one in use, or its data is not there any more.
     """
     folder = Path(folder)
     run = read_run(folder)
-    if "metrics" not in run.configuration:
-        raise TrimtabError(
-            f"{folder} holds a run of {run.task!r}, whose scores come from its episodes; only runs "
-            "of `trimtab eval` on texts are scored anew"
-        )
-    study = Study.of(run.configuration)
-    task = study.running_task()
+    scores = scorer_of(run.configuration)
     with run_folder(folder, run.configuration):
         # Read anew: what another process wrote before it let go of the folder is not to be lost.
         run = read_run(folder)
         records = tuple(
-            record
-            if record.error
-            else replace(
-                record,
-                scores=scores(task, record.output, record.gold, generated=study.generate)
-                | _likelihood(record),
-            )
+            record if record.error else replace(record, scores=scores(record))
             for record in run.records
         )
         with replacing(folder / "results.jsonl") as temporary:
             lines = (json.dumps(r.to_json(), allow_nan=False) + "\n" for r in records)
             temporary.write_text("".join(lines), encoding="ascii")
-        configuration = {**run.configuration, "metrics": list(study.metrics)}
+        metrics = list(plan_of(run.configuration).metrics)
+        configuration = {**run.configuration, "metrics": metrics}
         _write(folder / "run.json", configuration)
-        stand = standings(Run(folder, configuration, records))
-        _write(folder / "summary.json", stand.to_json())
-    return EvalRun(study, records, stand, len(records), fresh=0, seconds=0.0)
-
-
-def _likelihood(record: Record) -> dict[str, float | None]:
-    return {k: v for k, v in record.scores.items() if k == "log-likelihood"}
+        scored = EvalRun(
+            Run(folder, configuration, records), planned=len(records), fresh=0, seconds=0.0
+        )
+        _write(
+            folder / "summary.json",
+            {**scored.standings.to_json(), **summary_of(run.task, records)},
+        )
+    return scored
 
 
 def _write(path: Path, value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,19 +35,18 @@ def shop_dictionaries(
     users: Sequence[str],
     settings: SteeringSettings,
     *,
+    with_context: bool = False,
     folder: Path,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, SteeringDictionary]:
-    """Each user's dictionary, from their training tasks.
-
-    By response contrast, and by context contrast as well where the settings name it or steer in
-    two parts.
+    """Each user's dictionary, from their training tasks by response contrast.
 
     Args:
         model: To read from.
         environment: The shop.
         users: Whose; a user without training tasks gets none.
         settings: What is read: sites, depths and keys.
+        with_context: Also entries by context contrast.
         folder: Where dictionaries are kept; one that is there is not built again.
         progress: Told how many users more are done.
     """
@@ -55,7 +54,7 @@ def shop_dictionaries(
     from ...steering.dictionaries.building import build_dictionaries
 
     places = {
-        user: folder / f"{_digest(model, environment, user, settings)}.safetensors"
+        user: folder / f"{_digest(model, environment, user, settings, with_context)}.safetensors"
         for user in users
     }
     found = {}
@@ -69,7 +68,7 @@ def shop_dictionaries(
     for some in _runs(missing, _USERS_AT_ONCE):
         tasks = [t for user in some for t in environment.world.past_tasks(user, sys.maxsize)]
         both = [response_pairs(model, environment, tasks)]
-        if _wants_context(settings):
+        if with_context:
             both.append(context_pairs(model, environment, some))
         pairs: dict[str, Sequence[ContrastPair]] = {
             user: own for user in some if (own := [p for kind in both for p in kind.get(user, ())])
@@ -136,12 +135,35 @@ def stored_dictionaries(
     return found
 
 
-def _wants_context(settings: SteeringSettings) -> bool:
+def wants_context(settings: SteeringSettings) -> bool:
+    """Whether settings pick entries by context contrast."""
     return settings.contrast == "context" or settings.in_two_parts
 
 
+def of_kinds(
+    dictionaries: Mapping[str, SteeringDictionary], kinds: Sequence[str]
+) -> dict[str, SteeringDictionary]:
+    """The dictionaries' entries of these kinds alone; who has none is left out."""
+    found = {}
+    for user, dictionary in dictionaries.items():
+        places = [n for n, entry in enumerate(dictionary.entries) if entry.contrast in kinds]
+        if len(places) == len(dictionary.entries):
+            found[user] = dictionary
+        elif places:
+            found[user] = dictionary.replaced(
+                entries=[dictionary.entries[n] for n in places],
+                keys=dictionary.keys[places],
+                vectors=dictionary.vectors[places],
+            )
+    return found
+
+
 def _digest(
-    model: SteeredModel, environment: ShopEnvironment, user: str, settings: SteeringSettings
+    model: SteeredModel,
+    environment: ShopEnvironment,
+    user: str,
+    settings: SteeringSettings,
+    with_context: bool,
 ) -> str:
     """What a user's dictionary depends on, as a file name."""
     parts = [
@@ -152,7 +174,7 @@ def _digest(
         settings.layers(model),
         list(settings.sites),
         settings.keys,
-        _wants_context(settings),
+        with_context,
         model.encoder.name,
         environment.toolkit.schemas(),
     ]

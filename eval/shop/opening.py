@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from ...errors import TrimtabError
 from ...files import home
-from .dictionaries import given_dictionaries, shop_dictionaries, stored_dictionaries
+from .dictionaries import (
+    given_dictionaries,
+    shop_dictionaries,
+    stored_dictionaries,
+    wants_context,
+)
 
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment
@@ -55,14 +60,42 @@ def load_settings(path: Path | None) -> SteeringSettings:
     return TOOL_CHOICE if path is None else SteeringSettings.load(path)
 
 
+def given_by(
+    model: SteeredModel,
+    shop: ShopEnvironment,
+    users: Sequence[str],
+    folder: str = "",
+    store: str = "",
+) -> dict[str, SteeringDictionary] | None:
+    """The users' dictionaries from a store or a folder; None where neither is named.
+
+    Args:
+        model: The model.
+        shop: Whose users a folder's files may be of.
+        users: Whose are wanted from a store.
+        folder: Of files ``<user id>.safetensors``; empty is none.
+        store: A ``SteeringStore``'s folder or URI; empty is none.
+
+    Raises:
+        TrimtabError: Both a folder and a store, or as their readers.
+    """
+    if folder and store:
+        raise TrimtabError("expected a folder of dictionaries or a store, got both")
+    if store:
+        return stored_dictionaries(store, model, users)
+    if folder:
+        return given_dictionaries(Path(folder), model, shop.world.users)
+    return None
+
+
 def users_dictionaries(
     model: SteeredModel,
     shop: ShopEnvironment,
     users: Sequence[str],
     settings: SteeringSettings,
     *,
-    folder: Path | None = None,
-    store: str | None = None,
+    folder: str = "",
+    store: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, SteeringDictionary]:
     """The users' dictionaries: from a store, from a folder, or built here and kept.
@@ -72,18 +105,22 @@ def users_dictionaries(
         shop: Whose training tasks they are built from.
         users: Whose are wanted.
         settings: What is read, where they are built.
-        folder: Of files ``<user id>.safetensors``.
-        store: A ``SteeringStore``'s folder or URI.
+        folder: Of files ``<user id>.safetensors``; empty is none.
+        store: A ``SteeringStore``'s folder or URI; empty is none.
         progress: Told how many users more are done.
 
     Raises:
         TrimtabError: Both a folder and a store, or as their readers.
     """
-    if folder is not None and store is not None:
-        raise TrimtabError("expected a folder of dictionaries or a store, got both")
-    if store is not None:
-        return stored_dictionaries(store, model, users)
-    if folder is not None:
-        return given_dictionaries(folder, model, shop.world.users)
-    kept = home() / "dictionaries"
-    return shop_dictionaries(model, shop, users, settings, folder=kept, progress=progress)
+    found = given_by(model, shop, users, folder, store)
+    if found is not None:
+        return found
+    return shop_dictionaries(
+        model,
+        shop,
+        users,
+        settings,
+        with_context=wants_context(settings),
+        folder=home() / "dictionaries",
+        progress=progress,
+    )

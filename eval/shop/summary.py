@@ -1,4 +1,4 @@
-"""What a shopping run comes to: accuracies and steps by task type and arm, and differences."""
+"""What a shopping run comes to: accuracies and steps by task type and method."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...envs.shop.records import TASK_TYPES
-from ..statistics.intervals import Difference, Estimate, mean_interval, paired_difference
+from ..statistics.intervals import Estimate, mean_interval
 
 if TYPE_CHECKING:
-    from .score import ScoredEpisode
+    from ..runs.record import Record
 
 MEASURES = {"function": "function accuracy", "result": "result accuracy"}
 STEPS = "steps"
@@ -18,90 +18,61 @@ ALL = "all"
 
 
 class Accuracy(NamedTuple):
-    """One arm's mean of one measure over the tasks of one type, or over all of them."""
+    """One method's mean of one measure over the tasks of one type, or over all of them."""
 
-    arm: str
+    method: str
     measure: str
     type: str
     estimate: Estimate
 
 
-class ArmDifference(NamedTuple):
-    """How much ``arm`` is over ``other`` on the tasks that both have played."""
-
-    arm: str
-    other: str
-    measure: str
-    difference: Difference
-
-
 def accuracies(
-    episodes: Sequence[ScoredEpisode],
-    arms: Sequence[str],
+    records: Sequence[Record],
+    methods: Sequence[str],
     measures: Collection[str] = MEASURES,
 ) -> list[Accuracy]:
-    """Function and result accuracy of each arm, by task type and over all.
+    """Function and result accuracy of each method, by task type and over all.
 
     Episodes that the machinery broke off have no score and are left out, not counted as wrong.
     """
     found = []
     for measure in measures:
-        for arm in arms:
+        for method in methods:
             for kind in (*TASK_TYPES, ALL):
-                own = [e for e in episodes if e.arm == arm and kind in (e.type, ALL)]
+                own = [r for r in records if r.method == method and kind in (r.kind, ALL)]
                 estimate = mean_interval(
-                    [getattr(e, measure) for e in own],
-                    [e.user_id for e in own],
+                    [measured(r, measure) for r in own],
+                    [r.user_id for r in own],
                     bounds=(0, math.inf if measure == STEPS else 1),
                 )
-                found.append(Accuracy(arm, measure, kind, estimate))
+                found.append(Accuracy(method, measure, kind, estimate))
     return found
 
 
-def differences(
-    episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str
-) -> list[ArmDifference]:
-    """Paired differences of the arm ``of`` over each other arm, on the same tasks."""
-    by_arm = {arm: {e.task_id: e for e in episodes if e.arm == arm} for arm in arms}
-    own = by_arm.get(of, {})
-    found = []
-    for other in arms:
-        if other == of or of not in arms:
-            continue
-        both = [task_id for task_id in own if task_id in by_arm[other]]
-        for measure in MEASURES:
-            difference = paired_difference(
-                [getattr(own[task_id], measure) for task_id in both],
-                [getattr(by_arm[other][task_id], measure) for task_id in both],
-                [own[task_id].user_id for task_id in both],
-            )
-            found.append(ArmDifference(of, other, measure, difference))
-    return found
+def measured(record: Record, measure: str) -> float:
+    """A record's score, or its number of steps; NaN where there is none."""
+    if measure == STEPS:
+        episode = record.detail.get("episode")
+        return float(len(episode["steps"])) if episode else math.nan
+    score = record.scores.get(measure)
+    return math.nan if score is None else score
 
 
-def summary(episodes: Sequence[ScoredEpisode], arms: Sequence[str], of: str) -> dict[str, Any]:
-    """All numbers of the tables as plain data; what is not known is None."""
+def shop_summary(records: Sequence[Record]) -> dict[str, Any]:
+    """Means by method, measure and type as plain data; what is not known is None."""
+    methods = list(dict.fromkeys(record.method for record in records))
     return {
         "accuracies": [
             {
-                "arm": found.arm,
+                "method": found.method,
                 "measure": found.measure,
                 "type": found.type,
                 **_plain(found.estimate),
             }
-            for found in accuracies(episodes, arms, [*MEASURES, STEPS])
-        ],
-        "differences": [
-            {
-                "arm": found.arm,
-                "other": found.other,
-                "measure": found.measure,
-                **_plain(found.difference),
-            }
-            for found in differences(episodes, arms, of)
-        ],
+            for found in accuracies(records, methods, [*MEASURES, STEPS])
+        ]
     }
 
 
-def _plain(numbers: Estimate | Difference) -> dict[str, float | None]:
+def _plain(numbers: Estimate) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in numbers._asdict().items()}

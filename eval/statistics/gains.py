@@ -19,7 +19,7 @@ from typing import Literal
 
 from ..metrics import METRICS, Metric
 from ..runs.record import Run
-from ..texts.tasks import TASKS
+from ..texts.kinds import TASKS
 from .intervals import Difference, holm
 from .totals import metric_difference
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...errors import TrimtabError
 from ...files import home
 from ..figures import new_figure
-from ..methods.prepared_users import Workbench
+from ..texts.users import TextUsers
 from .finding import Cell, Finding
 
 if TYPE_CHECKING:
@@ -113,36 +113,35 @@ def read_deltas(setting: Setting, layers: Sequence[int], shown: int) -> Deltas:
     from ...steering.reading.capture import mean_activations
     from ...steering.vectors.steering_vectors import points_of
 
-    study = setting.study
-    bench = Workbench(
+    plan = setting.plan
+    prepared = TextUsers(
         setting.model,
-        study.running_task(),
+        plan.running_task(),
         setting.dataset.users,
         folder=home() / "eval",
-        seed=study.seed,
-        context=study.context,
+        seed=plan.seed,
+        context=plan.context,
         progress=setting.progress,
     )
     users: list[str] = []
     forced: list[Forced] = []
-    for user in bench.users.values():
-        for sample in user.tests:
-            users.append(user.id)
-            near = bench.nearest(user.id, sample, "encoder", shown)
-            for past in ((), near):
-                forced.append(_last_token(bench, bench.prompt.fit(sample.input, shown=past)))
+    for sample in prepared.samples():
+        users.append(sample.user_id)
+        near = prepared.nearest(sample, "encoder", shown)
+        for past in ((), near):
+            forced.append(_last_token(prepared, prepared.prompt.fit(sample.request, shown=past)))
     points = points_of(layers, ["block"])
-    with bench.telling("activations", len(forced)) as done:
+    with prepared.telling("activations", len(forced)) as done:
         read = mean_activations(setting.model.parts, forced, points, progress=done)
     found = read.double().numpy()
     return Deltas(tuple(layers), tuple(users), found[1::2] - found[0::2])
 
 
-def _last_token(bench: Workbench, prompt: Fitted) -> Forced:
+def _last_token(prepared: TextUsers, prompt: Fitted) -> Forced:
     """The prompt with its last token as the answer, so that the answer's mean is that token's."""
     from ...steering.reading.teacher_forcing import Forced
 
-    tokens = bench.model.prompt_tokens(prompt.messages)
+    tokens = prepared.model.prompt_tokens(prompt.messages)
     return Forced(tokens[:-1], tokens[-1:])
 
 

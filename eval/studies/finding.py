@@ -1,4 +1,4 @@
-"""What a study found: a table that is printed and kept, and a figure beside it."""
+"""What a study found: a table that is kept, and a figure beside it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ...files import replacing, without_formula
 from ..figures import save_figure
@@ -22,9 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = str | float | int | None
-
-# Wide enough for every table: a file or a pipe has no width of its own.
-_PLAIN_WIDTH = 140
 
 
 @dataclass(frozen=True)
@@ -45,33 +38,18 @@ class Finding:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
 
-    def table(self) -> Table:
-        """For a terminal."""
-        table = Table(
-            title=Text(self.title, style="bold"),
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-        )
-        for place, column in enumerate(self.columns):
-            numbers = any(isinstance(row[place], int | float) for row in self.rows)
-            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*(Text(_shown(cell)) for cell in row))
-        return table
-
     def csv(self) -> str:
         """For a spreadsheet: numbers in full, what is not known empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
         for row in self.rows:
-            writer.writerow("" if _unknown(cell) else without_formula(cell) for cell in row)
+            writer.writerow("" if is_unknown(cell) else without_formula(cell) for cell in row)
         return text.getvalue()
 
     def json(self) -> str:
         """The same with its title and notes."""
-        rows = [[None if _unknown(cell) else cell for cell in row] for row in self.rows]
+        rows = [[None if is_unknown(cell) else cell for cell in row] for row in self.rows]
         plain = {
             "study": self.name,
             "title": self.title,
@@ -98,25 +76,6 @@ def keep(finding: Finding, figure: Figure | None, folder: Path) -> list[Path]:
     return written + (save_figure(figure, folder / finding.name) if figure else [])
 
 
-def show(findings: Sequence[Finding], written: Sequence[Path], console: Console) -> None:
-    """Print tables and where they are kept."""
-    if not console.is_terminal:
-        console.width = max(console.width, _PLAIN_WIDTH)
-    for finding in findings:
-        console.print(finding.table(), "")
-        for note in finding.notes:
-            console.print(Text(note))
-    for path in written:
-        console.print(Text(f"wrote {path}"), soft_wrap=True)
-
-
-def _unknown(cell: Cell) -> bool:
+def is_unknown(cell: Cell) -> bool:
+    """Whether a cell is what is not known."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
-def _shown(cell: Cell) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return "–"
-    if isinstance(cell, float):
-        return format(round(cell, 4) + 0.0, ".4g")  # + 0.0: no -0
-    return str(cell)

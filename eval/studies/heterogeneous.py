@@ -70,7 +70,7 @@ def heterogeneous_study(
     found = cluster_samples(setting, clusters, embedded)
     records = setting.run("all")
     metric = setting.metric
-    baseline = setting.study.baseline
+    baseline = setting.plan.baseline
     names = {
         f"{user.id}/{test.id}": found.of_sample[user.id, test.id]
         for user in setting.dataset.users
@@ -113,7 +113,7 @@ def heterogeneous_study(
             f"over users; p corrected for {sum(not np.isnan(p) for p in p_values)} comparisons.",
         ),
     )
-    return finding, _figure(found, rows, metric.name, setting.study.seed)
+    return finding, _figure(found, rows, metric.name, setting.plan.seed)
 
 
 def cluster_samples(setting: Setting, clusters: int, embedded: Embedded) -> Clusters:
@@ -131,13 +131,13 @@ def cluster_samples(setting: Setting, clusters: int, embedded: Embedded) -> Clus
     }
     if not 2 <= clusters <= len(samples):
         raise TrimtabError(f"expected 2 to {len(samples)} groups of samples, got {clusters}")
-    task = setting.study.task
+    task = setting.plan.task
     instruction = LAMP[task].question if task in LAMP else ""
     texts = [_text(sample, embedded, instruction) for sample in samples.values()]
     setting.told("embeddings", 0, len(texts))
     embeddings = setting.model.encoder.encode(texts).numpy()
     setting.told("embeddings", len(texts), len(texts))
-    fitted = KMeans(clusters, n_init=4, random_state=setting.study.seed).fit(embeddings)
+    fitted = KMeans(clusters, n_init=4, random_state=setting.plan.seed).fit(embeddings)
     # The largest group first, so that numbers mean the same in every run.
     sizes = Counter(fitted.labels_.tolist())
     order = {group: place for place, (group, _) in enumerate(sizes.most_common())}

@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import TrimtabError
-from ...files import home
 from ..figures import new_figure
-from ..methods.prepared_users import Workbench, blind
 from ..statistics.intervals import Floats, sums_interval
+from ..task import Item
+from ..texts.answering import answer
+from ..texts.task import TextTask
+from ..texts.users import blind, text_sample
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...envs.texts.dataset import TextSample
-    from ..methods.method import Ask
+    from ..methods.method import Treat
     from ..methods.registry import Named
+    from ..sample import Sample
+    from ..texts.users import TextUsers
     from .setting import Setting
 
 SAMPLES = 200
@@ -76,10 +79,10 @@ def latency_study(
     """
     if samples < 1:
         raise TrimtabError(f"expected at least 1 sample, got {samples}")
-    direct = unpersonalized(setting.study)
+    direct = unpersonalized(setting.plan)
     rows: list[tuple[Cell, ...]] = []
     drawn: dict[str, list[Pair]] = {}
-    for named in steered(setting.study):
+    for named in steered(setting.plan):
         pairs = time_pairs(setting, direct, named, samples, clock)
         drawn[named.label] = pairs
         rows += _rows(named.label, pairs)
@@ -104,27 +107,18 @@ def time_pairs(
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Pair]:
     """Time one steered method against the direct one, sample by sample."""
-    study, model = setting.study, setting.model
-    bench = Workbench(
-        model,
-        study.running_task(),
-        setting.dataset.users,
-        folder=home() / "eval",
-        seed=study.seed,
-        context=study.context,
-        batch_size=setting.batch_size,
-        progress=setting.progress,
-    )
-    asks = [each.method.prepare(bench) for each in (direct, named)]
+    task = TextTask(setting.plan, setting.model, setting.dataset, batch_size=setting.batch_size)
+    users = task.prepare([direct, named], setting.progress)
+    treats = [each.method.prepare(users) for each in (direct, named)]
     chosen = list(_spread(setting, samples + WARM_UP))
     warm_up = min(WARM_UP, len(chosen) - 1)
     pairs: list[Pair] = []
-    for place, (user_id, sample) in enumerate(chosen):
+    for place, sample in enumerate(chosen):
         setting.told(f"timing {named.label}", place, len(chosen))
         found: list[Timing | None] = [None, None]
         # Whoever comes second finds caches warm that the first has filled.
         for which in (0, 1) if place % 2 else (1, 0):
-            found[which] = _timed(setting, bench, asks[which], user_id, sample, clock, which == 1)
+            found[which] = _timed(task, users, treats[which], sample, clock, which == 1)
         first, second = found
         assert first and second
         if place >= warm_up:
@@ -133,13 +127,13 @@ def time_pairs(
     return pairs
 
 
-def _spread(setting: Setting, count: int) -> Iterator[tuple[str, TextSample]]:
+def _spread(setting: Setting, count: int) -> Iterator[Sample]:
     """Test samples of users who take turns, in an order by the seed."""
     users = [blind(user) for user in setting.dataset.users]
-    random.Random(f"latency/{setting.study.seed}").shuffle(users)
+    random.Random(f"latency/{setting.plan.seed}").shuffle(users)
     rounds = max(len(user.tests) for user in users)
     turns = [
-        (user.id, user.tests[turn])
+        text_sample(user, user.tests[turn])
         for turn in range(rounds)
         for user in users
         if turn < len(user.tests)
@@ -148,27 +142,24 @@ def _spread(setting: Setting, count: int) -> Iterator[tuple[str, TextSample]]:
 
 
 def _timed(
-    setting: Setting,
-    bench: Workbench,
-    ask: Ask,
-    user_id: str,
-    sample: TextSample,
+    task: TextTask,
+    users: TextUsers,
+    treat: Treat,
+    sample: Sample,
     clock: Callable[[], float],
     chooses: bool,
 ) -> Timing:
-    from ..texts.answering import Question, answer
-
-    decoding = setting.study.decoding(1)
+    decoding = task.plan.decoding(1)
     started = clock()
     if chooses:
-        # The bench remembers the embedding of every request; a server would have to make it.
-        setting.model.encoder.encode([bench.body(sample.input)])
-    asked = ask(user_id, sample)
+        # The users remember the embedding of every request; a server would have to make it.
+        task.model.encoder.encode([users.body(sample.request)])
+    prompt = task.prompt(Item("", sample, treat(sample)))
     ready = clock()
-    [got] = answer(setting.model, [Question(asked)], decoding, likelihoods=False)
+    [got] = answer(task.model, [prompt], decoding, likelihoods=False)
     ended = clock()
     return Timing(
-        user_id,
+        sample.user_id,
         choosing=ready - started if chooses else 0.0,
         generating=ended - ready if chooses else ended - started,
         tokens=got.completion_tokens,

@@ -44,8 +44,8 @@ def layers_study(
     """
     if not depths or not strengths:
         raise TrimtabError("expected at least one depth and one strength")
-    baseline = unpersonalized(setting.study)
-    base = steered(setting.study)[0]
+    baseline = unpersonalized(setting.plan)
+    base = steered(setting.plan)[0]
     layers = {setting.model.layer_at(depth): depth for depth in sorted(depths, reverse=True)}
     grid = {
         (layer, strength): Named(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from ...steering.model import SteeredModel
     from ..metrics import Metric
     from ..runs.record import Record
-    from ..texts.study import Study
-
-Progress = Callable[[str, int, int], None]
+    from ..sample import Progress
+    from ..texts.plan import TextPlan
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,15 @@ class Setting:
     """A study that is ready to run.
 
     Attributes:
-        study: Task, methods and how answers are made.
-        model: The study's model.
-        dataset: The study's users.
-        folder: Where runs, tables and figures are kept; one that is there is gone on with.
+        plan: Task, methods and how answers are made.
+        model: The plan's model.
+        dataset: The plan's users.
+        folder: Where runs, tables and figures are kept; runs that are there are resumed.
         batch_size: At most this many rows at once.
         progress: Told what is under way.
     """
 
-    study: Study
+    plan: TextPlan
     model: SteeredModel
     dataset: TextDataset
     folder: Path
@@ -43,7 +42,7 @@ class Setting:
     @property
     def metric(self) -> Metric:
         """The main one."""
-        return self.study.running_task().metric(self.study.metrics[0])
+        return self.plan.running_task().metric(self.plan.metrics[0])
 
     def run(
         self,
@@ -52,7 +51,7 @@ class Setting:
         methods: Sequence[Named] | None = None,
         users: Sequence[TextUser] | None = None,
     ) -> dict[str, list[Record]]:
-        """Run the study, or one with other methods or users, in a folder of its own.
+        """Run the plan, or one with other methods or users, in a folder of its own.
 
         Returns:
             The records by method, in the order of the methods.
@@ -60,21 +59,21 @@ class Setting:
         Raises:
             KeyboardInterrupt: After Ctrl-C; what is finished is kept.
         """
-        from ..runner import run_study
+        from ..runner import evaluate
+        from ..texts.task import TextTask
 
-        study = self.study if methods is None else replace(self.study, methods=tuple(methods))
+        plan = self.plan if methods is None else replace(self.plan, methods=tuple(methods))
         dataset = self.dataset if users is None else replace(self.dataset, users=tuple(users))
-        run = run_study(
-            study,
-            self.model,
-            dataset,
-            folder=self.folder / "runs" / name,
-            batch_size=self.batch_size,
+        run = evaluate(
+            TextTask(plan, self.model, dataset, batch_size=self.batch_size),
+            plan.methods,
+            self.folder / "runs" / name,
+            repeats=plan.repeats,
             on_progress=self.progress,
         )
         if run.interrupted:
             raise KeyboardInterrupt
-        records: dict[str, list[Record]] = {named.label: [] for named in study.methods}
+        records: dict[str, list[Record]] = {named.label: [] for named in plan.methods}
         for record in run.records:
             if record.method in records:
                 records[record.method].append(record)
@@ -86,29 +85,29 @@ class Setting:
             self.progress(what, done, total)
 
 
-def unpersonalized(study: Study) -> Named:
-    """The study's method that knows nothing of the user.
+def unpersonalized(plan: TextPlan) -> Named:
+    """The plan's method that knows nothing of the user.
 
     Raises:
         TrimtabError: It has none.
     """
-    for named in study.methods:
+    for named in plan.methods:
         if named.method.name == "zero-shot":
             return named
     raise TrimtabError("this study compares with the model as it is; add zero-shot to --methods")
 
 
-def steered(study: Study) -> list[Named]:
-    """The study's methods that steer by the user's own dictionary.
+def steered(plan: TextPlan) -> list[Named]:
+    """The plan's methods that steer by the user's own dictionary.
 
     Raises:
         TrimtabError: It has none.
     """
-    from ..methods.fints import Steered
+    from ..methods.steered import Steered
 
     found = [
         named
-        for named in study.methods
+        for named in plan.methods
         if isinstance(named.method, Steered) and named.method.whose == "own"
     ]
     if not found:

@@ -40,26 +40,26 @@ def sparse_study(setting: Setting, shares: Sequence[float] = SHARES) -> tuple[Fi
     """
     if not shares or not all(0 < share <= 1 for share in shares):
         raise TrimtabError(f"expected shares above 0 and up to 1, got {list(shares)}")
-    study = setting.study
+    plan = setting.plan
     metric = setting.metric
     shares = sorted(set(shares))
-    fixed = [named for named in study.methods if named.method.name == "zero-shot"]
+    fixed = [named for named in plan.methods if named.method.name == "zero-shot"]
     known = setting.run("unpersonalized", methods=fixed) if fixed else {}
     rows: list[tuple[Cell, ...]] = []
     p_values: list[float] = []
     lines: dict[str, list[tuple[float, Estimate]]] = {}
-    methods = [named for named in study.methods if named not in fixed]
+    methods = [named for named in plan.methods if named not in fixed]
     for share in shares:
-        users = [thinned(user, share, study.seed) for user in setting.dataset.users]
+        users = [thinned(user, share, plan.seed) for user in setting.dataset.users]
         found: dict[str, list[Record]] = dict(known)
         if methods:
             found |= setting.run(f"share-{share:g}", methods=methods, users=users)
         size = sum(len(user.history) for user in users) / len(users)
-        for named in study.methods:
+        for named in plan.methods:
             estimate = metric_estimate(found[named.label], metric)
             lines.setdefault(named.label, []).append((share, estimate))
-            gap = metric_difference(found[named.label], found[study.baseline], metric)
-            over = named.label != study.baseline
+            gap = metric_difference(found[named.label], found[plan.baseline], metric)
+            over = named.label != plan.baseline
             rows.append(
                 (
                     f"{100 * share:g} %",
@@ -76,7 +76,7 @@ def sparse_study(setting: Setting, shares: Sequence[float] = SHARES) -> tuple[Fi
         f"{metric.name} by the share of past samples",
         (
             *("share", "samples a user", "method", metric.name, "low", "high"),
-            *(f"minus {study.baseline}", "p (Holm)"),
+            *(f"minus {plan.baseline}", "p (Holm)"),
         ),
         tuple(rows),
         (

@@ -1,7 +1,7 @@
-"""What the model makes of asked requests: answers, and how likely it finds what the user wrote.
+"""What the model makes of prompts: answers, and how likely it finds what the user wrote.
 
-Requests of all methods and users go together, each with its own steering; those under other
-weights, and those guided by a second prompt, in batches of their own.
+Prompts of all methods and users go together, each with its own steering; those of another model
+variant, and those guided by a second prompt, in batches of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from ...steering.reading.teacher_forcing import Forced
 
 if TYPE_CHECKING:
     from ...steering.model import SteeredModel
-    from ..methods.method import Asked, Weights
+    from ...steering.vectors.steering import Steering
+    from ..methods.method import ModelVariant
+    from .prompt import Fitted
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,31 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Question:
-    """One asked request with what it is scored by.
+class Prompt:
+    """A prompt with all that decides the answer to it.
 
     Attributes:
-        asked: What a method made of the sample.
+        fitted: The messages, and what was cut from them.
+        steering: What is added inside the forward pass; None is nothing.
+        without: The same request without the user's context, for context steering.
+        guidance: Context steering's lambda.
+        variant: What the model runs as; None is the model as it is.
         gold: What the user wrote; empty where that is not known.
         draws: Names its draws: equal for all methods, so that they share their luck.
     """
 
-    asked: Asked
+    fitted: Fitted
+    steering: Steering | None = None
+    without: Fitted | None = None
+    guidance: float = 0.0
+    variant: ModelVariant | None = None
     gold: str = ""
     draws: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a question.
+    """What came of a prompt.
 
     Attributes:
         output: What the model wrote, stripped of white space; empty where it was not asked to.
@@ -88,27 +98,27 @@ class Answer:
 
 
 def answer(
-    model: SteeredModel, questions: Sequence[Question], decoding: Decoding, *, likelihoods: bool
+    model: SteeredModel, prompts: Sequence[Prompt], decoding: Decoding, *, likelihoods: bool
 ) -> list[Answer]:
-    """Answer questions, and tell how likely the golds are.
+    """Answer prompts, and tell how likely the golds are.
 
     Args:
         model: The model.
-        questions: Of any methods and users.
+        prompts: Of any methods and users.
         decoding: How answers are made.
         likelihoods: Whether the golds' likelihoods are wanted.
 
     Raises:
         TrimtabError: A prompt that does not fit, or as for ``generate``.
     """
-    answers: list[Answer] = [Answer()] * len(questions)
-    for under, places in _by_weights(questions):
-        some = [questions[place] for place in places]
-        with under.active(model) if under else nullcontext():
+    answers: list[Answer] = [Answer()] * len(prompts)
+    for variant, places in _by_variant(prompts):
+        some = [prompts[place] for place in places]
+        with variant.active(model) if variant else nullcontext():
             made = _generated(model, some, decoding) if decoding.generate else [None] * len(some)
             likely = _likelihoods(model, some) if likelihoods else [None] * len(some)
-        for place, question, timed, known in zip(places, some, made, likely, strict=True):
-            answers[place] = _answer(model, question, timed, known)
+        for place, prompt, timed, known in zip(places, some, made, likely, strict=True):
+            answers[place] = _answer(model, prompt, timed, known)
     return answers
 
 
@@ -125,13 +135,13 @@ class _Likely:
 
 
 def _answer(
-    model: SteeredModel, question: Question, timed: _Timed | None, likely: _Likely | None
+    model: SteeredModel, prompt: Prompt, timed: _Timed | None, likely: _Likely | None
 ) -> Answer:
     per_token = likely.nats / likely.tokens if likely else None
     gold_tokens = likely.tokens if likely else 0
     if timed is None:
         return Answer(
-            prompt_tokens=_prompt_tokens(model, question),
+            prompt_tokens=_prompt_tokens(model, prompt),
             log_likelihood=per_token,
             gold_tokens=gold_tokens,
         )
@@ -147,28 +157,26 @@ def _answer(
     )
 
 
-def _prompt_tokens(model: SteeredModel, question: Question) -> int:
-    prompts = [question.asked.prompt, question.asked.plain]
-    return sum(len(model.prompt_tokens(p.messages)) for p in prompts if p is not None)
+def _prompt_tokens(model: SteeredModel, prompt: Prompt) -> int:
+    both = [prompt.fitted, prompt.without]
+    return sum(len(model.prompt_tokens(each.messages)) for each in both if each is not None)
 
 
-def _by_weights(questions: Sequence[Question]) -> Iterator[tuple[Weights | None, list[int]]]:
-    groups: dict[Weights | None, list[int]] = {}
-    for place, question in enumerate(questions):
-        groups.setdefault(question.asked.under, []).append(place)
+def _by_variant(prompts: Sequence[Prompt]) -> Iterator[tuple[ModelVariant | None, list[int]]]:
+    groups: dict[ModelVariant | None, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        groups.setdefault(prompt.variant, []).append(place)
     yield from groups.items()
 
 
-def _split(questions: Sequence[Question]) -> tuple[list[int], list[int]]:
-    """Places of the questions with one prompt, and of those with two."""
-    guided = [n for n, q in enumerate(questions) if q.asked.plain is not None]
-    return [n for n, q in enumerate(questions) if q.asked.plain is None], guided
+def _split(prompts: Sequence[Prompt]) -> tuple[list[int], list[int]]:
+    """Places of the prompts with one prompt, and of those with two."""
+    guided = [n for n, p in enumerate(prompts) if p.without is not None]
+    return [n for n, p in enumerate(prompts) if p.without is None], guided
 
 
-def _generated(
-    model: SteeredModel, questions: Sequence[Question], decoding: Decoding
-) -> list[_Timed]:
-    single, guided = _split(questions)
+def _generated(model: SteeredModel, prompts: Sequence[Prompt], decoding: Decoding) -> list[_Timed]:
+    single, guided = _split(prompts)
     found: dict[int, _Timed] = {}
 
     def timed(places: Sequence[int], generate: Callable[[], list[Completion]]) -> None:
@@ -182,52 +190,49 @@ def _generated(
             found[place] = _Timed(done, spent * own / sum(tokens))
 
     def plain() -> list[Completion]:
-        asked = [questions[place] for place in single]
+        asked = [prompts[place] for place in single]
         return model.generate(
-            [
-                Request(q.asked.prompt.messages, steering=q.asked.steering, draws=q.draws)
-                for q in asked
-            ],
+            [Request(p.fitted.messages, steering=p.steering, draws=p.draws) for p in asked],
             **decoding.options(),
         )
 
     def with_guidance() -> list[Completion]:
         requests = []
-        for question in (questions[place] for place in guided):
-            without = question.asked.plain
+        for prompt in (prompts[place] for place in guided):
+            without = prompt.without
             assert without is not None
             requests.append(
                 GuidedRequest(
-                    question.asked.prompt.messages,
+                    prompt.fitted.messages,
                     without.messages,
-                    question.asked.guidance,
-                    question.draws,
+                    prompt.guidance,
+                    prompt.draws,
                 )
             )
         return generate_guided(model, requests, **decoding.options())
 
     timed(single, plain)
     timed(guided, with_guidance)
-    return [found[place] for place in range(len(questions))]
+    return [found[place] for place in range(len(prompts))]
 
 
-def _likelihoods(model: SteeredModel, questions: Sequence[Question]) -> list[_Likely | None]:
-    """The golds' log-probabilities under each question's prompt and steering."""
-    found: list[_Likely | None] = [None] * len(questions)
-    single, guided = _split(questions)
-    known = {n: _gold(model, q.gold) for n, q in enumerate(questions)}
+def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely | None]:
+    """The golds' log-probabilities under each prompt's prompt and steering."""
+    found: list[_Likely | None] = [None] * len(prompts)
+    single, guided = _split(prompts)
+    known = {n: _gold(model, p.gold) for n, p in enumerate(prompts)}
     # A steering that changes the prompt keeps all in its call from sharing their prompts.
     early: list[int] = []
     late: list[int] = []
     for place in single:
         if known[place]:
-            (early if _touches_prompt(model, questions[place]) else late).append(place)
+            (early if _touches_prompt(model, prompts[place]) else late).append(place)
     for places in (early, late):
         if places:
             nats = answer_log_likelihoods(
                 model,
-                [_forced(model, questions[n].asked.prompt.messages, known[n]) for n in places],
-                [questions[n].asked.steering for n in places],
+                [_forced(model, prompts[n].fitted.messages, known[n]) for n in places],
+                [prompts[n].steering for n in places],
             )
             for place, value in zip(places, nats.tolist(), strict=True):
                 found[place] = _Likely(value, len(known[place]))
@@ -235,11 +240,11 @@ def _likelihoods(model: SteeredModel, questions: Sequence[Question]) -> list[_Li
     if guided:
         both: tuple[list[Forced], list[Forced]] = ([], [])
         for place in guided:
-            asked = questions[place].asked
-            for side, prompt in zip(both, (asked.prompt, asked.plain), strict=True):
-                assert prompt is not None
-                side.append(_forced(model, prompt.messages, known[place]))
-        strengths = [questions[place].asked.guidance for place in guided]
+            prompt = prompts[place]
+            for side, fitted in zip(both, (prompt.fitted, prompt.without), strict=True):
+                assert fitted is not None
+                side.append(_forced(model, fitted.messages, known[place]))
+        strengths = [prompts[place].guidance for place in guided]
         nats = guided_log_likelihoods(model, *both, strengths)
         for place, value in zip(guided, nats.tolist(), strict=True):
             found[place] = _Likely(value, len(known[place]))
@@ -257,9 +262,9 @@ def _forced(model: SteeredModel, messages: Sequence[Any], gold: tuple[int, ...])
     return Forced(prompt, gold)
 
 
-def _touches_prompt(model: SteeredModel, question: Question) -> bool:
-    steering = question.asked.steering
+def _touches_prompt(model: SteeredModel, prompt: Prompt) -> bool:
+    steering = prompt.steering
     if steering is None:
         return False
-    length = len(model.prompt_tokens(question.asked.prompt.messages))
+    length = len(model.prompt_tokens(prompt.fitted.messages))
     return steering.start(length) < length - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +13,17 @@ from ...envs.texts.dataset import latest_history, select_users
 from ...errors import TrimtabError
 from ...files import home
 from ...steering.dictionaries.settings import SteeringSettings
+from ..sample import counted
 from ..shop.opening import BUILT_IN_WORLD, open_shop
-from ..texts.tasks import TASKS, check_task
+from ..texts.kinds import TASKS, check_task
 from .search import TuningTask
 
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment
     from ...envs.texts.dataset import TextDataset
     from ...steering.model import SteeredModel
-    from ..texts.tasks import Task
+    from ..sample import Progress
+    from ..texts.kinds import WritingTask
 
 
 def shop_tuning(
@@ -29,7 +31,7 @@ def shop_tuning(
     shop: ShopEnvironment,
     users: Sequence[str],
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TuningTask:
     """Which tool to call: the start of the right call against the likeliest wrong one.
 
@@ -49,14 +51,7 @@ def shop_tuning(
     if not tasks:
         raise TrimtabError(f"none of the {len(users)} users has training tasks to tune on")
     wrong = len(tasks) * (len(shop.toolkit.names) - 1)
-    so_far = 0
-
-    def done(more: int) -> None:
-        nonlocal so_far
-        so_far += more
-        if progress:
-            progress("wrong calls", so_far, wrong)
-
+    done = counted(progress, "wrong calls", wrong)
     return TuningTask(
         name="shop",
         data={"name": shop.world.name, "fingerprint": shop.world.fingerprint},
@@ -69,11 +64,11 @@ def shop_tuning(
 
 def text_tuning(
     model: SteeredModel,
-    task: Task,
+    task: WritingTask,
     dataset: TextDataset,
     *,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TuningTask:
     """What to write: the user's own past texts against what the model writes instead.
 
@@ -87,11 +82,11 @@ def text_tuning(
     Raises:
         TrimtabError: No user has a past that gives pairs.
     """
-    from ..methods.prepared_users import Workbench
+    from ..texts.users import TextUsers
 
     folder = home() / "eval"
-    bench = Workbench(model, task, dataset.users, folder=folder, seed=seed, progress=progress)
-    pairs = {user: own for user, own in bench.pairs("response").items() if own}
+    users = TextUsers(model, task, dataset.users, folder=folder, seed=seed, progress=progress)
+    pairs = {user: own for user, own in users.pairs("response").items() if own}
     if not pairs:
         raise TrimtabError(f"{dataset.name}: no past sample has a rejected answer to tune against")
     return TuningTask(
@@ -112,7 +107,7 @@ def tuning_task(
     count: int = 24,
     history: int | None = None,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TuningTask:
     """A task's training samples, by its name.
 

@@ -6,11 +6,9 @@ from random import Random
 import pytest
 import torch
 
-from trimtab.envs.shop.personalwab import save_world
 from trimtab.envs.shop.records import Product, Purchase, Review, ShoppingTask
 from trimtab.envs.shop.world import World
 from trimtab.envs.texts.dataset import TextSample, TextUser
-from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.eval.runs.folder import run_folder
 from trimtab.eval.runs.record import Record
 from trimtab.steering.dictionaries.dictionary import SteeringDictionary
@@ -141,12 +139,6 @@ def dictionaries(letters):
 
 
 @pytest.fixture(scope="session")
-def byte_model_path(save_tiny_model):
-    """The folder of a tiny random model with a short context."""
-    return save_tiny_model(2048)
-
-
-@pytest.fixture(scope="session")
 def loaded_byte_model(byte_model_path):
     from trimtab.steering import SteeredModel
 
@@ -245,12 +237,3 @@ def text_run(tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory, tiny_model_folder):
-    """A cache folder, a world and a tiny model, for whole commands."""
-    folder = tmp_path_factory.mktemp("run")
-    save_world(generate_bazaar(users=3, products=100), folder / "world")
-    (folder / "model").symlink_to(tiny_model_folder)
-    return folder

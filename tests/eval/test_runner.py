@@ -8,10 +8,11 @@ import torch
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
 from trimtab.eval.methods.registry import parse_methods, with_controls
-from trimtab.eval.runner import run_study
+from trimtab.eval.runner import evaluate
 from trimtab.eval.runs.record import read_run
 from trimtab.eval.texts import answering
-from trimtab.eval.texts.study import Study
+from trimtab.eval.texts.plan import TextPlan
+from trimtab.eval.texts.task import TextTask
 from trimtab.steering import SteeredModel
 
 EVERY = "zero-shot,rag(k=2,by=bm25),pag(tokens=6),cos,stylevector,fints(depths=0.5),two-part"
@@ -22,25 +23,21 @@ def dataset(writers):
     return TextDataset("letters to friends", writers)
 
 
-def study_of(methods, **given):
+def plan_of(methods, **given):
     found = tuple(with_controls(parse_methods(methods)))
-    return Study(task="headlines", methods=found, **{"max_new_tokens": 6, **given})
+    return TextPlan(task="headlines", methods=found, **{"max_new_tokens": 6, **given})
 
 
 @pytest.fixture
 def run(byte_model, dataset, tmp_path):
-    """Run a study of the writers in one folder."""
+    """Run a plan of the writers in one folder."""
 
-    def run(methods=EVERY, folder="run", **given):
-        how = {k: given.pop(k) for k in ("batch_size", "on_progress", "tries") if k in given}
-        return run_study(
-            study_of(methods, **given),
-            byte_model,
-            given.get("dataset", dataset),
-            folder=tmp_path / folder,
-            cache=tmp_path / "cache",
-            **how,
-        )
+    def run(methods=EVERY, folder="run", batch_size=48, **given):
+        how = {k: given.pop(k) for k in ("on_progress", "tries") if k in given}
+        data = given.pop("dataset", dataset)
+        plan = plan_of(methods, **given)
+        task = TextTask(plan, byte_model, data, cache=tmp_path / "cache", batch_size=batch_size)
+        return evaluate(task, plan.methods, tmp_path / folder, repeats=plan.repeats, **how)
 
     return run
 
@@ -52,7 +49,7 @@ def lines(folder):
 def test_every_method_and_control_answers_every_sample_and_all_is_recorded(run, tmp_path, dataset):
     told = []
     done = run(on_progress=lambda *state: told.append(state))
-    labels = [named.label for named in study_of(EVERY).methods]
+    labels = [named.label for named in plan_of(EVERY).methods]
     assert len(labels) == 13
     assert len(done.records) == done.planned == done.fresh == 13 * 4
     assert [r.error for r in done.records] == [""] * 52
@@ -115,7 +112,7 @@ def test_prepared_things_are_kept_for_other_runs(run, monkeypatch):
 
 
 @pytest.mark.parametrize("breaks_at", [1, 6])
-def test_a_broken_off_run_goes_on_without_loss_or_repetition(run, tmp_path, monkeypatch, breaks_at):
+def test_a_broken_off_run_resumes_without_loss_or_repetition(run, tmp_path, monkeypatch, breaks_at):
     real, calls = answering.answer, []
 
     def answer(*args, **how):
@@ -124,7 +121,7 @@ def test_a_broken_off_run_goes_on_without_loss_or_repetition(run, tmp_path, monk
             raise KeyboardInterrupt
         return real(*args, **how)
 
-    monkeypatch.setattr("trimtab.eval.runner.answer", answer)
+    monkeypatch.setattr("trimtab.eval.texts.task.answer", answer)
     methods = "zero-shot,rag"
     first = run(methods, batch_size=1)
     assert first.interrupted
@@ -151,15 +148,15 @@ def test_what_breaks_is_tried_again_and_a_lasting_fault_is_no_wrong_answer(
 ):
     real, calls = answering.answer, []
 
-    def shaky(model, questions, *args, **how):
-        calls.append(len(questions))
+    def shaky(model, prompts, *args, **how):
+        calls.append(len(prompts))
         if len(calls) == 1:
             raise RuntimeError("a passing fault")
-        if any("bob" in q.draws for q in questions):
+        if any("bob" in p.draws for p in prompts):
             raise MemoryError("no room for bob")
-        return real(model, questions, *args, **how)
+        return real(model, prompts, *args, **how)
 
-    monkeypatch.setattr("trimtab.eval.runner.answer", shaky)
+    monkeypatch.setattr("trimtab.eval.texts.task.answer", shaky)
     done = run("zero-shot,rag")
     failed = [r for r in done.records if r.error]
     assert {r.user_id for r in failed} == {"bob"} and len(failed) == 2
@@ -168,7 +165,7 @@ def test_what_breaks_is_tried_again_and_a_lasting_fault_is_no_wrong_answer(
     assert [s["values"] for s in summary["scores"]] == [3] * len(summary["scores"])
     assert [cost["errors"] for cost in summary["costs"]] == [1, 1]
 
-    monkeypatch.setattr("trimtab.eval.runner.answer", real)
+    monkeypatch.setattr("trimtab.eval.texts.task.answer", real)
     again = run("zero-shot,rag")
     assert again.fresh == 2 and not any(r.error for r in again.records)
     assert len(read_run(tmp_path / "run").records) == 8
@@ -281,9 +278,7 @@ def test_a_history_too_long_for_the_context_is_cut_and_counted(run):
     assert all(r.detail["cut"]["input_tokens"] == r.cut > 0 for r in short)
 
 
-def test_one_user_alone_has_no_controls(byte_model, writers, tmp_path):
+def test_one_user_alone_has_no_controls(run, writers):
     lonely = TextDataset("one", writers[:1])
     with pytest.raises(TrimtabError, match="two users"):
-        run_study(
-            study_of("fints"), byte_model, lonely, folder=tmp_path / "r", cache=tmp_path / "c"
-        )
+        run("fints", dataset=lonely)

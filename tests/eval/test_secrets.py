@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from trimtab.envs.texts.dataset import TextDataset
-from trimtab.eval.methods.prepared_users import Workbench, blind
 from trimtab.eval.methods.registry import METHODS, parse_methods, with_controls
-from trimtab.eval.runner import run_study
-from trimtab.eval.texts.study import Study
-from trimtab.eval.texts.tasks import get_task
+from trimtab.eval.runner import evaluate
+from trimtab.eval.texts.kinds import get_task
+from trimtab.eval.texts.plan import TextPlan
+from trimtab.eval.texts.task import TextTask
+from trimtab.eval.texts.users import TextUsers, blind
 from trimtab.steering import SteeredModel
 
 SECRET = "xyzzyplugh"
@@ -65,12 +66,11 @@ def test_a_secret_in_the_golds_is_nowhere_but_in_the_golds(
         "encode",
         lambda self, texts: (seen.append(list(texts)), real_encode(self, texts))[1],
     )
-    study = Study("headlines", tuple(with_controls(parse_methods(EVERY))), max_new_tokens=5)
+    plan = TextPlan("headlines", tuple(with_controls(parse_methods(EVERY))), max_new_tokens=5)
     cache = tmp_path / "cache"
-    run = run_study(
-        study, byte_model, TextDataset("planted", planted), folder=tmp_path / "run", cache=cache
-    )
-    assert len(run.records) == len(study.methods) * 4 and not any(r.error for r in run.records)
+    task = TextTask(plan, byte_model, TextDataset("planted", planted), cache=cache)
+    run = evaluate(task, plan.methods, tmp_path / "run")
+    assert len(run.records) == len(plan.methods) * 4 and not any(r.error for r in run.records)
 
     looked_at = [text for item in seen for text in texts_in(item)]
     assert len(looked_at) > 1000  # the spies did see what there was to see
@@ -88,14 +88,14 @@ def test_a_secret_in_the_golds_is_nowhere_but_in_the_golds(
 
 
 def test_a_bench_holds_no_test_output_even_to_look_for_it(byte_model, planted, tmp_path):
-    bench = Workbench(byte_model, get_task("headlines"), planted, folder=tmp_path)
+    bench = TextUsers(byte_model, get_task("headlines"), planted, folder=tmp_path)
     assert all(test.output == "" for user in bench.users.values() for test in user.tests)
     assert not [t for user in bench.users.values() for t in texts_in(user) if SECRET in t]
     assert blind(planted[0]).tests[0].input == planted[0].tests[0].input
 
 
 def test_a_tests_own_input_makes_no_entry(byte_model, planted, tmp_path):
-    bench = Workbench(byte_model, get_task("headlines"), planted, folder=tmp_path)
+    bench = TextUsers(byte_model, get_task("headlines"), planted, folder=tmp_path)
     asked = {test.input for user in planted for test in user.tests}
     for kind in ("context", "response", "neutral"):
         pairs = [pair for own in bench.pairs(kind).values() for pair in own]

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from trimtab import TrimtabError, cli
-from trimtab.commands.actions.tune import tune_command
+from trimtab.commands.tune import tune_command
 from trimtab.envs.shop.personalwab import save_world
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.eval.tuning import Tuned, grid_of, split_by_time, tune, tuning_task
@@ -180,7 +180,7 @@ def test_users_are_drawn_by_seed() -> None:
 
 def test_a_text_task_is_tuned_on_what_people_wrote(model, trimtab_home, monkeypatch) -> None:
     made = SimpleNamespace(pairs=lambda kind: {"ann": [pair("s1", 1)], "bob": []})
-    monkeypatch.setattr("trimtab.eval.methods.prepared_users.Workbench", lambda *a, **k: made)
+    monkeypatch.setattr("trimtab.eval.texts.users.TextUsers", lambda *a, **k: made)
     task = tuning_task("headlines", model, count=2)
     assert (task.name, task.by, list(task.pairs)) == ("headlines", "likelihood", ["ann"])
     # Only response contrast is read for it, and what is written for `eval` says so.

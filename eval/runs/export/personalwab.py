@@ -50,7 +50,9 @@ def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]
         }
         for record in run.of[method].values()
     ]
-    options = run.configuration.get("arms", {}).get(method, {})
+    options = (run.configuration.get("methods") or run.configuration.get("arms") or {}).get(
+        method, {}
+    )
     return personalwab_results(
         episodes,
         world.test,

@@ -58,18 +58,19 @@ def test_it_is_on_inside_the_context_alone_and_loaded_once(
 def test_fints_on_an_adapter_is_read_and_steered_under_it(model, adapter_path, writers, tmp_path):
     from trimtab.envs.texts.dataset import TextDataset
     from trimtab.eval.methods.registry import parse_methods
-    from trimtab.eval.runner import run_study
-    from trimtab.eval.texts.study import Study
+    from trimtab.eval.runner import evaluate
+    from trimtab.eval.texts.plan import TextPlan
+    from trimtab.eval.texts.task import TextTask
 
     line = f"fints,fints(adapter={adapter_path}),fints(adapter={adapter_path},strength=0)"
-    study = Study("headlines", tuple(parse_methods(line)), max_new_tokens=6)
-    how = {"cache": tmp_path / "cache", "folder": tmp_path / "run"}
-    found = run_study(study, model, TextDataset("letters", writers), **how).records
+    plan = TextPlan("headlines", tuple(parse_methods(line)), max_new_tokens=6)
+    task = TextTask(plan, model, TextDataset("letters", writers), cache=tmp_path / "cache")
+    found = evaluate(task, plan.methods, tmp_path / "run").records
     assert not any(record.error for record in found)
-    of = {named.label: [r for r in found if r.method == named.label] for named in study.methods}
+    of = {named.label: [r for r in found if r.method == named.label] for named in plan.methods}
     plain, steered, unsteered = of.values()
-    assert [r.detail.get("under") for r in plain] == [None] * 4
-    assert {r.detail["under"] for r in steered} == {Adapter.at(adapter_path).key}
+    assert [r.detail.get("variant") for r in plain] == [None] * 4
+    assert {r.detail["variant"] for r in steered} == {Adapter.at(adapter_path).key}
     # Read under the adapter: other activations than the model's own.
     assert [p["norms"] for r in steered for p in r.picked] != [
         p["norms"] for r in plain for p in r.picked

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from trimtab.errors import TrimtabError
-from trimtab.eval.methods.prepared_users import Workbench
 from trimtab.eval.methods.registry import get_method
-from trimtab.eval.texts.tasks import get_task
+from trimtab.eval.task import Item
+from trimtab.eval.texts.kinds import get_task
+from trimtab.eval.texts.task import prompt_of
+from trimtab.eval.texts.users import TextUsers
 from trimtab.steering.dictionaries.derangement import derangement
 
 USERS = ("ann", "bob", "cat", "dan")
@@ -17,17 +19,24 @@ USERS = ("ann", "bob", "cat", "dan")
 @pytest.fixture
 def bench(byte_model, writers, tmp_path):
     task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
-    return Workbench(byte_model, task, writers, folder=tmp_path)
+    return TextUsers(byte_model, task, writers, folder=tmp_path)
 
 
 def asked(bench, name, **options):
     """What a method asks for each user's test."""
-    ask = get_method(name, options).prepare(bench)
-    return {user: ask(user, bench.users[user].tests[0]) for user in USERS}
+    treat = get_method(name, options).prepare(bench)
+    samples = {sample.user_id: sample for sample in bench.samples()}
+    return {user: prompt_of(bench, Item("", s, treat(s))) for user, s in samples.items()}
+
+
+def treated(bench, name, **options):
+    """What a method does for each user's test."""
+    treat = get_method(name, options).prepare(bench)
+    return {sample.user_id: treat(sample) for sample in bench.samples()}
 
 
 def content(one):
-    return one.prompt.messages[1]["content"]
+    return one.fitted.messages[1]["content"]
 
 
 def entries(bench, kind, user, site="mid", layer=2):
@@ -51,18 +60,19 @@ def test_prompts_of_the_methods_without_steering(bench):
     assert content(zero) == bench.users["ann"].tests[0].input
     rag = asked(bench, "rag", k=2, by="recency")["ann"]
     assert "- aaa says 4\n- aaa says 5\n\nAsk: aaa now" in content(rag)
-    assert rag.detail["shown"] == ["ann5", "ann4"]
+    shown = treated(bench, "rag", k=2, by="recency")["ann"].shown
+    assert [past.id for past in shown] == ["ann5", "ann4"]
     both = asked(bench, "rag", k=1, by="recency", show="both")["ann"]
     assert "- Ask: aaa 5 about z\n  aaa says 5" in content(both)
     cos = asked(bench, "cos", k=2, by="recency", strength=0.3)["ann"]
-    assert content(cos) == content(rag) and cos.plain.messages == zero.prompt.messages
+    assert content(cos) == content(rag) and cos.without.messages == zero.fitted.messages
     assert cos.guidance == 0.3
     assert all(one.steering is None for one in (zero, rag, cos))
 
 
 def test_a_profile_is_written_from_the_users_own_past_alone(bench, monkeypatch):
     seen = []
-    real = Workbench.answers
+    real = TextUsers.answers
 
     def answers(self, what, prompts, **how):
         seen.extend(prompts)
@@ -72,7 +82,7 @@ def test_a_profile_is_written_from_the_users_own_past_alone(bench, monkeypatch):
             else real(self, what, prompts, **how)
         )
 
-    monkeypatch.setattr(Workbench, "answers", answers)
+    monkeypatch.setattr(TextUsers, "answers", answers)
     found = asked(bench, "pag", samples=2, k=1)
     assert "likes brevity" in content(found["bob"]) and "- bbb says" in content(found["bob"])
     for prompt, word in zip(seen, ["aaa", "bbb", "ccc", "ddd"], strict=True):
@@ -89,7 +99,7 @@ def test_a_profile_is_written_from_as_much_as_fits_the_context(byte_model, bench
         assert 0 < one.detail["profile_from"] < 6, user
     seen = []
     monkeypatch.setattr(
-        Workbench, "answers", lambda s, w, prompts, **how: seen.extend(prompts) or [[""]] * 4
+        TextUsers, "answers", lambda s, w, prompts, **how: seen.extend(prompts) or [[""]] * 4
     )
     asked(bench, "pag", samples=6, tokens=8)
     assert all(len(byte_model.prompt_tokens(prompt)) <= 330 - 8 for prompt in seen)
@@ -159,9 +169,9 @@ def test_two_parts_are_the_others_mean_and_what_sets_the_user_apart(bench):
 
 def test_without_a_personal_part_no_context_contrast_is_read(bench, monkeypatch):
     kinds = []
-    real = Workbench.dictionaries
+    real = TextUsers.dictionaries
     monkeypatch.setattr(
-        Workbench,
+        TextUsers,
         "dictionaries",
         lambda self, kind, **how: kinds.append(kind) or real(self, kind, **how),
     )
@@ -184,7 +194,7 @@ def test_every_site_and_contrast(bench, sites, contrast):
 def test_a_user_without_a_past_is_asked_unsteered_and_it_is_told(byte_model, writers, tmp_path):
     users = (*writers, replace(writers[0], id="new", history=()))
     task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
-    bench = Workbench(byte_model, task, users, folder=tmp_path)
+    bench = TextUsers(byte_model, task, users, folder=tmp_path)
     for name in ("fints", "fints-other", "fints-population", "stylevector", "two-part", "pag"):
         ask = get_method(name, {"depths": 0.5} if name != "pag" else {}).prepare(bench)
         one = ask("new", users[-1].tests[0])
@@ -206,7 +216,7 @@ def test_what_has_no_input_is_asked_for_by_a_neutral_rewriting(byte_model, write
         )
         for user in writers
     ]
-    bench = Workbench(byte_model, task, silent, folder=tmp_path)
+    bench = TextUsers(byte_model, task, silent, folder=tmp_path)
     assert bench.instruction.startswith("Paraphrase the following tweet")
     for user in USERS:
         for sample, given in zip(bench.past[user], bench.users[user].history, strict=True):
@@ -217,7 +227,7 @@ def test_what_has_no_input_is_asked_for_by_a_neutral_rewriting(byte_model, write
     assert not any(pair.request.startswith("Paraphrase") for pair in pairs)
     assert all(pair.positive.messages[1]["content"].startswith("Paraphrase") for pair in pairs)
     # Without inputs, what was written is what a request is compared with.
-    near = bench.nearest("ann", replace(writers[0].tests[0], input="so many cats"), "bm25", 1)
+    near = bench.nearest(replace(bench.samples()[0], request="so many cats"), "bm25", 1)
     assert [sample.id for sample in near] == ["ann3"]
 
 
@@ -232,7 +242,7 @@ def test_what_counts_as_rejected_is_an_option(bench):
 @pytest.mark.parametrize("name", ["two-part", "fints-population", "stylevector-population"])
 def test_nobody_else_to_take_a_mean_of_is_told_at_once(byte_model, writers, tmp_path, name):
     task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
-    alone = Workbench(byte_model, task, writers[:1], folder=tmp_path)
+    alone = TextUsers(byte_model, task, writers[:1], folder=tmp_path)
     with pytest.raises(TrimtabError, match="at least two users .* got 1; take more users"):
         get_method(name, dict(ONE)).prepare(alone)
 
@@ -243,7 +253,7 @@ def test_a_text_too_long_to_rewrite_is_cut_to_the_context(
     task = replace(get_task("lamp-7"), max_new_tokens=6)
     past = replace(writers[0].history[0], input="", output="tea " * 200)
     silent = [replace(user, history=(past, *user.history[1:])) for user in writers]
-    bench = Workbench(byte_model, task, silent, folder=tmp_path, context=300)
+    bench = TextUsers(byte_model, task, silent, folder=tmp_path, context=300)
     seen = []
     monkeypatch.setattr(
         bench,

@@ -7,18 +7,24 @@ import pytest
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
 from trimtab.eval.methods.registry import parse_methods
-from trimtab.eval.runner import run_study
+from trimtab.eval.runner import evaluate
 from trimtab.eval.runs.record import read_run
 from trimtab.eval.runs.rescoring import rescore
-from trimtab.eval.texts.study import Study
+from trimtab.eval.texts.plan import TextPlan
+from trimtab.eval.texts.task import TextTask
 from trimtab.steering import SteeredModel
 
 
 @pytest.fixture
 def folder(byte_model, writers, tmp_path):
-    study = Study("headlines", tuple(parse_methods("zero-shot,rag")), max_new_tokens=6)
-    run_study(study, byte_model, TextDataset("x", writers), folder=tmp_path / "run", cache=tmp_path)
+    answered(byte_model, writers, tmp_path)
     return tmp_path / "run"
+
+
+def answered(model, writers, tmp_path):
+    plan = TextPlan("headlines", tuple(parse_methods("zero-shot,rag")), max_new_tokens=6)
+    task = TextTask(plan, model, TextDataset("x", writers), cache=tmp_path)
+    return evaluate(task, plan.methods, tmp_path / "run")
 
 
 def test_changed_outputs_get_their_scores_and_likelihoods_stay(folder, monkeypatch):
@@ -44,11 +50,9 @@ def test_changed_outputs_get_their_scores_and_likelihoods_stay(folder, monkeypat
     )
 
 
-def test_the_run_still_goes_on_afterwards(folder, byte_model, writers, tmp_path):
+def test_the_run_can_be_resumed_afterwards(folder, byte_model, writers, tmp_path):
     rescore(folder)
-    study = Study("headlines", tuple(parse_methods("zero-shot,rag")), max_new_tokens=6)
-    again = run_study(study, byte_model, TextDataset("x", writers), folder=folder, cache=tmp_path)
-    assert again.fresh == 0
+    assert answered(byte_model, writers, tmp_path).fresh == 0
 
 
 def test_what_was_added_until_the_folder_was_free_is_not_lost(folder, monkeypatch):
@@ -66,9 +70,9 @@ def test_what_was_added_until_the_folder_was_free_is_not_lost(folder, monkeypatc
     assert len(rescore(folder).records) == len(read_run(folder).records) == 8
 
 
-def test_what_is_no_run_of_texts_is_refused(tmp_path):
+def test_what_says_too_little_of_itself_is_refused(tmp_path):
     with pytest.raises(TrimtabError, match="no run's folder"):
         rescore(tmp_path)
     (tmp_path / "run.json").write_text('{"study": "shop", "arms": {"steered": {}}}')
-    with pytest.raises(TrimtabError, match="scores come from its episodes"):
+    with pytest.raises(TrimtabError, match="says too little of itself"):
         rescore(tmp_path)

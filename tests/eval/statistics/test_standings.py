@@ -14,11 +14,11 @@ from trimtab.commands.console.standings_table import print_standings
 from trimtab.eval.methods.registry import parse_methods, with_controls
 from trimtab.eval.runs.record import Record, Run
 from trimtab.eval.statistics.standings import standings as work_out
-from trimtab.eval.texts.study import Study
+from trimtab.eval.texts.plan import TextPlan
 
 
 def study_of(methods, task="headlines", **given):
-    return Study(task, tuple(with_controls(parse_methods(methods))), **given)
+    return TextPlan(task, tuple(with_controls(parse_methods(methods))), **given)
 
 
 def standings(records, study):

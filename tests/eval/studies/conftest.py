@@ -7,7 +7,7 @@ import pytest
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.eval.methods.registry import parse_methods, with_controls
 from trimtab.eval.studies.setting import Setting
-from trimtab.eval.texts.study import Study
+from trimtab.eval.texts.plan import TextPlan
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def setting(byte_model, writers, tmp_path, trimtab_home):
 
     def make(methods="zero-shot,fints(depths=0.5)", *, tests=1, controls=False, **given):
         found = parse_methods(methods)
-        study = Study(
+        study = TextPlan(
             task="headlines",
             methods=tuple(with_controls(found) if controls else found),
             **{"generate": False, "max_new_tokens": 5, **given},

@@ -5,8 +5,9 @@ import math
 import pytest
 from rich.console import Console
 
+from trimtab.commands.console.finding import print_findings
 from trimtab.eval.figures import new_figure
-from trimtab.eval.studies.finding import Finding, keep, show
+from trimtab.eval.studies.finding import Finding, keep
 
 pytest.importorskip("matplotlib", reason="figures need the plots extra")
 
@@ -39,7 +40,7 @@ def test_a_table_without_a_figure(tmp_path):
 
 def test_what_is_shown_is_rounded_and_as_written(tmp_path):
     console = Console(width=200, record=True, force_terminal=False)
-    show([FOUND], [tmp_path / "x.csv"], console)
+    print_findings([FOUND], [tmp_path / "x.csv"], console)
     text = console.export_text()
     assert "a [title]" in text and "[c]" in text and "0.1235" in text and "–" in text
     assert "a note" in text and "x.csv" in text

@@ -3,7 +3,7 @@ import pytest
 from trimtab.envs.texts.lamp import LAMP
 from trimtab.errors import TrimtabError
 from trimtab.eval.metrics import METRICS
-from trimtab.eval.texts.tasks import TASKS, get_task
+from trimtab.eval.texts.kinds import TASKS, get_task
 
 BUILT_IN = {"headlines", "abstracts"}
 

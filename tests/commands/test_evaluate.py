@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from trimtab import cli
-from trimtab.commands.actions.evaluate import evaluate_command
+from trimtab.commands.console.running import rescore_run, run_plan
+from trimtab.commands.evaluate import plan_from
 from trimtab.eval.runs.record import read_run
 
 COMMAND = [str(Path(sys.executable).with_name("trimtab")), "eval"]
@@ -28,7 +29,7 @@ def flags(byte_model_path):
 
 
 @pytest.mark.usefixtures("trimtab_home")
-def test_a_run_that_is_killed_goes_on_to_the_same_end(flags, tmp_path, capsys):
+def test_a_run_that_is_killed_is_resumed_to_the_same_end(flags, tmp_path, capsys):
     results = tmp_path / "killed/results.jsonl"
     whole = [*flags, "--out", str(tmp_path / "whole")]
     assert cli.execute(["eval", *whole]) == 0
@@ -74,14 +75,13 @@ def test_a_run_shows_its_controls_and_is_rescored(flags, tmp_path):
     given = {"task": "headlines", "users": 3, "tests": 1, "history": 3, "max_new_tokens": 4}
     model = flags[flags.index("--model") + 1]
     out = tmp_path / "run"
-    evaluate_command(
-        {**given, "methods": "zero-shot,fints", "model": model}, out=out, console=console
-    )
+    plan = plan_from({**given, "methods": "zero-shot,fints", "model": model})
+    run_plan(plan, out=out, console=console)
     text = console.file.getvalue()
     for line in ("3 users", "fints-other", "fints-population", "personal gain of fints", "rouge-l"):
         assert line in text
     again = Console(file=io.StringIO(), width=100)
-    evaluate_command({}, rescore=out, console=again)
+    rescore_run(out, console=again)
     assert again.file.getvalue().split("kept in")[0].split("scores")[1].split("of 12")[0] in text
 
 
@@ -100,17 +100,16 @@ def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
     ]
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     console = Console(file=io.StringIO(), width=100)
-    evaluate_command(
+    plan = plan_from(
         {
             "task": "texts",
             "data": str(file),
             "methods": "zero-shot,rag(k=1,by=recency),fints(depths=0.5)",
             "model": flags[flags.index("--model") + 1],
             "max_new_tokens": 4,
-        },
-        out=tmp_path / "run",
-        console=console,
+        }
     )
+    run_plan(plan, out=tmp_path / "run", console=console)
     assert "own texts (mine.jsonl): 3 users, 15 past samples, 3 tests" in console.file.getvalue()
     run = read_run(tmp_path / "run")
     assert len(run.records) == 3 * 5 and not any(record.error for record in run.records)
@@ -135,7 +134,7 @@ def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
         (["shpo"], "did you mean 'shop'"),
         (["xyzzy"], "lamp-7, "),
         (["xyzzy"], "shop, bfcl"),
-        (["shop", "--study", "x.toml"], "--study says nothing to the task shop"),
+        (["shop", "--plan", "x.toml"], "--plan says nothing to the task shop"),
         (["shop", "--users", "0"], "users of at least 1"),
         (["headlines", "--methods", "fint"], "did you mean 'fints'"),
         (["headlines", "--users", "0"], "users of at least 1"),
@@ -145,7 +144,7 @@ def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
         (["lamp-7"], "LaMP-7 has no built-in data"),
         (["texts"], "give --data a file of your own records; expected .jsonl"),
         (["texts", "--data", "/no/such"], "there is no file /no/such; expected .jsonl"),
-        (["headlines", "--study", "/no/such.toml"], "no study file"),
+        (["headlines", "--plan", "/no/such.toml"], "no study file"),
         (["headlines", "--settings", "/no/such.toml"], "no settings file"),
         (["headlines", "--resume", "x"], "from the run's folder; leave out the task 'headlines'"),
         (["--resume", "x", "--out", "y"], "leave out --out"),
@@ -153,7 +152,8 @@ def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
         (["--resume", "/no/such"], "no run's folder"),
         (["--rescore", "/no/such", "--seed", "1"], "leave out --seed"),
         (["--rescore", "/no/such"], "no run's folder"),
-        (["shop", "--methods", "rag"], "--methods says nothing to the task shop"),
+        (["shop", "--history", "3"], "--history says nothing to the task shop"),
+        (["bfcl", "--data", "x", "--methods", "rag"], "methods: free, constrained, auto"),
         (["bfcl"], "bfcl has no built-in data"),
         (["bfcl", "--history", "3"], "--history says nothing to the task bfcl"),
         (["headlines", "--model", "/no/such/model"], "/no/such/model"),

@@ -7,18 +7,18 @@ import pytest
 
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.errors import TrimtabError
-from trimtab.eval.texts.study import Study, make_study
-from trimtab.eval.texts.tasks import TASKS
+from trimtab.eval.texts.kinds import TASKS
+from trimtab.eval.texts.plan import TextPlan, make_plan
 
 
 def test_flags_alone():
-    study = make_study({"task": "headlines", "users": 8, "methods": "rag(k=1),fints", "seed": None})
+    study = make_plan({"task": "headlines", "users": 8, "methods": "rag(k=1),fints", "seed": None})
     assert (study.users, study.seed) == (8, 0)
     assert [n.label for n in study.methods] == ["rag(k=1)", "fints", "fints-other",
                                                 "fints-population"]  # fmt: skip
     assert study.baseline == "rag(k=1)"
     assert study.metrics[0] == "rouge-1"
-    assert make_study({"task": "headlines"}, controls=False).methods[-1].label == "fints"
+    assert make_plan({"task": "headlines"}, controls=False).methods[-1].label == "fints"
 
 
 def test_a_toml_file_and_flags_before_it(tmp_path):
@@ -30,7 +30,7 @@ def test_a_toml_file_and_flags_before_it(tmp_path):
         "[methods.zero-shot]\n[methods.rag]\nk = 5\n"
         '[methods.strong]\nmethod = "fints"\nsites = ["block"]\n'
     )
-    study = make_study({"users": 3}, file=file)
+    study = make_plan({"users": 3}, file=file)
     assert (study.task, study.users, study.history, study.generate) == ("lamp-7", 3, 9, False)
     assert study.data == str(tmp_path / "tweets")
     labels = [n.label for n in study.methods]
@@ -64,20 +64,20 @@ def test_bad_files_are_refused_in_one_line(tmp_path, text, said):
     file = tmp_path / "study.toml"
     file.write_text(text)
     with pytest.raises(TrimtabError, match=said) as refused:
-        make_study({}, file=file)
+        make_plan({}, file=file)
     assert "\n" not in str(refused.value)
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(TrimtabError, match="no study file"):
-        make_study({}, file=tmp_path / "none.toml")
+        make_plan({}, file=tmp_path / "none.toml")
 
 
 def test_a_study_comes_back_from_its_configuration(byte_model, writers):
     given = {"task": "abstracts", "temperature": 0.7, "repeats": 2, "context": 900, "tests": 1}
-    study = make_study({**given, "methods": "zero-shot,fints(depths=0.5),two-part", "data": "/d"})
+    study = make_plan({**given, "methods": "zero-shot,fints(depths=0.5),two-part", "data": "/d"})
     plain = json.loads(json.dumps(study.configuration(byte_model, TextDataset("x", writers))))
-    back = Study.of(plain)
+    back = TextPlan.of(plain)
     assert back.configuration(byte_model, TextDataset("x", writers)) == study.configuration(
         byte_model, TextDataset("x", writers)
     )
@@ -85,14 +85,14 @@ def test_a_study_comes_back_from_its_configuration(byte_model, writers):
     assert plain["study"] == "abstracts" and plain["baseline"] == "zero-shot"
     assert plain["data"]["path"] == "/d" and plain["data"]["history"] == 24
     with pytest.raises(TrimtabError, match="no run of `trimtab eval` on texts but of 'shop'"):
-        Study.of({"study": "shop", "arms": {}})
+        TextPlan.of({"study": "shop", "arms": {}})
 
 
 def test_only_the_latest_past_and_the_first_tests_count(monkeypatch, writers):
     dataset = TextDataset("x", writers)
     task = replace(TASKS["headlines"], load=lambda path, seed: dataset, minimum_history=3)
-    monkeypatch.setattr("trimtab.eval.texts.study.get_task", lambda name: task)
-    study = make_study({"task": "headlines", "history": 2, "tests": 1, "users": 3})
+    monkeypatch.setattr("trimtab.eval.texts.plan.get_task", lambda name: task)
+    study = make_plan({"task": "headlines", "history": 2, "tests": 1, "users": 3})
     found = study.dataset()
     assert len(found.users) == 3
     for user in found.users:
@@ -106,4 +106,4 @@ def test_a_task_that_is_no_texts_is_told_where_it_belongs(tmp_path, task):
     file = tmp_path / "study.toml"
     file.write_text(f'task = "{task}"')
     with pytest.raises(TrimtabError, match=f"see `trimtab eval {task}`"):
-        make_study({}, file=file)
+        make_plan({}, file=file)

@@ -1,4 +1,4 @@
-"""What can be evaluated on people's own texts: tasks by name, each with data, metrics and words."""
+"""The writing tasks by name, each with its data, metrics and words."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ...errors import TrimtabError
 from ..metrics import METRICS, Metric, f1_sums, macro_f1
 
 OTHER_TASKS = ("shop", "bfcl")
-"""What `trimtab eval` runs besides, with flags of its own."""
+"""What `trimtab eval` runs besides."""
 
 Load = Callable[[Path | None, int], TextDataset]
 """From a folder or file (None: the built-in world, where there is one) and a seed to the data."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One task.
+class WritingTask:
+    """What people are asked to write, or to label, and how it is scored.
 
     Attributes:
         name: What it is called on the command line.
@@ -97,10 +97,10 @@ _ROUGE = ("rouge-1", "rouge-l", "rouge-2", "log-likelihood")
 _LABEL = ("accuracy", "macro-f1", "log-likelihood")
 _LABEL_ONLY = "You label texts. Answer with the label alone."
 
-TASKS: Mapping[str, Task] = {
+TASKS: Mapping[str, WritingTask] = {
     task.name: task
     for task in (
-        Task(
+        WritingTask(
             name="headlines",
             about="the headline of a news article (LaMP-4; built in: gazette)",
             load=_lamp("headlines"),
@@ -109,7 +109,7 @@ TASKS: Mapping[str, Task] = {
             max_new_tokens=48,
             rejected_below=0.15,
         ),
-        Task(
+        WritingTask(
             name="abstracts",
             about="the abstract of a paper from its title and some key words (LongLaMP; built in: "
             "gazette)",
@@ -119,7 +119,7 @@ TASKS: Mapping[str, Task] = {
             max_new_tokens=300,
             rejected_below=0.20,
         ),
-        Task(
+        WritingTask(
             name="lamp-2n",
             about="the category of a news article (LaMP-2N)",
             load=_lamp("lamp-2n"),
@@ -129,7 +129,7 @@ TASKS: Mapping[str, Task] = {
             rejected_below=1.0,
             labels=NEWS_CATEGORIES,
         ),
-        Task(
+        WritingTask(
             name="lamp-2m",
             about="the tag of a film from its description (LaMP-2M)",
             load=_lamp("lamp-2m"),
@@ -139,7 +139,7 @@ TASKS: Mapping[str, Task] = {
             rejected_below=1.0,
             labels=MOVIE_TAGS,
         ),
-        Task(
+        WritingTask(
             name="lamp-3",
             about="the rating, 1 to 5, that goes with a review (LaMP-3)",
             load=_lamp("lamp-3"),
@@ -149,7 +149,7 @@ TASKS: Mapping[str, Task] = {
             rejected_below=1.0,
             labels=RATINGS,
         ),
-        Task(
+        WritingTask(
             name="lamp-5",
             about="the title of a paper from its abstract (LaMP-5)",
             load=_lamp("lamp-5"),
@@ -158,7 +158,7 @@ TASKS: Mapping[str, Task] = {
             max_new_tokens=48,
             rejected_below=0.15,
         ),
-        Task(
+        WritingTask(
             name="lamp-7",
             about="a tweet in the user's own words (LaMP-7)",
             load=_lamp("lamp-7"),
@@ -168,7 +168,7 @@ TASKS: Mapping[str, Task] = {
             # The model's paraphrase of a tweet shares most of its words; it need only differ.
             rejected_below=1.0,
         ),
-        Task(
+        WritingTask(
             name="texts",
             about="a text in the user's own words (your own records)",
             load=_own_texts,
@@ -181,7 +181,7 @@ TASKS: Mapping[str, Task] = {
 }
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str) -> WritingTask:
     """The task of that name.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from trimtab.commands.actions.play import play_command
+from trimtab.commands.play import play_command
 from trimtab.errors import TrimtabError
 from trimtab.steering import Completion, SteeredModel
 

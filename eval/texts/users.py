@@ -1,13 +1,13 @@
-"""What all methods of a run share: the model, the users' past, and what is made of it once.
+"""Writing users made ready for methods: their past, and what is made of it once.
 
-No output of a test sample is here: the bench blanks them before any method sees a user.
+No output of a test sample is here: they are blanked before any method sees a user.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,23 +16,36 @@ from torch import Tensor
 
 from ...envs.texts.dataset import TextSample, TextUser
 from ...envs.texts.lamp import LAMP
-from ...steering.contrast.context import Context, Sample, contexts
+from ...steering.contrast.context import Context, contexts
+from ...steering.contrast.context import Sample as PastWithInput
 from ...steering.contrast.pairs import ContrastPair, Keys, Messages
-from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.dictionary import SteeringDictionary
-from ..texts.prompt import TextPrompt
-from .entries import kept_dictionaries
-from .pairs import Kind, make_pairs
-from .retrieval import By, RememberedEncoder, ranking, relevance
-from .written import WrittenTexts
+from ...steering.vectors.steering_vectors import points_of
+from ..methods.entries import kept_dictionaries, one_after_another
+from ..methods.method import Kind
+from ..methods.retrieval import By, RememberedEncoder, nearest, relevance
+from ..methods.written import WrittenTexts
+from ..sample import Progress, Sample, counted
+from .pairs import make_pairs
+from .prompt import Fitted, TextPrompt
 
 if TYPE_CHECKING:
+    from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.model import SteeredModel
-    from ..texts.tasks import Task
-    from .method import Weights
+    from ...steering.vectors.steering import Steering
+    from ..methods.method import ModelVariant, Steer
+    from .kinds import WritingTask
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being made, how many of it are done, and of how many."""
+PROFILE_SYSTEM = "You describe how people write. Answer with the description alone."
+WRITING_PROFILE = (
+    "Describe in three short sentences how this person writes: length, tone, punctuation, "
+    "favourite words and subjects. Name no single text."
+)
+LABELS_PROFILE = (
+    "Describe in three short sentences how this person answers such questions: which answers they "
+    "prefer, and for what. Name no single question."
+)
+_CHARACTERS = 400  # of one past text; a profile needs many texts rather than long ones
 
 _SURROUNDING = 3  # samples on each side of a context contrast, and shown for a rejected answer
 
@@ -42,8 +55,8 @@ _REWRITE = (
 )
 
 
-class Workbench:
-    """The users of a run, ready for methods.
+class TextUsers:
+    """The users of a writing task, ready for methods.
 
     Args:
         model: The model.
@@ -60,7 +73,7 @@ class Workbench:
     def __init__(
         self,
         model: SteeredModel,
-        task: Task,
+        task: WritingTask,
         users: Sequence[TextUser],
         *,
         folder: Path,
@@ -98,22 +111,13 @@ class Workbench:
         """A request without the task's instruction."""
         return request.removeprefix(self.instruction)
 
-    def query(self, sample: TextSample) -> Tensor:
-        """The embedding that a request is compared by, shape ``(dimensions,)``."""
-        return self._queries[self.body(sample.input)]
-
     @cached_property
     def _queries(self) -> dict[str, Tensor]:
         texts = sorted({self.body(s.input) for user in self.users.values() for s in user.tests})
         return dict(zip(texts, self.encoder.encode(texts), strict=True))
 
     @cached_property
-    def stranger(self) -> dict[str, str]:
-        """For each user another one, and each once."""
-        return derangement(self.users, self.seed)
-
-    @cached_property
-    def past(self) -> dict[str, tuple[Sample, ...]]:
+    def past(self) -> dict[str, tuple[PastWithInput, ...]]:
         """Each user's history with an input for every sample.
 
         Where the benchmark tells only what the user wrote, the input asks for a neutral rewriting
@@ -128,7 +132,7 @@ class Workbench:
         neutral = dict(zip(silent, self._rewritten(silent), strict=True))
         return {
             user.id: tuple(
-                Sample(
+                PastWithInput(
                     sample.id,
                     sample.input or self.instruction + neutral[sample.output],
                     sample.output,
@@ -155,7 +159,7 @@ class Workbench:
         count: int = 1,
         max_new_tokens: int,
         temperature: float = 0.0,
-        under: Weights | None = None,
+        variant: ModelVariant | None = None,
     ) -> list[list[str]]:
         """What the model writes, unsteered, ``count`` texts a prompt; kept by content.
 
@@ -165,53 +169,99 @@ class Workbench:
             count: Answers to each.
             max_new_tokens: At most this many tokens an answer.
             temperature: Of the draws.
-            under: Weights to run under.
+            variant: What the model runs as.
         """
-        with self.telling(what, len(prompts) * count) as done, self.running(under):
+        with self.telling(what, len(prompts) * count) as done, self.running(variant):
             return self.written.answers(
                 self.model,
                 prompts,
                 count=count,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
-                under=under.key if under else "",
+                variant=variant.key if variant else "",
                 batch_size=self.batch_size,
                 progress=done,
             )
 
-    def running(self, under: Weights | None) -> AbstractContextManager[None]:
-        """The weights put on, if any."""
-        return under.active(self.model) if under else nullcontext()
+    def running(self, variant: ModelVariant | None) -> AbstractContextManager[None]:
+        """The variant put on, if any."""
+        return variant.active(self.model) if variant else nullcontext()
 
     @contextmanager
     def telling(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Tell how far something is; gives what to call with how many more are done."""
-        so_far = 0
+        yield counted(self._progress, what, total)
 
-        def done(more: int) -> None:
-            nonlocal so_far
-            so_far += more
-            if self._progress:
-                self._progress(what, so_far, total)
+    def samples(self) -> list[Sample]:
+        """The test samples without their golds."""
+        return [text_sample(user, test) for user in self.users.values() for test in user.tests]
 
-        done(0)
-        yield done
-
-    def nearest(self, user_id: str, sample: TextSample, by: By, k: int) -> tuple[TextSample, ...]:
+    def nearest(self, sample: Sample, by: By, k: int) -> tuple[TextSample, ...]:
         """The user's past samples that come first for a request, the best first.
 
         A sample without an input is compared by its output.
         """
-        where = user_id, sample.id, by
+        where = sample.user_id, sample.id, by
         if where not in self._rankings:
-            history = self.users[user_id].history
-            order = ranking(
+            history = self.users[sample.user_id].history
+            order = nearest(
                 [self.body(past.input) or past.output for past in history],
-                self.body(sample.input),
-                relevance(by, self.encoder),
+                self.body(sample.request),
+                by,
+                self.encoder,
+                seed=f"{self.seed}/{sample.id}",
             )
             self._rankings[where] = tuple(history[place] for place in order)
-        return self._rankings[where][:k]
+        return self._rankings[where] if by == "all" else self._rankings[where][:k]
+
+    def latest(self, sample: Sample, count: int) -> tuple[TextSample, ...]:
+        """The user's past samples, the latest first."""
+        return self.users[sample.user_id].history[::-1][:count]
+
+    def describing(self, sample: Sample, count: int, tokens: int) -> Fitted:
+        """What a profile is asked for with; without the earliest where not all fit."""
+        labels = bool(self.task.labels)
+        shown = [_shortened(past) for past in self.latest(sample, count)]
+        return replace(self.prompt, system=PROFILE_SYSTEM, room=tokens).fit(
+            LABELS_PROFILE if labels else WRITING_PROFILE,
+            shown=shown,
+            show="both" if labels else "outputs",
+        )
+
+    def entries(
+        self,
+        settings: SteeringSettings,
+        kinds: Sequence[Kind],
+        *,
+        rejected: int = 2,
+        below: float | None = None,
+        variant: ModelVariant | None = None,
+    ) -> dict[str, SteeringDictionary]:
+        """Each user's entries of these kinds, at the settings' own points alone."""
+        layers = settings.layers(self.model)
+        found = [
+            self.dictionaries(
+                kind,
+                layers=layers,
+                keys=settings.keys,
+                rejected=rejected,
+                below=below,
+                variant=variant,
+            )
+            for kind in kinds
+        ]
+        points = points_of(layers, settings.sites)
+        return {
+            user: one_after_another([each[user] for each in found if user in each]).restricted(
+                points
+            )
+            for user in self.users
+            if any(user in each for each in found)
+        }
+
+    def steering(self, sample: Sample, steer: Steer) -> Steering | None:
+        """What a method adds for a sample; the request's embedding is worked out once for all."""
+        return steer(sample.user_id, self._queries[self.body(sample.request)], sample.before)
 
     @cached_property
     def contexts(self) -> dict[str, list[Context]]:
@@ -238,7 +288,7 @@ class Workbench:
         *,
         rejected: int = 2,
         below: float | None = None,
-        under: Weights | None = None,
+        variant: ModelVariant | None = None,
     ) -> dict[str, list[ContrastPair]]:
         """Every user's contrast pairs, from their history alone.
 
@@ -247,12 +297,12 @@ class Workbench:
                 what the model writes to the same request by itself.
             rejected: At most this many rejected answers a sample, for ``response``.
             below: Their ROUGE-L against the user's own is below this; None is the task's bound.
-            under: Weights that write what the model writes.
+            variant: What the model that writes runs as.
         """
         below = self.task.rejected_below if below is None else below
-        key = kind, rejected, below, under.key if under else ""
+        key = kind, rejected, below, variant.key if variant else ""
         if key not in self._pairs:
-            found = make_pairs(self, kind, rejected=rejected, below=below, under=under)
+            found = make_pairs(self, kind, rejected=rejected, below=below, variant=variant)
             # Keys leave out what all requests have in common.
             self._pairs[key] = {
                 user: [replace(pair, request=self.body(pair.request)) for pair in own]
@@ -268,7 +318,7 @@ class Workbench:
         keys: Keys = "input",
         rejected: int = 2,
         below: float | None = None,
-        under: Weights | None = None,
+        variant: ModelVariant | None = None,
     ) -> dict[str, SteeringDictionary]:
         """Every user's dictionary from their pairs, at all sites; kept by content.
 
@@ -280,24 +330,51 @@ class Workbench:
             keys: What the key texts are made of.
             rejected: As for ``pairs``.
             below: As for ``pairs``.
-            under: Weights to read under.
+            variant: What the model that is read runs as.
         """
         wanted = tuple(sorted({*layers, *self.layers}))
-        where = kind, wanted, keys, rejected, below, under.key if under else ""
+        where = kind, wanted, keys, rejected, below, variant.key if variant else ""
         if where not in self._dictionaries:
-            pairs = self.pairs(kind, rejected=rejected, below=below, under=under)
+            pairs = self.pairs(kind, rejected=rejected, below=below, variant=variant)
             total = sum(map(bool, pairs.values()))
-            with self.telling(f"dictionaries, {kind}", total) as done, self.running(under):
+            with self.telling(f"dictionaries, {kind}", total) as done, self.running(variant):
                 self._dictionaries[where] = kept_dictionaries(
                     self.model,
                     pairs,
                     layers=wanted,
                     keys=keys,
                     folder=self.folder / "entries",
-                    under=under.key if under else "",
+                    variant=variant.key if variant else "",
                     progress=done,
                 )
         return self._dictionaries[where]
+
+
+@dataclass(frozen=True)
+class _Shortened:
+    """A past sample with its texts cut to their first characters."""
+
+    input: str
+    output: str
+
+
+def _shortened(past: TextSample) -> _Shortened:
+    texts = (
+        text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} ..."
+        for text in (past.input, past.output)
+    )
+    return _Shortened(*texts)
+
+
+def text_sample(user: TextUser, test: TextSample) -> Sample:
+    """A test of a user's as the runner and the methods see it."""
+    return Sample(
+        f"{user.id}/{test.id}",
+        user.id,
+        request=test.input,
+        gold=test.output,
+        history=len(user.history),
+    )
 
 
 def blind(user: TextUser) -> TextUser:

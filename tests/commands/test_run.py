@@ -8,12 +8,17 @@ import pytest
 from rich.console import Console
 
 from trimtab import cli
-from trimtab.commands.actions.run import run_command
+from trimtab.commands.console.running import resume_run, run_plan
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.errors import TrimtabError
+from trimtab.eval.runs.record import read_run
+from trimtab.eval.shop.plan import ShopPlan, shop_methods
 from trimtab.eval.shop.selection import pick_tasks
 from trimtab.eval.shop.simulators import Simulator
 from trimtab.steering import SteeredModel, SteeringDictionary, SteeringStore
+
+USUAL = "zero-shot,rag,fints"
+LAST, ALL, BOTH = "rag(by=recency,k=1)", "rag(by=all)", "fints(by=recency,context=1)"
 
 
 @pytest.fixture
@@ -21,11 +26,14 @@ def run(folders, monkeypatch):
     """Run the command and give back what it printed."""
     monkeypatch.setenv("TRIMTAB_HOME", str(folders / "home"))
 
-    def run(**arguments):
+    def run(methods=USUAL, settings=None, out=None, batch=48, show=False, **arguments):
         console = Console(file=io.StringIO(), width=100)
         defaults = {"model": str(folders / "model"), "world": str(folders / "world")}
+        plan = ShopPlan(
+            methods=shop_methods(methods, settings), **{**defaults, "episodes": 3, **arguments}
+        )
         try:
-            run_command(**{**defaults, "episodes": 3, "console": console, **arguments})
+            run_plan(plan, out=out, batch_size=batch, show=show, console=console)
         finally:
             run.printed = console.file.getvalue()
         return run.printed
@@ -37,20 +45,20 @@ def test_a_run_prints_its_tables_keeps_its_results_and_is_not_played_twice(
     run, tmp_path, monkeypatch
 ):
     text = run(out=tmp_path / "out", show=True)
-    assert "function accuracy" in text and "steered minus" in text
+    assert "function accuracy" in text and "minus zero-shot" in text
     assert "15 of 15 episodes" in text
     assert text.count("request") >= 15 and "picked" in text
     records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
     assert len(records) == 15
     for record in records:
         assert not record["error"]
-        assert record["episode"]["outcome"] == "done"  # constrained: always a valid call
-        picked = record["episode"]["steps"][0]["picked"]
-        assert bool(picked) == (record["arm"].startswith("steered"))
+        # Constrained: always a valid call.
+        assert record["detail"]["episode"]["outcome"] == "done"
+        assert bool(record["picked"]) == (record["method"] in ("fints", "fints-other"))
 
     monkeypatch.setattr(SteeredModel, "generate", None)  # neither episodes nor dictionaries
     again = run(out=tmp_path / "out")
-    assert "15 of 15 episodes" in again
+    assert "15 of 15 episodes, 0 of them" in again
     assert again.split("function accuracy")[1].split("of 15")[0] in text
 
 
@@ -66,7 +74,7 @@ def test_ctrl_c_shows_what_is_finished(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(SteeredModel, "generate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(out=tmp_path / "out", max_live=4)
+        run(out=tmp_path / "out", batch=4)
     assert "4 of 15 episodes" in run.printed
     assert "function accuracy" in run.printed
     assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == 4
@@ -76,30 +84,31 @@ def test_one_users_episodes_have_a_control_too(run, folders, tmp_path):
     from trimtab.envs.shop.personalwab import load_world
 
     user = load_world(folders / "world").users[1]
-    run(users=[user], episodes=1, out=tmp_path / "out")
+    run(users=(user,), episodes=1, out=tmp_path / "out")
     records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
     assert {record["user_id"] for record in records} == {user}
     assert len(records) == 5
 
 
-def test_a_conversation_with_memory_arms_and_react(run, tmp_path):
+def test_a_conversation_with_several_memories_and_react(run, tmp_path):
     text = run(
         episodes=1,
         simulator=Simulator("model"),
         steps=2,
-        memory=["last", "full"],
-        both=True,
-        remembered=1,
+        methods=f"{LAST},{ALL},fints,{BOTH}",
         prompting="react",
         out=tmp_path / "out",
     )
     assert "average steps" in text and "8 of 8 episodes" in text
-    records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
-    remembered = {record["arm"]: len(record["episode"]["remembered"]) for record in records}
-    assert remembered["memory-last"] == remembered["memory-last+steered"] == 1
-    assert remembered["memory-full"] > 1
-    assert remembered["steered"] == 0
-    assert all(1 <= len(record["episode"]["steps"]) <= 2 for record in records)
+    found = {r.method: r.detail["episode"] for r in read_run(tmp_path / "out").records}
+    remembered = {method: len(episode["remembered"]) for method, episode in found.items()}
+    assert remembered[LAST] == remembered[BOTH] == 1
+    assert remembered[ALL] > 1
+    assert remembered["fints"] == 0
+    assert all(1 <= len(episode["steps"]) <= 2 for episode in found.values())
+    # The same run is resumed by what its folder says, and needs no flag.
+    console = Console(file=io.StringIO(), width=100)
+    assert resume_run(tmp_path / "out", console=console).fresh == 0
 
 
 def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
@@ -110,7 +119,7 @@ def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
     run(out=tmp_path / "out2", store=str(tmp_path / "users.lance"))
     first, second = (
         {
-            (record["arm"], record["task_id"]): record["episode"]["steps"][0]["picked"]
+            (record["method"], record["sample_id"]): record["picked"]
             for record in map(json.loads, (tmp_path / name / "results.jsonl").open())
         }
         for name in ("out", "out2")
@@ -127,7 +136,7 @@ def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
     [
         (["--user-url", "http://x/v1"], "add --track multi"),
         (["--track", "multi", "--user-simulator", "parrot"], "scripted, model, endpoint"),
-        (["--memory", "last,all"], "none, random, last, relevant, full; got last, all"),
+        (["--methods", "rag(by=last)"], "'encoder', 'bm25', 'recency', 'random' or 'all'"),
         (["--prompting", "loud"], "'loud' is not one of"),
         (["--store", "a", "--dictionaries", "b"], "got both"),
     ],
@@ -147,18 +156,18 @@ def test_bad_options_are_one_line_on_the_command_line(
     [
         ({"episodes": 0}, "got 0"),
         ({"episodes": 10_000}, "got 10000"),
-        ({"users": ["nobody"]}, "no user 'nobody'"),
+        ({"users": ("nobody",)}, "no user 'nobody'"),
         ({"world": "/no/such/world"}, "/no/such/world"),
         ({"settings": "/no/such.toml"}, "/no/such.toml"),
         ({"dictionaries": "/no/such/folder"}, "no folder of dictionaries"),
         ({"model": "/no/such/model"}, "/no/such/model"),
-        ({"max_live": 0}, "max_live"),
+        ({"batch": 0}, "at least 1 row"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(run, tmp_path, arguments, said):
     from pathlib import Path
 
-    paths = {k: Path(v) for k, v in arguments.items() if k in ("settings", "dictionaries")}
+    paths = {k: Path(v) for k, v in arguments.items() if k == "settings"}
     with pytest.raises(TrimtabError, match=said) as refused:
         run(out=tmp_path / "out", **{**arguments, **paths})
     assert "\n" not in str(refused.value)
@@ -174,10 +183,10 @@ def test_dictionaries_of_another_model_are_refused(run, folders, tmp_path):
     foreign.fingerprint = "another"
     foreign.save(tmp_path / "given" / f"{user}.safetensors")
     with pytest.raises(TrimtabError, match="another model"):
-        run(dictionaries=tmp_path / "given", out=tmp_path / "out2")
+        run(dictionaries=str(tmp_path / "given"), out=tmp_path / "out2")
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrimtabError, match="none of the users"):
-        run(dictionaries=tmp_path / "empty", out=tmp_path / "out3")
+        run(dictionaries=str(tmp_path / "empty"), out=tmp_path / "out3")
 
 
 def test_picked_tasks_are_those_of_the_users_asked_for():
@@ -204,7 +213,7 @@ def test_the_tools_of_a_file_are_shown_as_well(run, tmp_path):
     (tmp_path / "mine.py").write_text(
         'def weather(city: str) -> str:\n    "Tell the weather."\n    return city\n'
     )
-    run(out=tmp_path / "out", tools=tmp_path / "mine.py", episodes=1)
+    run(out=tmp_path / "out", tools=str(tmp_path / "mine.py"), episodes=1)
     with_it = json.loads((tmp_path / "out/run.json").read_text())
     run(out=tmp_path / "other", episodes=1)
     without = json.loads((tmp_path / "other/run.json").read_text())
@@ -213,7 +222,7 @@ def test_the_tools_of_a_file_are_shown_as_well(run, tmp_path):
         sum(
             step["prompt_tokens"]
             for line in (tmp_path / folder / "results.jsonl").open()
-            for step in json.loads(line)["episode"]["steps"][:1]
+            for step in json.loads(line)["detail"]["episode"]["steps"][:1]
         )
         for folder in ("out", "other")
     ]

@@ -1,4 +1,4 @@
-"""A study: which task, whose data, which methods, and how answers are made; from TOML or flags."""
+"""A plan: which task, whose data, which methods, and how answers are made; from TOML or flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...errors import TrimtabError
 from ...steering.weights.known import DEFAULT_MODEL
 from ..methods.registry import Named, methods_of, parse_methods, with_controls
 from .answering import Decoding
-from .tasks import OTHER_TASKS, Task, get_task
+from .kinds import OTHER_TASKS, WritingTask, get_task
 
 if TYPE_CHECKING:
     from ...steering.model import SteeredModel
@@ -25,7 +25,7 @@ _LIKELIHOOD = "log-likelihood"
 
 
 @dataclass(frozen=True)
-class Study:
+class TextPlan:
     """What is compared; everything that decides the results.
 
     Attributes:
@@ -110,8 +110,8 @@ class Study:
             batch_size=batch_size,
         )
 
-    def running_task(self) -> Task:
-        """The task, with this study's room for an answer."""
+    def running_task(self) -> WritingTask:
+        """The task, with this plan's room for an answer."""
         task = get_task(self.task)
         return replace(task, max_new_tokens=self.max_new_tokens or task.max_new_tokens)
 
@@ -131,7 +131,7 @@ class Study:
         return replace(past, users=users)
 
     def configuration(self, model: SteeredModel, dataset: TextDataset) -> dict[str, Any]:
-        """Plain data that tells this study from another one, and that ``of`` reads again."""
+        """Plain data that tells this plan from another one, and that ``of`` reads again."""
         plain = dataclasses.asdict(replace(self, methods=()))
         del plain["methods"], plain["task"], plain["model"], plain["data"]
         return {
@@ -158,8 +158,8 @@ class Study:
         }
 
     @classmethod
-    def of(cls, configuration: Mapping[str, Any]) -> Study:
-        """The study whose ``configuration`` this is.
+    def of(cls, configuration: Mapping[str, Any]) -> TextPlan:
+        """The plan whose ``configuration`` this is.
 
         Raises:
             TrimtabError: It is not one.
@@ -180,32 +180,32 @@ class Study:
         except (KeyError, TypeError) as error:
             raise TrimtabError(
                 f"this is no run of `trimtab eval` on texts but of {configuration.get('study')!r} "
-                f"(its run.json has no {error}); go on with such a run by its own command and --out"
+                f"(its run.json has no {error}); resume such a run by its own command and --out"
             ) from error
 
 
-def make_study(
+def make_plan(
     given: Mapping[str, Any], *, file: Path | None = None, controls: bool = True
-) -> Study:
-    """A study from flags, on top of a TOML file's if there is one.
+) -> TextPlan:
+    """A plan from flags, on top of a TOML file's if there is one.
 
     Args:
-        given: Fields of ``Study``; None is one that was not given. ``methods`` is a line as
+        given: Fields of ``TextPlan``; None is one that was not given. ``methods`` is a line as
             ``parse_methods`` reads it; ``settings`` a file for all steered methods that name none.
         file: A TOML file with the same fields, its methods as a line or as ``[methods.LABEL]``
             tables. Its ``data`` is relative to its own folder.
         controls: Whether steered methods bring their controls.
 
     Raises:
-        TrimtabError: No such file or field, no task, or as ``Study``.
+        TrimtabError: No such file or field, no task, or as ``TextPlan``.
     """
     table = _read(file) if file else {}
     table |= {name: value for name, value in given.items() if value is not None}
-    known = {field.name for field in dataclasses.fields(Study)} | {"settings", "controls"}
+    known = {field.name for field in dataclasses.fields(TextPlan)} | {"settings", "controls"}
     unknown = sorted(set(table) - known)
     if unknown:
         raise TrimtabError(
-            f"{file or 'study'}: unknown field {unknown[0]!r}; expected {', '.join(sorted(known))}"
+            f"{file or 'plan'}: unknown field {unknown[0]!r}; expected {', '.join(sorted(known))}"
         )
     settings = table.pop("settings", None)
     wanted = table.pop("controls", True)
@@ -216,7 +216,7 @@ def make_study(
         raise TrimtabError("expected a task; `trimtab eval --help` lists them")
     if table["task"] in OTHER_TASKS:
         raise TrimtabError(
-            f"the task {table['task']} has flags of its own and is in no study of texts; see "
+            f"the task {table['task']} has flags of its own and is in no file of texts; see "
             f"`trimtab eval {table['task']}`"
         )
     asked = table.pop("methods", DEFAULT_METHODS)
@@ -245,8 +245,8 @@ def _read(file: Path) -> dict[str, Any]:
     return table
 
 
-def _checked(table: dict[str, Any]) -> Study:
-    """A study whose values have the fields' types.
+def _checked(table: dict[str, Any]) -> TextPlan:
+    """A plan whose values have the fields' types.
 
     Raises:
         TrimtabError: One has not.
@@ -261,4 +261,4 @@ def _checked(table: dict[str, Any]) -> Study:
             kind is int and not whole
         ):
             raise TrimtabError(f"expected {name} as {kind.__name__}, got {value!r}")
-    return Study(**table)
+    return TextPlan(**table)

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from trimtab.commands.actions.play import play_command
+from trimtab.commands.play import play_command
 from trimtab.errors import TrimtabError
 
 
@@ -109,7 +109,7 @@ def test_an_episode_survives_kills_and_goes_on(terminal, tmp_path):
 
     assert (tmp_path / "asked").read_text().split() == ["0", "1", "1", "2", "3"]
     [record] = map(json.loads, (tmp_path / "play/results.jsonl").open())
-    episode = record["episode"]
+    episode = record["detail"]["episode"]
     assert episode["request"] == "something for rain"
     assert [step["call"]["name"] for step in episode["steps"]] == [
         "respond",
@@ -143,7 +143,7 @@ def play(folders, monkeypatch, tmp_path):
 
 def test_a_person_who_goes_away_may_come_back(play, tmp_path):
     text = play()
-    assert "the same command goes on with it" in text
+    assert "the same command resumes it" in text
     assert not (tmp_path / "p/results.jsonl").exists()
 
 
@@ -152,9 +152,9 @@ def test_a_whole_episode_steered_by_the_users_dictionary(play, tmp_path):
     assert "score" in text and "kept in" in text
     assert "picked" in text
     [record] = map(json.loads, (tmp_path / "p/results.jsonl").open())
-    assert record["arm"] == "steered"
-    assert len(record["episode"]["steps"]) <= 10
-    assert record["episode"]["request"] in play.asked[0]
+    assert record["method"] == "fints"
+    assert len(record["detail"]["episode"]["steps"]) <= 10
+    assert record["detail"]["episode"]["request"] in play.asked[0]
     play()  # what is over is not gone on with
     assert play.asked[0].startswith("You say (Enter: ")
 
