@@ -10,7 +10,7 @@ from trimtab.agent.calling.calls import ToolCall
 from trimtab.agent.loop.episode import Episode, PickedEntry, Step
 from trimtab.agent.users import Errand
 from trimtab.commands.console.episode import episode_view, errand_view
-from trimtab.eval.shop.score import ScoredEpisode
+from trimtab.eval.runs.record import Record
 from trimtab.tools import ToolError
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from trimtab.commands.console.shop_table import print_tables
-from trimtab.eval.shop.score import ScoredEpisode
+from trimtab.eval.runs.record import Record
 from trimtab.eval.shop.summary import accuracies, differences, summary
 
 ARMS = ["unsteered", "steered"]
