@@ -1,4 +1,4 @@
-"""A shopping run's arm in PersonalWAB's result format."""
+"""A shopping run's method in PersonalWAB's result format."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]]:
-    """What PersonalWAB's own run script writes, for one arm.
+    """What PersonalWAB's own run script writes, for one method.
 
     Args:
         run: A shopping run.
-        method: The arm.
+        method: The method.
         world: The world that was played, whose test tasks number the results.
 
     Raises:
@@ -44,11 +44,12 @@ def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]
     episodes = [
         {
             "task_id": record.sample_id,
-            "result": record.scores["result"],
+            "result": record.scores.get("result"),
             "error": record.error,
             "episode": record.detail.get("episode"),
         }
         for record in run.of[method].values()
+        if not record.repeat  # the benchmark plays each task once
     ]
     options = (run.configuration.get("methods") or run.configuration.get("arms") or {}).get(
         method, {}

@@ -1,7 +1,6 @@
 """The view of one episode holds what a person wants to see, on lines of bounded length."""
 
 import io
-import math
 
 import pytest
 from rich.console import Console
@@ -65,6 +64,18 @@ def episode():
     )
 
 
+def record(episode=None, scores=None, error=""):
+    return Record(
+        method="fints",
+        sample_id="test-1",
+        user_id="ann",
+        kind="search",
+        scores=scores or {},
+        error=error,
+        detail={"episode": episode.to_json()} if episode else {},
+    )
+
+
 def shown(scored):
     console = Console(file=io.StringIO(), width=200)
     console.print(episode_view(scored))
@@ -72,9 +83,9 @@ def shown(scored):
 
 
 def test_everything_of_an_episode_is_shown(episode):
-    text = shown(ScoredEpisode("steered", "test-1", "ann", "search", 1.0, 0.9, episode))
+    text = shown(record(episode, {"function": 1.0, "result": 0.9}))
     for part in [
-        "test-1  search  ann  steered",
+        "test-1  search  ann  fints",
         "something for rainy days",
         "B1: Desk",
         '"hm" -> search_product_by_query(query="x")',
@@ -95,16 +106,15 @@ def test_everything_of_an_episode_is_shown(episode):
 
 
 def test_what_broke_off_says_why(episode):
-    broken = ScoredEpisode("a", "t", "ann", "search", math.nan, math.nan, None, "out of memory")
-    assert "out of memory" in shown(broken)
-    failed = ScoredEpisode("a", "t", "ann", "search", math.nan, math.nan, episode, "on fire")
+    assert "out of memory" in shown(record(error="out of memory"))
+    failed = record(episode, {"function": None, "result": None}, "on fire")
     assert "function –, result –" in shown(failed)
     assert "on fire" in shown(failed)
 
 
 def test_an_episode_is_shown_without_its_steps_where_they_were_shown_before(episode):
     console = Console(file=io.StringIO(), width=200)
-    scored = ScoredEpisode("steered", "test-1", "ann", "search", 1.0, 0.9, episode)
+    scored = record(episode, {"function": 1.0, "result": 0.9})
     console.print(episode_view(scored, steps=False))
     text = console.file.getvalue()
     assert "rain coat" not in text and "function 1.00" in text

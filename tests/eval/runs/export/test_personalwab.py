@@ -1,4 +1,4 @@
-"""A shopping arm as PersonalWAB's own result file."""
+"""A shopping method as PersonalWAB's own result file."""
 
 import json
 from dataclasses import replace
@@ -12,34 +12,35 @@ from trimtab.errors import TrimtabError
 from trimtab.eval.runs.export import export_run
 from trimtab.eval.runs.folder import run_folder
 from trimtab.eval.runs.record import read_run
-from trimtab.eval.shop.score import score_episode
+from trimtab.eval.shop.record import episode_record, shop_sample
 from trimtab.tools.shop.toolkit import ACTION_TOOLS
 
 
 @pytest.fixture
 def shop_run(world, tmp_path):
-    """Two arms in the corner shop: one calls the right tools, one always searches."""
-    arms = {"unsteered": lambda task: "search", "steered": lambda task: task.type}
+    """Two methods in the corner shop: one calls the right tools, one always searches."""
+    methods = {"zero-shot": lambda task: "search", "fints": lambda task: task.type}
     configuration = {
         "study": "shop",
-        "arms": {arm: {"name": arm} for arm in arms},
+        "methods": {method: {"method": method} for method in methods},
         "world": {"name": world.name, "fingerprint": world.fingerprint},
     }
     with run_folder(tmp_path / "run", configuration) as folder:
-        for arm, kind in arms.items():
+        for method, kind in methods.items():
             for task in world.test:
                 call = ToolCall(ACTION_TOOLS[kind(task)], {"review": "a lamp"}, "call_0")
                 step = Step(call, "", "1. B-lamp", ["B-mug", "B-lamp"], None, (), 9, 3, 1, 0.1)
                 episode = Episode(task.id, task.user_id, task.task, (), (), (step,), "done")
-                scored = score_episode(arm, task, episode, similarity=lambda one, other: 0.5)
-                folder.append(scored.to_json())
+                sample = shop_sample(world, task)
+                record = episode_record(method, sample, task, episode, lambda one, other: 0.5)
+                folder.append(record.to_json())
     return read_run(tmp_path / "run")
 
 
-def test_an_arm_is_a_file_whose_means_are_those_of_the_run(shop_run, world):
+def test_a_method_is_a_file_whose_means_are_those_of_the_run(shop_run, world):
     unsteered, steered = export_run(shop_run, "personalwab", world=lambda: world)
     [summary, *tasks] = json.loads(steered.read_text())
-    assert summary["run_args"]["name"] == "steered"
+    assert summary["run_args"]["method"] == "fints"
     assert summary["results"]["overall"]["avg_action_acc"] == 1.0
     assert summary["results"]["overall"]["avg_res_acc"] == pytest.approx(0.5)
     assert [task["task_id"] for task in tasks] == list(range(9))
