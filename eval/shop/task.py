@@ -198,6 +198,9 @@ class ShopTask:
                     profile=item.treatment.profile,
                 )
                 detail = {**item.treatment.detail, **record.detail}
+                if max_live == 1:
+                    # Else a step's seconds are those of all that was answered with it.
+                    detail["batch"] = 1
                 yield Outcome(item, replace(record, detail=detail))
 
     def _agent(

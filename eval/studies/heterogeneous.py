@@ -16,6 +16,7 @@ from ...envs.texts.leaks import words
 from ...errors import TrimtabError
 from ..figures import new_figure
 from ..statistics.intervals import holm
+from ..statistics.notes import interval_note, p_note
 from ..statistics.totals import metric_difference, metric_estimate
 from .finding import Cell, Finding
 
@@ -100,6 +101,7 @@ def heterogeneous_study(
                 )
             )
     corrected = holm(p_values)
+    users = [int(row[2] or 0) for row in rows]
     finding = Finding(
         "heterogeneous",
         f"{metric.name} by sub-population",
@@ -109,8 +111,9 @@ def heterogeneous_study(
         ),
         tuple((*row, p) for row, p in zip(rows, corrected, strict=True)),
         (
-            f"k-means of {len(found.of_sample)} samples' embeddings ({embedded}); 95 % intervals "
-            f"over users; p corrected for {sum(not np.isnan(p) for p in p_values)} comparisons.",
+            f"k-means of {len(found.of_sample)} samples' embeddings ({embedded}); "
+            f"{interval_note(users)}.",
+            f"{p_note(users, f'for {sum(not np.isnan(p) for p in p_values)} comparisons')}.",
         ),
     )
     return finding, _figure(found, rows, metric.name, setting.plan.seed)

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import TrimtabError
 from ..figures import new_figure
 from ..statistics.intervals import Floats, sums_interval
+from ..statistics.notes import interval_note
 from ..task import Item
 from ..texts.answering import answer
 from ..texts.task import TextTask
@@ -86,6 +87,7 @@ def latency_study(
         pairs = time_pairs(setting, direct, named, samples, clock)
         drawn[named.label] = pairs
         rows += _rows(named.label, pairs)
+    users = [len({one.user_id for one, _ in pairs}) for pairs in drawn.values()]
     finding = Finding(
         "latency",
         f"seconds a sample, {direct.label} and steered",
@@ -93,7 +95,7 @@ def latency_study(
         tuple(rows),
         (
             f"{max(map(len, drawn.values()))} samples, one at a time, in alternating order, after "
-            f"{WARM_UP} to warm up; 95 % intervals of the ratio over users.",
+            f"{WARM_UP} to warm up; of the ratio {interval_note(users)}.",
         ),
     )
     return finding, _figure(drawn)

@@ -13,6 +13,7 @@ from ...errors import TrimtabError
 from ..figures import new_figure
 from ..methods.registry import Named
 from ..statistics.intervals import holm
+from ..statistics.notes import interval_note, p_note
 from ..statistics.totals import metric_difference, metric_estimate
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
@@ -83,8 +84,8 @@ def layers_study(
         tuple(rows),
         (
             f"unsteered: {metric.name} {plain.mean:.4f} over {plain.values} tests of "
-            f"{plain.users} users; 95 % intervals over users; p corrected for {len(rows)} "
-            "settings.",
+            f"{plain.users} users; {interval_note([plain.users])}.",
+            f"{p_note([plain.users], f'for {len(rows)} settings')}.",
         ),
     )
     return finding, _figure(gaps, metric.name, higher=metric.higher_is_better)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import TrimtabError
 from ..figures import new_figure
 from ..statistics.intervals import holm
+from ..statistics.notes import interval_note, p_note
 from ..statistics.totals import metric_difference, metric_estimate
 from .finding import Cell, Finding
 
@@ -80,8 +81,10 @@ def sparse_study(setting: Setting, shares: Sequence[float] = SHARES) -> tuple[Fi
         ),
         tuple(rows),
         (
-            f"{len(setting.dataset.users)} users, {setting.dataset.tests} tests; 95 % intervals "
-            "over users; p corrected for all comparisons; a smaller share is part of a larger one.",
+            f"{len(setting.dataset.users)} users, {setting.dataset.tests} tests; "
+            f"{interval_note([len(setting.dataset.users)])}. A smaller share is part of a larger "
+            "one.",
+            f"{p_note([len(setting.dataset.users)], 'for all comparisons')}.",
         ),
     )
     return finding, _figure(lines, metric.name)

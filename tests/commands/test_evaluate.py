@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -16,7 +15,22 @@ from trimtab.commands.console.running import rescore_run, run_plan
 from trimtab.commands.evaluate import plan_from
 from trimtab.eval.runs.record import read_run
 
-COMMAND = [str(Path(sys.executable).with_name("trimtab")), "eval"]
+# The command, which the system kills once it has kept its seventh record.
+KILLED = """
+import os, signal, sys
+from trimtab import cli
+from trimtab.eval.runs.folder import RunFolder
+
+append = RunFolder.append
+
+def append_or_die(folder, record):
+    append(folder, record)
+    if len(folder.records) == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+RunFolder.append = append_or_die
+cli.execute(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -36,19 +50,14 @@ def test_a_run_that_is_killed_is_resumed_to_the_same_end(flags, tmp_path, capsys
     expected = (tmp_path / "whole/results.jsonl").read_text().splitlines()
     assert len(expected) == 3 * 5
 
-    process = subprocess.Popen(
-        [*COMMAND, *flags, "--out", str(results.parent)],
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "eval", *flags, "--out", str(results.parent)],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    while process.poll() is None and not (
-        results.exists() and results.read_bytes().count(b"\n") > 2
-    ):
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed.returncode == -signal.SIGKILL
     before = results.read_bytes()
-    assert 2 < before.count(b"\n") < 15
+    assert before.count(b"\n") == 7
     capsys.readouterr()
     assert cli.execute(["eval", "--resume", str(results.parent), "--batch", "1"]) == 0
     out = capsys.readouterr().out
