@@ -92,27 +92,14 @@ def shop_dictionaries(
 def given_dictionaries(
     folder: Path, model: SteeredModel, users: Sequence[str]
 ) -> dict[str, SteeringDictionary]:
-    """The dictionaries in a folder of files ``<user id>.safetensors``.
+    """The dictionaries in a folder of files ``<user id>.safetensors``; see ``load_dictionaries``.
 
     Raises:
-        TrimtabError: No such folder, none of the users in it, or one made for another model.
+        TrimtabError: As for ``load_dictionaries``.
     """
-    from ...steering.dictionaries.dictionary import SteeringDictionary
+    from ...steering.dictionaries.loading import load_dictionaries
 
-    if not folder.is_dir():
-        raise TrimtabError(f"there is no folder of dictionaries at {folder}")
-    found = {}
-    for user in users:
-        path = folder / f"{user}.safetensors"
-        if path.exists():
-            found[user] = SteeringDictionary.load(path)
-            model.check_fingerprint(found[user].fingerprint, str(path))
-    if not found:
-        raise TrimtabError(
-            f"{folder} holds a dictionary of none of the users; expected files like "
-            f"{users[0]}.safetensors"
-        )
-    return found
+    return load_dictionaries(folder, users, model=model)
 
 
 def stored_dictionaries(

@@ -26,6 +26,3 @@ def derangement(users: Collection[str], seed: int) -> dict[str, str]:
         swapped = rng.randrange(last)
         others[last], others[swapped] = others[swapped], others[last]
     return dict(zip(order, others, strict=True))
-
-
-strangers = derangement  # until the shop's arms are methods

@@ -180,7 +180,7 @@ def test_dictionaries_of_another_model_are_refused(run, folders, tmp_path):
     user = load_world(folders / "world").users[0]
     kept = next((folders / "home/dictionaries").glob("*.safetensors"))
     foreign = SteeringDictionary.load(kept)
-    foreign.fingerprint = "another"
+    foreign.fingerprint, foreign.user_id = "another", user
     foreign.save(tmp_path / "given" / f"{user}.safetensors")
     with pytest.raises(TrimtabError, match="another model"):
         run(dictionaries=str(tmp_path / "given"), out=tmp_path / "out2")
