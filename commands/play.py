@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..agent.loop.graph import Decode
-    from ..agent.users.user_goal import Errand
+    from ..agent.users.user_goal import UserGoal
     from ..envs.shop.records import ShoppingTask
     from ..envs.shop.world import World
 
@@ -155,12 +155,12 @@ def play_command(
     from ..agent.loop.past_requests import past_requests
     from ..agent.loop.shop import shop_agent
     from ..agent.users.human import HumanUser
-    from ..agent.users.user_goal import Errand
+    from ..agent.users.user_goal import UserGoal
     from ..eval.runs.folder import run_folder
     from ..eval.shop.opening import load_settings, open_shop, users_dictionaries
     from ..eval.shop.record import episode_record, shop_sample
     from ..files import home
-    from .console.episode import episode_view, errand_view
+    from .console.episode import episode_view, user_goal_view
     from .console.progress import progress
 
     console = console or Console()
@@ -217,10 +217,10 @@ def play_command(
         )
         if fresh:
             saver.delete_thread(_THREAD)
-        errand = Errand.of(played, shop.world.profile(played.user_id))
-        console.print(errand_view(errand, played.user_id), "")
+        user_goal = UserGoal.of(played, shop.world.profile(played.user_id))
+        console.print(user_goal_view(user_goal, played.user_id), "")
         try:
-            end = _converse(agent, played, errand, shop.purchase_lines, console, ask)
+            end = _converse(agent, played, user_goal, shop.purchase_lines, console, ask)
         except (EOFError, KeyboardInterrupt) as gone:
             console.print(f"\nkept in {folder}; the same command resumes it", soft_wrap=True)
             if isinstance(gone, KeyboardInterrupt):
@@ -242,7 +242,7 @@ def play_command(
 def _converse(
     agent: Any,
     task: ShoppingTask,
-    errand: Errand,
+    user_goal: UserGoal,
     purchase_lines: Callable[[str, int], list[str]],
     console: Console,
     ask: Asks,
@@ -265,7 +265,7 @@ def _converse(
         request=request_text(task),
         before=task.timestamp,
         purchases=tuple(purchase_lines(task.user_id, task.timestamp)),
-        errand=errand,
+        user_goal=user_goal,
     )
     snapshot = agent.get_state(config)
     shown = 0

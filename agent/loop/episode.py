@@ -11,7 +11,7 @@ from ...errors import TrimtabError
 from ...steering.generation.batching import BatchedModel, Finished, run_together
 from ...tools.toolkit import ToolError
 from ..calling.calls import ToolCall
-from ..users.user_goal import Errand
+from ..users.user_goal import UserGoal
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -143,7 +143,7 @@ class Play:
         purchases: Lines on what the user bought before.
         profile: A text about the user, for the prompt.
         draws: Names its draws, where tokens are drawn.
-        errand: What a simulated user goes by.
+        user_goal: What a simulated user goes by.
     """
 
     agent: Any
@@ -154,7 +154,7 @@ class Play:
     purchases: tuple[str, ...] = ()
     profile: str = ""
     draws: str = ""
-    errand: Errand | None = None
+    user_goal: UserGoal | None = None
 
     def start(self) -> dict[str, Any]:
         """What the agent is given."""
@@ -169,8 +169,8 @@ class Play:
             given["draws"] = self.draws
         if self.before is not None:
             given["before"] = self.before
-        if self.errand is not None:
-            given["errand"] = self.errand.to_json()
+        if self.user_goal is not None:
+            given["user_goal"] = self.user_goal.to_json()
         return given
 
     def ended(self, state: Mapping[str, Any]) -> Episode:

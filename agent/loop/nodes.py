@@ -18,7 +18,7 @@ from ...tools.toolkit import ToolError, ToolResult
 from ..calling.calls import parse_calls
 from ..chat.messages import last_request, picked_entries
 from ..users.conversation import Conversation, User
-from ..users.user_goal import Errand
+from ..users.user_goal import UserGoal
 from .memory import remembered_lines
 from .plain_values import plain_value
 from .prompt import REMINDER, with_profile
@@ -203,8 +203,8 @@ class Nodes:
     def answer(self, state: AgentState) -> Command[Literal["steer", "__end__"]]:
         """Bring what the user answers to what was said."""
         assert self.user is not None
-        errand = Errand.from_json(state["errand"]) if state.get("errand") else None
-        reply = self.user.answer(Conversation.of(errand, state["request"], state["steps"]))
+        user_goal = UserGoal.from_json(state["user_goal"]) if state.get("user_goal") else None
+        reply = self.user.answer(Conversation.of(user_goal, state["request"], state["steps"]))
         text = without_control_tokens(reply.text)
         update: dict[str, Any] = {
             "steps": [*state["steps"][:-1], {**state["steps"][-1], "reply": text}]

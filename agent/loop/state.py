@@ -24,8 +24,8 @@ class AgentInput(TypedDict):
         purchases: Lines that describe what the user bought lately.
         profile: A text about the user, for the prompt.
         draws: Names the episode's draws, where tokens are drawn.
-        errand: What the user came for, ``Errand.to_json()``; a simulated user goes by it, and no
-            prompt of the agent's holds it.
+        user_goal: What the user came for, ``UserGoal.to_json()``; a simulated user goes by it, and
+            no prompt of the agent's holds it.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]
@@ -34,7 +34,7 @@ class AgentInput(TypedDict):
     purchases: NotRequired[list[str]]
     profile: NotRequired[str]
     draws: NotRequired[str]
-    errand: NotRequired[dict[str, Any]]
+    user_goal: NotRequired[dict[str, Any]]
 
 
 class AgentState(AgentInput):

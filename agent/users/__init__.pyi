@@ -6,4 +6,4 @@ from .human import LEAVE as LEAVE
 from .human import HumanUser as HumanUser
 from .scripted import ScriptedUser as ScriptedUser
 from .simulated import SimulatedUser as SimulatedUser
-from .user_goal import Errand as Errand
+from .user_goal import UserGoal as UserGoal

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...tools.shop.toolkit import RESPOND
-from .user_goal import Errand
+from .user_goal import UserGoal
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,20 @@ class Conversation:
     """What a user has heard and said so far; the agent's tool calls are not heard.
 
     Attributes:
-        errand: What the user came for; None where nobody said.
+        user_goal: What the user came for; None where nobody said.
         request: The user's first words.
         heard: What the agent said, in order; the last is to be answered.
         answered: What the user said to each but the last.
     """
 
-    errand: Errand | None
+    user_goal: UserGoal | None
     request: str
     heard: tuple[str, ...]
     answered: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, errand: Errand | None, request: str, steps: Sequence[Mapping[str, Any]]
+        cls, user_goal: UserGoal | None, request: str, steps: Sequence[Mapping[str, Any]]
     ) -> Conversation:
         """The conversation that an episode's step records hold."""
         said = [
@@ -50,7 +50,7 @@ class Conversation:
             if step["error"] is None and step["call"] and step["call"]["name"] == RESPOND
         ]
         return cls(
-            errand=errand,
+            user_goal=user_goal,
             request=request,
             heard=tuple(str(step["value"]) for step in said),
             answered=tuple(step["reply"] for step in said[:-1]),

@@ -36,25 +36,25 @@ def spoken(text: str) -> str:
 
 def _system(conversation: Conversation) -> str:
     parts = ["You play a customer who talks to the assistant of an online shop."]
-    errand = conversation.errand
-    if errand is not None:
-        persona = [f"- {name}: {value}" for name, value in errand.persona.items()]
+    user_goal = conversation.user_goal
+    if user_goal is not None:
+        persona = [f"- {name}: {value}" for name, value in user_goal.persona.items()]
         if persona:
             parts.append("\n".join(["Who you are:", *persona]))
         product = [
-            f"- Kind of product: {errand.category}",
-            f"- Title: {errand.title}",
-            f"- Brand: {errand.store}",
-            f"- Price: {'' if errand.price is None else format(errand.price, '.2f')}",
-            *(f"- {feature}" for feature in errand.features),
+            f"- Kind of product: {user_goal.category}",
+            f"- Title: {user_goal.title}",
+            f"- Brand: {user_goal.store}",
+            f"- Price: {'' if user_goal.price is None else format(user_goal.price, '.2f')}",
+            *(f"- {feature}" for feature in user_goal.features),
         ]
         known = [line for line in product if not line.endswith(": ")]
-        if errand.type == "review":
+        if user_goal.type == "review":
             parts.append("\n".join(["You bought this and want a review of it posted:", *known]))
             parts.append(
-                f"What you think of it ({errand.rating:g} of 5 stars): {errand.review}"
-                if errand.rating is not None
-                else f"What you think of it: {errand.review}"
+                f"What you think of it ({user_goal.rating:g} of 5 stars): {user_goal.review}"
+                if user_goal.rating is not None
+                else f"What you think of it: {user_goal.review}"
             )
         else:
             aim = {
@@ -63,6 +63,6 @@ def _system(conversation: Conversation) -> str:
                     "You want the assistant to recommend something, going by what you bought "
                     "before. What you would be glad of:"
                 ),
-            }.get(errand.type, "What you have in mind:")
+            }.get(user_goal.type, "What you have in mind:")
             parts.append("\n".join([aim, *known]))
     return "\n\n".join([*parts, _RULES])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .conversation import Conversation, Reply
-from .user_goal import Errand
+from .user_goal import UserGoal
 
 _PURPOSE = {
     "search": "Please search the shop for it.",
@@ -30,44 +30,44 @@ class ScriptedUser:
 
     def answer(self, conversation: Conversation) -> Reply:
         """The next clue."""
-        errand = conversation.errand
-        if errand is None:
+        user_goal = conversation.user_goal
+        if user_goal is None:
             return Reply(_NOTHING_MORE)
-        if errand.type != "review" and _names(conversation.heard[-1], errand):
+        if user_goal.type != "review" and _names(conversation.heard[-1], user_goal):
             return Reply(_FOUND)
-        each = 2 if errand.persona.get("Interaction Complexity") == _TALKATIVE else 1
+        each = 2 if user_goal.persona.get("Interaction Complexity") == _TALKATIVE else 1
         # Answers to a named product took no clue.
         spent = each * sum(answer != _FOUND for answer in conversation.answered)
-        given = list(clues(errand))[spent : spent + each]
+        given = list(clues(user_goal))[spent : spent + each]
         return Reply(" ".join(given) or _NOTHING_MORE)
 
 
-def clues(errand: Errand) -> Iterator[str]:
+def clues(user_goal: UserGoal) -> Iterator[str]:
     """What such a user can tell, in the order in which it is told."""
-    purpose = _PURPOSE.get(errand.type)
+    purpose = _PURPOSE.get(user_goal.type)
     if purpose:
         yield purpose
-    if errand.type == "review":
-        yield f"It is about {errand.title}."
-        if errand.rating is not None:
-            yield f"I give it {errand.rating:g} of 5 stars."
-        focus = errand.persona.get("Focus Aspect")
+    if user_goal.type == "review":
+        yield f"It is about {user_goal.title}."
+        if user_goal.rating is not None:
+            yield f"I give it {user_goal.rating:g} of 5 stars."
+        focus = user_goal.persona.get("Focus Aspect")
         if focus:
             yield f"What matters to me: {focus}."
         return
-    if errand.category:
-        yield f"I am looking for something in {errand.category}."
-    for feature in errand.features[:2]:
+    if user_goal.category:
+        yield f"I am looking for something in {user_goal.category}."
+    for feature in user_goal.features[:2]:
         yield f"It should have this: {_short(feature)}."
-    if errand.price is not None:
-        yield f"I would spend up to {_rounded_up(errand.price)} dollars."
-    brands = errand.persona.get("Brand Preference")
+    if user_goal.price is not None:
+        yield f"I would spend up to {_rounded_up(user_goal.price)} dollars."
+    brands = user_goal.persona.get("Brand Preference")
     if brands:
         yield f"I like these brands: {brands}."
 
 
-def _names(said: str, errand: Errand) -> bool:
-    return any(name and name.lower() in said.lower() for name in (errand.asin, errand.title))
+def _names(said: str, user_goal: UserGoal) -> bool:
+    return any(name and name.lower() in said.lower() for name in (user_goal.asin, user_goal.title))
 
 
 def _short(feature: str) -> str:

@@ -1,4 +1,4 @@
-"""An errand: who a user is and what they came for. The agent never sees it."""
+"""A user goal: who a user is and what they came for. The agent never sees it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FEATURES = 6
 
 
 @dataclass(frozen=True)
-class Errand:
+class UserGoal:
     """What a simulated user knows, as plain data that a checkpoint can hold.
 
     Attributes:
@@ -43,8 +43,8 @@ class Errand:
     review: str = ""
 
     @classmethod
-    def of(cls, task: ShoppingTask, profile: Mapping[str, Any]) -> Errand:
-        """The errand behind a shopping task."""
+    def of(cls, task: ShoppingTask, profile: Mapping[str, Any]) -> UserGoal:
+        """The goal behind a shopping task."""
         product, review = task.target.product_info, task.target.review
         category = product.details.get("Category") or product.main_category or ""
         return cls(
@@ -65,6 +65,6 @@ class Errand:
         return {**asdict(self), "features": list(self.features)}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Errand:
+    def from_json(cls, plain: Mapping[str, Any]) -> UserGoal:
         """What ``to_json`` made."""
         return cls(**{**plain, "features": tuple(plain.get("features", ()))})

@@ -15,7 +15,7 @@ from ...eval.shop.record import episode_of
 
 if TYPE_CHECKING:
     from ...agent.loop.episode import Step
-    from ...agent.users.user_goal import Errand
+    from ...agent.users.user_goal import UserGoal
     from ...eval.runs.record import Record
 
 _RESULT_LINES = 3
@@ -53,22 +53,22 @@ def step_view(step: Step) -> Table:
     return view
 
 
-def errand_view(errand: Errand, user_id: str) -> Group:
+def user_goal_view(user_goal: UserGoal, user_id: str) -> Group:
     """Who a person is to be, and what they are to want, for ``console.print``."""
     view = _view()
-    for name, value in errand.persona.items():
+    for name, value in user_goal.persona.items():
         _add(view, name, [value])
     aim = {
         "search": "find this in the shop",
         "recommend": "be recommended something like this",
         "review": "have a review of this posted",
-    }.get(errand.type, errand.type)
+    }.get(user_goal.type, user_goal.type)
     _add(view, "you want to", [aim], "bold")
-    price = [] if errand.price is None else [f"{errand.price:.2f}"]
-    _add(view, "product", [", ".join([errand.title, errand.store, *price])], "bold")
-    _add(view, "", errand.features)
-    if errand.type == "review":
-        _add(view, "you think", [errand.review])
+    price = [] if user_goal.price is None else [f"{user_goal.price:.2f}"]
+    _add(view, "product", [", ".join([user_goal.title, user_goal.store, *price])], "bold")
+    _add(view, "", user_goal.features)
+    if user_goal.type == "review":
+        _add(view, "you think", [user_goal.review])
     return Group(Rule(Text(f"You are {user_id}"), align="left"), view)
 
 

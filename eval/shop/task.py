@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...agent.loop.episode import Play, play_episodes
 from ...agent.loop.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode
 from ...agent.loop.shop import shop_agent
-from ...agent.users.user_goal import Errand
+from ...agent.users.user_goal import UserGoal
 from ...errors import TrimtabError
 from ...files import home
 from ...steering.generation.batching import BatchedModel
@@ -231,7 +231,7 @@ class ShopTask:
             purchases=tuple(self.environment.purchase_lines(task.user_id, task.timestamp)),
             profile=item.treatment.profile,
             draws=f"{self.seed}/{sample.draws}" if self.temperature else "",
-            errand=None if self.user is None else Errand.of(task, profile),
+            user_goal=None if self.user is None else UserGoal.of(task, profile),
         )
 
     def failed(self, item: Item, error: str) -> Record:

@@ -10,11 +10,11 @@ from langgraph.types import Command
 from trimtab.agent.loop.episode import Episode, Play, play
 from trimtab.agent.loop.prompt import conversation_prompt
 from trimtab.agent.loop.shop import shop_agent
-from trimtab.agent.users import Errand, HumanUser, Reply, ScriptedUser
+from trimtab.agent.users import HumanUser, Reply, ScriptedUser, UserGoal
 from trimtab.errors import TrimtabError
 from trimtab.steering.dictionaries.settings import SteeringSettings
 
-ERRAND = Errand("search", {"Age": "40"}, "B1", "Secret Lamp", "Lighting", 12.5, "Lumo", ("LIT",))
+GOAL = UserGoal("search", {"Age": "40"}, "B1", "Secret Lamp", "Lighting", 12.5, "Lumo", ("LIT",))
 
 
 class Says:
@@ -37,12 +37,12 @@ def ask(text="a lamp", **more):
 def test_the_agent_asks_searches_and_stops(scripted, toolkit, call):
     model = scripted([call("respond", content="which?"), call("find", query="red"), call("stop")])
     user = Says("the red one")
-    end = shop_agent(model, toolkit, user=user).invoke(ask(errand=ERRAND.to_json()))
+    end = shop_agent(model, toolkit, user=user).invoke(ask(user_goal=GOAL.to_json()))
     assert end["outcome"] == "done"
     assert [step["call"]["name"] for step in end["steps"]] == ["respond", "find", "stop"]
     assert [step["reply"] for step in end["steps"]] == ["the red one", None, None]
     [conversation] = user.heard
-    assert (conversation.errand, conversation.request) == (ERRAND, "a lamp")
+    assert (conversation.user_goal, conversation.request) == (GOAL, "a lamp")
     assert (conversation.heard, conversation.answered) == (("which?",), ())
     shown = model.requests[1].messages
     assert [m["role"] for m in shown] == ["system", "user", "assistant", "tool", "user"]
@@ -59,10 +59,10 @@ def test_two_tools_and_a_prompt_of_its_own_come_with_a_user(scripted, toolkit, c
     assert "7 steps" in conversation_prompt(7)
 
 
-def test_no_prompt_of_the_agent_holds_the_errand(scripted, toolkit, call):
+def test_no_prompt_of_the_agent_holds_the_user_goal(scripted, toolkit, call):
     model = scripted(lambda request: call("respond", content="what?"))
     episode = play(
-        Play(shop_agent(model, toolkit, user=Says(*"abcdefghi")), "t", "u", "hm", errand=ERRAND)
+        Play(shop_agent(model, toolkit, user=Says(*"abcdefghi")), "t", "u", "hm", user_goal=GOAL)
     )
     assert len(episode.steps) == 10
     sent = json.dumps([request.messages for request in model.requests])

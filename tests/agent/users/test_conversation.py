@@ -1,6 +1,6 @@
 """What a user has heard and said, from an episode's steps and as chat messages."""
 
-from trimtab.agent.users import Conversation, Errand
+from trimtab.agent.users import Conversation, UserGoal
 from trimtab.agent.users.persona import GREETING, spoken, user_messages
 
 
@@ -29,7 +29,7 @@ def test_only_what_was_said_to_the_user_is_heard():
 
 
 def test_the_prompt_holds_persona_and_target_and_ends_with_what_the_agent_said():
-    errand = Errand(
+    user_goal = UserGoal(
         "search",
         {"Tone and Style": "blunt"},
         title="Lumo Lamp",
@@ -37,7 +37,7 @@ def test_the_prompt_holds_persona_and_target_and_ends_with_what_the_agent_said()
         price=12.5,
         features=("DIMMABLE",),
     )
-    system, greeting, request, said = user_messages(Conversation(errand, "light!", ("hm?",), ()))
+    system, greeting, request, said = user_messages(Conversation(user_goal, "light!", ("hm?",), ()))
     for part in ("Tone and Style: blunt", "Lumo Lamp", "Lighting", "12.50", "DIMMABLE", "search"):
         assert part in system["content"]
     assert "Brand" not in system["content"]
@@ -47,8 +47,8 @@ def test_the_prompt_holds_persona_and_target_and_ends_with_what_the_agent_said()
 
 
 def test_a_reviewer_knows_the_review():
-    errand = Errand("review", title="Lamp", rating=4.0, review="It glows.")
-    system = user_messages(Conversation(errand, "hm", ("which?",), ()))[0]["content"]
+    user_goal = UserGoal("review", title="Lamp", rating=4.0, review="It glows.")
+    system = user_messages(Conversation(user_goal, "hm", ("which?",), ()))[0]["content"]
     assert "It glows." in system and "4 of 5 stars" in system
 
 

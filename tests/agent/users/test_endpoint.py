@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from trimtab.agent.users import Conversation, EndpointUser, Errand
+from trimtab.agent.users import Conversation, EndpointUser, UserGoal
 from trimtab.errors import TrimtabError
 
-SAID = Conversation(Errand("search", {"Age": "40"}), "a lamp", ("which?",), ())
+SAID = Conversation(UserGoal("search", {"Age": "40"}), "a lamp", ("which?",), ())
 
 
 def completion(text):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from trimtab.agent.users import Conversation, Errand, Reply, ScriptedUser
+from trimtab.agent.users import Conversation, Reply, ScriptedUser, UserGoal
 from trimtab.agent.users.scripted import clues
 from trimtab.envs.worlds.bazaar import generate_bazaar
 
-LAMP = Errand(
+LAMP = UserGoal(
     type="search",
     persona={"Interaction Complexity": "Low", "Brand Preference": "Lumo, Glow"},
     asin="B000000001",
@@ -21,14 +21,14 @@ LAMP = Errand(
 )
 
 
-def talk(errand, *heard, answered=()):
-    return ScriptedUser().answer(Conversation(errand, "hm", tuple(heard), tuple(answered))).text
+def talk(user_goal, *heard, answered=()):
+    return ScriptedUser().answer(Conversation(user_goal, "hm", tuple(heard), tuple(answered))).text
 
 
-def whole_talk(errand, count):
+def whole_talk(user_goal, count):
     answered = []
     for number in range(count):
-        answered.append(talk(errand, *["what?"] * (number + 1), answered=answered))
+        answered.append(talk(user_goal, *["what?"] * (number + 1), answered=answered))
     return answered
 
 
@@ -45,7 +45,7 @@ def test_each_answer_is_the_next_clue():
 
 
 def test_a_talkative_user_gives_two_clues_at_a_time():
-    talkative = Errand(**{**LAMP.to_json(), "persona": {"Interaction Complexity": "High"}})
+    talkative = UserGoal(**{**LAMP.to_json(), "persona": {"Interaction Complexity": "High"}})
     first, second, *_ = whole_talk(talkative, 3)
     assert first == "Please search the shop for it. I am looking for something in Lighting."
     assert second.count("It should have this") == 2
@@ -56,12 +56,12 @@ def test_the_target_is_known_when_it_is_named_and_costs_no_clue():
     assert talk(LAMP, "Is it the lumo desk lamp, brass?") == found
     assert talk(LAMP, "B000000001?", "and else?", answered=[found]) == next(clues(LAMP))
     # Of what is reviewed, the name is no secret, and naming it ends nothing.
-    review = Errand(type="review", title="Lumo Desk Lamp, Brass", rating=4.0)
+    review = UserGoal(type="review", title="Lumo Desk Lamp, Brass", rating=4.0)
     assert talk(review, "Lumo Desk Lamp, Brass?") == "Please write and post a review for me."
 
 
 def test_a_reviewer_says_which_product_and_how_many_stars():
-    review = Errand(type="review", title="A lamp", rating=4.0, persona={"Focus Aspect": "light"})
+    review = UserGoal(type="review", title="A lamp", rating=4.0, persona={"Focus Aspect": "light"})
     assert list(clues(review))[1:] == [
         "It is about A lamp.",
         "I give it 4 of 5 stars.",
@@ -78,14 +78,14 @@ def test_nothing_known_is_nothing_told():
 def test_no_clue_names_the_target_of_any_task():
     world = generate_bazaar(users=6, products=200)
     for task in world.test:
-        errand = Errand.of(task, world.profile(task.user_id))
-        told = " ".join(clues(errand))
+        user_goal = UserGoal.of(task, world.profile(task.user_id))
+        told = " ".join(clues(user_goal))
         assert task.target.asin not in told
         if task.type != "review":
             assert task.target.product_info.title not in told
-        assert errand == Errand.from_json(errand.to_json())
+        assert user_goal == UserGoal.from_json(user_goal.to_json())
 
 
 @pytest.mark.parametrize("kind", ["search", "recommend", "review"])
-def test_every_kind_of_errand_says_its_purpose_first(kind):
-    assert talk(Errand(type=kind), "what?").startswith("Please ")
+def test_every_kind_of_user_goal_says_its_purpose_first(kind):
+    assert talk(UserGoal(type=kind), "what?").startswith("Please ")

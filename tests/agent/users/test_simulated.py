@@ -2,7 +2,7 @@
 
 from trimtab.agent.loop.episode import Play, play_episodes
 from trimtab.agent.loop.shop import shop_agent
-from trimtab.agent.users import Conversation, Errand, SimulatedUser
+from trimtab.agent.users import Conversation, SimulatedUser, UserGoal
 from trimtab.steering.generation.batching import BatchedModel
 
 
@@ -20,7 +20,7 @@ def agent_and_user(call):
 
 def test_the_model_speaks_for_the_user(scripted):
     model = scripted(["the red one\nand more"])
-    reply = SimulatedUser(model).answer(Conversation(Errand("search"), "a lamp", ("which?",), ()))
+    reply = SimulatedUser(model).answer(Conversation(UserGoal("search"), "a lamp", ("which?",), ()))
     assert (reply.text, reply.leaves) == ("the red one", False)
     assert model.options["stop"] == ("\n",)
     assert model.requests[0].messages[-1] == {"role": "user", "content": "which?"}
@@ -31,7 +31,7 @@ def test_users_and_agents_share_batches(scripted, toolkit, call):
     inner = scripted(agent_and_user(call))
     model = BatchedModel(inner)
     agent = shop_agent(model, toolkit, user=SimulatedUser(model))
-    plays = [Play(agent, f"t{n}", "ann", "a lamp", errand=Errand("search")) for n in range(3)]
+    plays = [Play(agent, f"t{n}", "ann", "a lamp", user_goal=UserGoal("search")) for n in range(3)]
     ends = [end.value for end in play_episodes(model, plays)]
     assert [len(batch) for batch in inner.batches] == [3, 3, 3]
     assert all(end.steps[0].reply == "heard: which?" for end in ends)
@@ -41,7 +41,7 @@ def test_a_user_of_another_model_is_batched_too(scripted, toolkit, call):
     agents, users = scripted(agent_and_user(call)), scripted(agent_and_user(call))
     model = BatchedModel(agents)
     agent = shop_agent(model, toolkit, user=SimulatedUser(BatchedModel(users, beside=model)))
-    plays = [Play(agent, f"t{n}", "ann", "a lamp", errand=Errand("search")) for n in range(3)]
+    plays = [Play(agent, f"t{n}", "ann", "a lamp", user_goal=UserGoal("search")) for n in range(3)]
     ends = [end.value for end in play_episodes(model, plays)]
     assert [len(batch) for batch in agents.batches] == [3, 3]
     assert [len(batch) for batch in users.batches] == [3]

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from trimtab.agent.calling.calls import ToolCall
 from trimtab.agent.loop.episode import Episode, PickedEntry, Step
-from trimtab.agent.users import Errand
-from trimtab.commands.console.episode import episode_view, errand_view
+from trimtab.agent.users import UserGoal
+from trimtab.commands.console.episode import episode_view, user_goal_view
 from trimtab.eval.runs.record import Record
 from trimtab.tools import ToolError
 
@@ -120,10 +120,12 @@ def test_an_episode_is_shown_without_its_steps_where_they_were_shown_before(epis
     assert "rain coat" not in text and "function 1.00" in text
 
 
-def test_an_errand_says_who_one_is_and_what_one_wants():
-    errand = Errand("review", {"Age": "40"}, title="A lamp", store="Lumo", price=9.5, review="Dim.")
+def test_a_user_goal_says_who_one_is_and_what_one_wants():
+    user_goal = UserGoal(
+        "review", {"Age": "40"}, title="A lamp", store="Lumo", price=9.5, review="Dim."
+    )
     console = Console(file=io.StringIO(), width=200)
-    console.print(errand_view(errand, "ann"))
+    console.print(user_goal_view(user_goal, "ann"))
     text = console.file.getvalue()
     for part in ("You are ann", "Age  40", "A lamp, Lumo, 9.50", "have a review", "Dim."):
         assert part in text
