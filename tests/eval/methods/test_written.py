@@ -39,7 +39,7 @@ def test_several_answers_are_several_draws(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"max_new_tokens": 6}, {"temperature": 0.5}, {"under": "adapter"}]
+    "other", [{"max_new_tokens": 6}, {"temperature": 0.5}, {"variant": "adapter"}]
 )
 def test_what_decides_the_text_is_part_of_its_key(model, tmp_path, other):
     texts = WrittenTexts(tmp_path / "t.sqlite")

@@ -55,7 +55,7 @@ def test_deltas_are_of_the_last_prompt_token(setting):
     assert deltas.vectors.shape == (4, 2, made.model.hf.config.hidden_size)
     # The same by whole forward passes of transformers, unpadded and uncached.
     user = made.dataset.users[0]
-    prompt = TextPrompt(made.model, made.study.running_task().system, 5)
+    prompt = TextPrompt(made.model, made.plan.running_task().system, 5)
     near = sorted(user.history, key=lambda s: s.id)  # which two, the study's encoder chooses
     asked = user.tests[0].input
 
@@ -89,7 +89,7 @@ def test_tables_and_figure(setting):
 def test_one_user_cannot_be_compared(setting):
     made = setting()
     alone = made.__class__(
-        made.study,
+        made.plan,
         made.model,
         made.dataset.__class__("one", made.dataset.users[:1]),
         made.folder,

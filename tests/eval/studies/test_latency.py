@@ -14,7 +14,7 @@ def ticking(step=1.0):
 
 def test_every_sample_is_answered_by_both_after_the_warm_up(setting):
     made = setting(generate=True, tests=3)
-    direct, named = made.study.methods
+    direct, named = made.plan.methods
     pairs = time_pairs(made, direct, named, samples=5, clock=ticking())
     assert len(pairs) == 5
     for one, other in pairs:
@@ -27,7 +27,7 @@ def test_every_sample_is_answered_by_both_after_the_warm_up(setting):
 
 def test_users_take_turns_and_few_samples_are_all_timed(setting):
     made = setting(generate=True, tests=2)
-    direct, named = made.study.methods
+    direct, named = made.plan.methods
     few = time_pairs(made, direct, named, samples=100, clock=ticking())
     assert len(few) == 8 - WARM_UP
     assert {one.user_id for one, _ in few[1:5]} == {"ann", "bob", "cat", "dan"}
