@@ -2,10 +2,12 @@
 
 A command is thin, imports what it needs inside its body, so that ``trimtab --help`` stays quick,
 and raises :class:`~trimtab.errors.TrimtabError` for whatever a person can put right. ``main`` makes
-one line on standard error and an exit code of it: 2 for bad input, 130 for Ctrl-C. A command
+one line on standard error and an exit code of it: 2 for bad input, 130 for Ctrl-C; 1 is a failure
+of code, whose traceback stands in the log and in the record. A command
 that keeps what is finished when Ctrl-C comes shows it, and lets the KeyboardInterrupt go on.
 """
 
+import logging
 import sys
 from typing import Annotated
 
@@ -56,6 +58,9 @@ def main() -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    # What the package says of its work goes to standard error, whoever runs it.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("trimtab").setLevel(logging.INFO)
     try:
         code = app(arguments, prog_name="trimtab", standalone_mode=False) or 0
     except (TrimtabError, typer.TyperException) as error:

@@ -53,7 +53,11 @@ def load_model(name: str, placement: Placement = BY_HARDWARE) -> SteeredModel:
         TrimtabError: See ``SteeredModel.from_pretrained``.
     """
     from ..steering.model import SteeredModel
+    from ..steering.weights.known import KNOWN, pull
+    from .console.download import download_bar
 
+    if name.lower() in KNOWN:
+        pull(name.lower(), download_bar)
     return SteeredModel.from_pretrained(
         name,
         dtype=placement.dtype,

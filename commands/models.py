@@ -47,6 +47,7 @@ def models_pull(
 ) -> None:
     """Fetch models, check and convert them, and keep them in the cache folder."""
     from ..steering.weights.known import DEFAULT_MODEL, pull
+    from .console.download import download_bar
 
     for name in names or [DEFAULT_MODEL]:
-        print(pull(name))
+        print(pull(name, download_bar))

@@ -59,7 +59,7 @@ def test_what_a_command_raises(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def pull(name: str) -> Path:
+    def pull(name: str, shows: object) -> Path:
         raise raised
 
     monkeypatch.setattr(weights, "pull", pull)
@@ -68,7 +68,7 @@ def test_what_a_command_raises(
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "pull", lambda name: 1 / 0)
+    monkeypatch.setattr(weights, "pull", lambda name, shows: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.execute(["models", "pull"])
 
@@ -89,7 +89,7 @@ def test_models_says_which_are_here(
 def test_pull_takes_names_and_has_a_default(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(weights, "pull", lambda name: Path("/there") / name)
+    monkeypatch.setattr(weights, "pull", lambda name, shows: Path("/there") / name)
     assert cli.execute(["models", "pull"]) == 0
     assert cli.execute(["models", "pull", "a", "b"]) == 0
     assert capsys.readouterr().out.split() == [

@@ -110,6 +110,20 @@ def test_nothing_imports_the_command_line_or_itself_by_name() -> None:
     assert not faults
 
 
+def test_what_knows_a_terminal_stays_in_the_commands() -> None:
+    faults = []
+    for module, path in MODULES.items():
+        if module.partition(".")[0] in ("commands", "cli", "serve"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            told = [n for n in names if n.partition(".")[0] in ("rich", "typer")]
+            faults += [f"{path}:{node.lineno} imports {name}" for name in told]
+    assert not faults
+
+
 def test_modules_import_in_one_direction() -> None:
     graph = {
         module: {found.module for found in imports_of(module, path) if found.on_load}

@@ -8,11 +8,12 @@ name is a Hugging Face hub id or a local folder, and is left to transformers.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -88,6 +89,12 @@ KNOWN: dict[str, KnownWeights] = {
 }
 
 
+Shows = Callable[[KnownWeights], AbstractContextManager[Report]]
+"""What shows a person how far a download is."""
+
+_log = logging.getLogger(__name__)
+
+
 def model_path(name_or_path: str) -> str:
     """What to give to ``from_pretrained`` for a model's name.
 
@@ -117,12 +124,22 @@ def is_ready(name: str) -> bool:
     return isinstance(origin, dict) and origin.get("sha256") == known.sha256
 
 
-def pull(name: str) -> Path:
+@contextmanager
+def _untold(known: KnownWeights) -> Iterator[Report]:
+    """Nobody is told how far a download is."""
+    yield lambda arrived: None
+
+
+def pull(name: str, shows: Shows = _untold) -> Path:
     """Make sure that a known model lies converted in the cache folder, and return where.
 
-    Progress goes to standard error. When two processes pull the same model, one waits for the
+    What is done is logged. When two processes pull the same model, one waits for the
     other. After an interruption the next call goes on with the wheels or bytes that had arrived,
     or with the checked file if only the conversion was left.
+
+    Args:
+        name: One of ``KNOWN``.
+        shows: For as long as a download lasts, gives what is told how many bytes have arrived.
 
     Raises:
         TrimtabError: no such name, no mirror could deliver, or the folder cannot be written.
@@ -135,8 +152,8 @@ def pull(name: str) -> Path:
             if not is_ready(name):
                 downloads = home() / "downloads" / known.name
                 downloads.mkdir(parents=True, exist_ok=True)
-                gguf_file = fetch(known, downloads)
-                _say(f"converting {known.file} to bfloat16 safetensors, once")
+                gguf_file = fetch(known, downloads, shows)
+                _log.info(f"converting {known.file} to bfloat16 safetensors, once")
                 _install(gguf_file, known)
                 shutil.rmtree(downloads)
     except OSError as error:
@@ -147,7 +164,7 @@ def pull(name: str) -> Path:
     return known.folder
 
 
-def fetch(known: KnownWeights, folder: Path) -> Path:
+def fetch(known: KnownWeights, folder: Path, shows: Shows = _untold) -> Path:
     """Fetch a model's pinned file into ``folder``, from the first mirror that delivers it.
 
     Returns:
@@ -163,9 +180,9 @@ def fetch(known: KnownWeights, folder: Path) -> Path:
     for number, mirror in enumerate(known.mirrors):
         own = folder / f"mirror-{number}"
         own.mkdir(parents=True, exist_ok=True)
-        _say(f"pulling {known.name} ({known.size / 1e6:.0f} MB) from {mirror}")
+        _log.info(f"pulling {known.name} ({known.size / 1e6:.0f} MB) from {mirror}")
         try:
-            with _progress(known) as report:
+            with shows(known) as report:
                 arrived = mirror.fetch(known.file, own, report)
             difference = _difference(arrived, known)
             if not difference:
@@ -175,7 +192,7 @@ def fetch(known: KnownWeights, folder: Path) -> Path:
             failure = f"{mirror}: refused, {difference}"
         except MirrorError as error:
             failure = f"{mirror}: {error}"
-        _say(failure)
+        _log.info(failure)
         failures.append(failure)
     raise TrimtabError(
         f"no mirror could deliver {known.name} ({'; '.join(failures)}); "
@@ -242,29 +259,9 @@ def _only_one(known: KnownWeights) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        _say(f"waiting for another process that pulls {known.name}")
+        _log.info(f"waiting for another process that pulls {known.name}")
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _progress(known: KnownWeights) -> Iterator[Report]:
-    """A progress bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task(known.name, total=known.size)
-        yield lambda arrived: bar.update(task, completed=arrived)
-
-
-def _say(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, soft_wrap=True).print(line, markup=False, highlight=False)

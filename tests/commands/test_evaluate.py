@@ -129,7 +129,7 @@ def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
     assert answers["zero-shot", "ann"].gold == "ann x 6"
     shown = answers["rag(k=1,by=recency)", "ann"].prompt[-1]["content"]
     assert shown.endswith("earlier:\n- ann z 5\n\nSay 6 of ann.")
-    assert set(answers["fints(depths=0.5)", "bob"].scores) == {
+    assert set(answers["fints(depths=0.5)", "bob"].scores) >= {
         "rouge-1", "rouge-2", "rouge-l", "log-likelihood",
     }  # fmt: skip
     assert answers["fints(depths=0.5)", "bob"].picked

