@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-Uri = Annotated[str, typer.Argument(help="The store's folder, or an object storage URI.")]
+Uri = Annotated[
+    str, typer.Argument(help="The store: sqlite:///FILE, postgresql://..., or a file's path.")
+]
 
 
 @app.callback()
@@ -72,7 +74,7 @@ def put(
     from ..steering.dictionaries.dictionary import SteeringDictionary
 
     dictionaries = [SteeringDictionary.load(file) for file in files]
-    with _opened(uri) as opened:
+    with _opened(uri, existing=False) as opened:
         opened.put(*dictionaries)
     for dictionary in dictionaries:
         print(f"{dictionary.user_id}: {len(dictionary)} entries")
@@ -94,7 +96,7 @@ def forget(
     uri: Uri,
     users: Annotated[list[str], typer.Argument(help="Whom to forget.")],
 ) -> None:
-    """Erase everything of users, old versions and audit trail too."""
+    """Erase everything of users, their audit trail too."""
     with _opened(uri) as opened:
         opened.forget(*users)
 
@@ -176,7 +178,7 @@ def build_store(
     console.print(f"{len(found)} users' dictionaries are in {uri}{without}", soft_wrap=True)
 
 
-def _opened(uri: str) -> SteeringStore:
+def _opened(uri: str, *, existing: bool = True) -> SteeringStore:
     from ..steering.store.steering_store import SteeringStore
 
-    return SteeringStore(uri, audit_reads=False)
+    return SteeringStore(uri, audit_reads=False, existing=existing)

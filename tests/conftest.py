@@ -2,8 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -201,3 +205,65 @@ def _saved(folder: Path, context: int) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PostgresServer"]:
+    """A PostgreSQL server of the test's own, on a socket in a folder that goes away."""
+    found = shutil.which("initdb") or max(glob("/usr/lib/postgresql/*/bin/initdb"), default=None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    account = [] if os.getuid() else ["runuser", "-u", "nobody", "--"]
+    if account and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+    # Not pytest's folder, which another user may not enter, and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="trimtab-pg-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "data").mkdir()
+        if account:
+            shutil.chown(folder, "nobody")
+            shutil.chown(folder / "data", "nobody")
+        server = PostgresServer(folder, Path(found).resolve().parent, account)
+        server.run("initdb", "-D", str(folder / "data"), "-U", "trimtab", "-A", "trust", "-N")
+        server.start()
+        yield server
+        server.stop()
+
+
+@dataclass
+class PostgresServer:
+    """A server that listens on a socket in its folder, and nowhere else."""
+
+    folder: Path
+    programs: Path
+    account: list[str]
+    made: int = 0
+
+    def run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self.account, str(self.programs / program), *arguments],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=self.folder,
+        )  # fmt: skip
+        if done.returncode:
+            pytest.skip(f"{program} of PostgreSQL does not run here: {done.stderr[-300:]}")
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        log = str(self.folder / "log")
+        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "fast", "-w", "stop")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://trimtab@/{database}?host={self.folder}"
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        import psycopg
+
+        self.made += 1
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE test{self.made}")
+        return self.url(f"test{self.made}")

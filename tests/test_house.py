@@ -159,7 +159,15 @@ def newly_imported(*modules: str) -> set[str]:
 
 
 def test_importing_trimtab_imports_little() -> None:
-    heavy = {"torch", "transformers", "langgraph", "langchain_core", "numpy", "pydantic", "lancedb"}
+    heavy = {
+        "torch",
+        "transformers",
+        "langgraph",
+        "langchain_core",
+        "numpy",
+        "pydantic",
+        "sqlalchemy",
+    }
     assert not heavy & newly_imported(*LAZY)
     assert not heavy & newly_imported("trimtab.cli", "trimtab.steering.weights.known")
 

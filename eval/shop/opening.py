@@ -106,7 +106,7 @@ def users_dictionaries(
         users: Whose are wanted.
         settings: What is read, where they are built.
         folder: Of files ``<user id>.safetensors``; empty is none.
-        store: A ``SteeringStore``'s folder or URI; empty is none.
+        store: A ``SteeringStore``'s URL or file; empty is none.
         progress: Told how many users more are done.
 
     Raises:

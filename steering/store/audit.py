@@ -5,34 +5,25 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Literal
 
-import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from ...errors import TrimtabError
-from .entry_table import LANCE_ERRORS, NO_LIMIT, settle
+from .database import Database, now_milliseconds
+from .schema import audit
 
-Event = Literal["built", "added", "dropped", "read", "expired", "forgotten"]
+Event = Literal[
+    "built", "added", "dropped", "read", "listed", "copied", "switched", "expired", "forgotten"
+]
 
-_NAME = "audit"
-_SCHEMA = pa.schema(
-    [
-        pa.field("owner", pa.string(), nullable=False),
-        pa.field("event", pa.string(), nullable=False),
-        pa.field("at", pa.int64(), nullable=False),  # milliseconds since 1970, as is the next
-        pa.field("until", pa.int64(), nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
-    ]
-)
 _READERS_AT_ONCE = 1000
 _SECONDS_AT_ONCE = 60.0
-_COMMITS_TO_COMPACT = 100
-_GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -54,103 +45,60 @@ class AuditEvent:
     count: int
 
 
-class AuditTrail:
-    """An append-only table of events, of users known by hash alone.
-
-    What changes a store is recorded before it is done, so that a killed process may leave a record
-    of what did not come about, never the other way round. Reads are counted in memory and written
-    together, once a minute and before the process ends; ``kill -9`` loses at most that minute.
+def record(connection: Connection, event: Event, counts: Mapping[str, int]) -> None:
+    """Record, in the transaction that does it, that an event happens now to these owners.
 
     Args:
-        connect: Gives the LanceDB connection of the store.
-        store: The store's name for messages.
+        connection: The transaction.
+        event: What happens.
+        counts: Owners, each with the number of entries.
+    """
+    now = now_milliseconds()
+    _insert(connection, [(owner, event, now, now, count) for owner, count in counts.items()])
+
+
+def forget(connection: Connection, owners: Iterable[str]) -> None:
+    """Leave of these owners only that they were forgotten, and when."""
+    owners = list(owners)
+    connection.execute(
+        sa.delete(audit).where(audit.c.owner.in_(owners), audit.c.event != "forgotten")
+    )
+    record(connection, "forgotten", dict.fromkeys(owners, 0))
+
+
+def events(connection: Connection, owners: Iterable[str] | None = None) -> list[AuditEvent]:
+    """What happened to these owners, or to all, in order of time."""
+    columns = (audit.c.owner, audit.c.event, audit.c.at, audit.c.until, audit.c.count)
+    query = sa.select(*columns).order_by(audit.c.at, audit.c.until, audit.c.id)
+    if owners is not None:
+        query = query.where(audit.c.owner.in_(list(owners)))
+    return [
+        AuditEvent(owner, event, _time(at), _time(until), count)
+        for owner, event, at, until, count in connection.execute(query)
+    ]
+
+
+class ReadCounter:
+    """Counts reads in memory and writes them together.
+
+    They are written once a minute and before the process ends; ``kill -9`` loses at most that
+    minute.
     """
 
-    def __init__(self, connect: Callable[[], Any], store: str) -> None:
-        self._file = _AuditFile(connect)
-        self._store = store
-        atexit.register(self._file.finish)
-        weakref.finalize(self, self._file.close).atexit = False
-
-    def record(self, event: Event, counts: Mapping[str, int]) -> None:
-        """Record that an event happens now to these owners, each with its number of entries."""
-        now = now_milliseconds()
-        with self._told():
-            self._file.append([(owner, event, now, now, n) for owner, n in counts.items()])
-
-    def count_read(self, owner: str) -> None:
-        """Count a read; cheap, and written later."""
-        with self._told():
-            self._file.count_read(owner)
-
-    def flush(self) -> None:
-        """Write the reads that were counted since the last time."""
-        with self._told():
-            self._file.flush()
-
-    def forget(self, owners: Mapping[str, int]) -> None:
-        """Leave of these owners only that they were forgotten, and when; twice is as once.
-
-        Args:
-            owners: Each with the time, milliseconds since 1970.
-        """
-        with self._told():
-            self._file.flush()
-            known = {(e.owner, e.at) for e in self.events(owners) if e.event == "forgotten"}
-            self._file.append(
-                [
-                    (owner, "forgotten", at, at, 0)
-                    for owner, at in owners.items()
-                    if (owner, _time(at)) not in known
-                ]
-            )
-            self._file.remove(f"{_among(owners)} AND event != 'forgotten'")
-
-    def events(self, owners: Iterable[str] | None = None) -> list[AuditEvent]:
-        """What happened to these owners, or to all, in order of time."""
-        with self._told():
-            self._file.flush()
-            rows = self._file.rows(None if owners is None else _among(owners))
-        return [
-            AuditEvent(
-                row["owner"], row["event"], _time(row["at"]), _time(row["until"]), row["count"]
-            )
-            for row in rows.sort_by([("at", "ascending"), ("until", "ascending")]).to_pylist()
-        ]
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except LANCE_ERRORS as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise TrimtabError(
-                f"the audit trail of the store at {self._store} cannot be kept: {reason}; make "
-                "the store writable, or open it with audit_reads=False and only read"
-            ) from error
-
-
-class _AuditFile:
-    """The table itself, and the reads that are not in it yet."""
-
-    def __init__(self, connect: Callable[[], Any]) -> None:
-        self._connect = connect
-        self._table: Any = None
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._reads: dict[str, list[int]] = {}  # owner: first, last, how many
         self._written = time.monotonic()
         self._lock = threading.RLock()
+        atexit.register(self.finish)
 
-    def append(self, rows: list[tuple[str, Event, int, int, int]]) -> None:
-        if not rows:
-            return
-        table = self._opened()
-        if table is None:
-            table = self._created()
-        table.add(pa.table([list(c) for c in zip(*rows, strict=True)], schema=_SCHEMA))
-        if table.version % _COMMITS_TO_COMPACT == 0:
-            table.optimize(cleanup_older_than=_GRACE)
+    def after_fork(self) -> None:
+        """In a child process: the reads so far are the parent's to write."""
+        self._lock = threading.RLock()
+        self._reads = {}
 
-    def count_read(self, owner: str) -> None:
+    def count(self, owner: str) -> None:
+        """Count a read; cheap, and written later."""
         now = now_milliseconds()
         with self._lock:
             reads = self._reads.setdefault(owner, [now, now, 0])
@@ -161,63 +109,56 @@ class _AuditFile:
                 self.flush()
 
     def flush(self) -> None:
+        """Write the reads that were counted since the last time.
+
+        Raises:
+            TrimtabError: The store cannot be written.
+        """
         with self._lock:
-            if self._reads:
-                # Another process may have forgotten a user since: then nothing else is kept.
-                gone = self.rows(f"event = 'forgotten' AND {_among(self._reads)}").to_pylist()
-                forgotten = {row["owner"]: row["at"] for row in gone}
-                self.append(
-                    [
-                        (owner, "read", first, last, count)
-                        for owner, (first, last, count) in self._reads.items()
-                        if last > forgotten.get(owner, 0)
-                    ]
-                )
-            self._reads.clear()
             self._written = time.monotonic()
+            if not self._reads:
+                return
+            try:
+                with self._database.writing() as connection:
+                    if connection is not None:
+                        self._write(connection)
+            except TrimtabError as error:
+                raise TrimtabError(
+                    f"reads cannot be recorded in the audit trail: {error}; or open the store with "
+                    "audit_reads=False and only read"
+                ) from error
+            self._reads.clear()
+
+    def _write(self, connection: Connection) -> None:
+        # Another process may have forgotten a user since: then nothing else is kept.
+        gone = sa.select(audit.c.owner, sa.func.max(audit.c.at)).group_by(audit.c.owner)
+        gone = gone.where(audit.c.event == "forgotten", audit.c.owner.in_(list(self._reads)))
+        forgotten = {owner: at for owner, at in connection.execute(gone)}
+        _insert(
+            connection,
+            [
+                (owner, "read", first, last, count)
+                for owner, (first, last, count) in self._reads.items()
+                if last > forgotten.get(owner, 0)
+            ],
+        )
 
     def close(self) -> None:
+        """The last flush, of a store that is no longer in use."""
         atexit.unregister(self.finish)
-        self.flush()
+        self.finish()
 
     def finish(self) -> None:
         """The last flush before the process ends; where the store is gone, there is none."""
-        if self._reads:
-            with suppress(*LANCE_ERRORS):
-                self.flush()
-            settle()
-
-    def rows(self, where: str | None) -> pa.Table:
-        table = self._opened()
-        if table is None:
-            return _SCHEMA.empty_table()
-        query = table.search().limit(NO_LIMIT)
-        return (query.where(where) if where else query).to_arrow()
-
-    def remove(self, where: str) -> None:
-        table = self._opened()
-        if table is not None:
-            table.delete(where)
-            table.optimize(cleanup_older_than=timedelta(milliseconds=1))
-
-    def _opened(self) -> Any:
-        if self._table is None and _NAME in self._connect().list_tables(limit=NO_LIMIT).tables:
-            self._table = self._connect().open_table(_NAME)
-        return self._table
-
-    def _created(self) -> Any:
-        self._table = self._connect().create_table(_NAME, schema=_SCHEMA, exist_ok=True)
-        return self._table
+        with suppress(TrimtabError):
+            self.flush()
 
 
-def now_milliseconds() -> int:
-    """The time, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+def _insert(connection: Connection, rows: list[tuple[str, Event, int, int, int]]) -> None:
+    if rows:
+        names = ("owner", "event", "at", "until", "count")
+        connection.execute(sa.insert(audit), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def _time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _among(owners: Iterable[str]) -> str:
-    return f"owner IN ({', '.join(repr(owner) for owner in owners)})"

@@ -10,18 +10,34 @@ from ..dictionaries.dictionary import SteeringDictionary
 
 
 @dataclass(frozen=True)
+class Switches:
+    """What a user has set for themselves.
+
+    Attributes:
+        enabled: Whether the user is steered at all.
+        strength: What every strength is multiplied with, 1 being as the settings say.
+    """
+
+    enabled: bool = True
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
 class HotUser:
     """A dictionary in memory.
 
     Attributes:
         dictionary: As it was read; never handed out itself, since its holder may change it.
-        head: The number of the row that it was read by; a newer one means that it has changed.
-        epoch: When it was last known to be the newest.
+        switches: As they were then.
+        version: The number of the write that changed the user last when it was read; a newer one
+            means that it has changed.
+        checked: When it was last known to be the newest, by the monotonic clock.
     """
 
     dictionary: SteeringDictionary
-    head: int
-    epoch: int
+    switches: Switches
+    version: int
+    checked: float
 
     @property
     def size(self) -> int:

@@ -1,46 +1,46 @@
-"""How dictionaries lie in a store's table: the columns, and entries to rows and back."""
+"""What all entries of one store share, and entries to bytes and back."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import secrets
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ..contrast.pairs import Keys
+from ..contrast.pairs import Contrast, Keys
 from ..dictionaries.dictionary import SteeringDictionary
+from ..dictionaries.population import Moments, Population
 from ..vectors.entries import Entry
 from ..vectors.steering_vectors import Point
 
-FORMAT = "trimtab-store-1"
-STATE = ""
-"""The owner of the row that holds the store's own state."""
-
-_METADATA = b"trimtab"
-_TEXTS = ("sample_id", "key", "answer", "contrast")
 _LARGEST = float(torch.finfo(torch.float16).max)
+_LARGEST_TIME = 2**63
+_HALF, _SCALE, _LENGTH = np.dtype("<f2"), np.dtype("<f4"), np.dtype("<u4")
+_SUM = np.dtype("<f8")
+
+
+class EntryContent(NamedTuple):
+    """An entry as it is stored.
+
+    Attributes:
+        contrast: Its kind.
+        timestamp: When its sample happened.
+        content: Texts, key embedding and vectors in bytes.
+    """
+
+    contrast: Contrast
+    timestamp: int
+    content: bytes
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What all rows of one table share, kept in the table's own metadata.
-
-    A table has one row an entry, and one *head* row a user, which names the user and lists the
-    entry rows that count. A user's newest head is the only one that counts; without a name in it,
-    the user is gone. So whatever a write does to a user, it takes effect with one appended row.
-
-    Rows are found by their owner, a keyed hash of the user's id: no id can break a filter, and
-    none ends up in transaction logs or indices.
+    """What all entries of a store share.
 
     Attributes:
         fingerprint: The model that all vectors were read from.
@@ -49,7 +49,6 @@ class Layout:
         key_size: Dimensions of the key embeddings.
         encoder_name: The sentence encoder of the keys.
         keys_from: What the key texts are made of.
-        salt: The hash's key, random for each store, in hexadecimal.
     """
 
     fingerprint: str
@@ -58,11 +57,10 @@ class Layout:
     key_size: int
     encoder_name: str
     keys_from: Keys
-    salt: str
 
     @classmethod
-    def of(cls, dictionary: SteeringDictionary, salt: str | None = None) -> Layout:
-        """The layout of a table whose first dictionary this is.
+    def of(cls, dictionary: SteeringDictionary) -> Layout:
+        """The layout of a store whose first dictionary this is.
 
         Raises:
             TrimtabError: The dictionary is empty.
@@ -79,18 +77,17 @@ class Layout:
             key_size=dictionary.keys.shape[-1],
             encoder_name=dictionary.encoder_name,
             keys_from=dictionary.keys_from,
-            salt=salt or secrets.token_hex(16),
         )
 
     def check(self, dictionary: SteeringDictionary, store: str) -> None:
-        """Refuse a dictionary that does not fit into this table.
+        """Refuse a dictionary that does not fit into this store.
 
         Raises:
             TrimtabError: Another model, other points, keys or sizes, twice the same sample, or
                 numbers that are not finite.
         """
         who = f"the dictionary of {dictionary.user_id!r}"
-        own = self if not len(dictionary) else Layout.of(dictionary, self.salt)
+        own = self if not len(dictionary) else Layout.of(dictionary)
         if own.fingerprint != self.fingerprint:
             raise TrimtabError(
                 f"{who} was built with another model (fingerprint {own.fingerprint}) than those "
@@ -121,132 +118,117 @@ class Layout:
                     f"{who} holds NaN or infinity; drop the samples that gave it and put it again"
                 )
 
-    def owner(self, user_id: str) -> str:
-        """The keyed hash that a user's rows are found by.
-
-        Raises:
-            TrimtabError: The id is empty or not a text.
-        """
-        name = checked_id(user_id).encode()
-        return hmac.new(bytes.fromhex(self.salt), name, hashlib.sha256).hexdigest()[:32]
-
-    def schema(self) -> pa.Schema:
-        """The columns, with this layout in the metadata."""
-        return pa.schema(
-            [
-                pa.field("owner", pa.string(), nullable=False),
-                pa.field("row", pa.int64(), nullable=False),
-                pa.field("user_id", pa.string()),  # in heads only
-                pa.field("head", pa.large_binary()),  # in heads and the state only
-                *(pa.field(name, pa.string()) for name in _TEXTS),
-                pa.field("timestamp", pa.int64()),
-                pa.field("built", pa.int64()),  # milliseconds since 1970
-                pa.field("scale", pa.float32()),
-                pa.field("embedding", pa.list_(pa.float16(), self.key_size)),
-                pa.field("vectors", pa.list_(pa.float16(), len(self.points) * self.hidden_size)),
-            ],
-            metadata={_METADATA: json.dumps({"format": FORMAT, **asdict(self)}).encode()},
-        )
+    def to_json(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
 
     @classmethod
-    def read(cls, schema: pa.Schema, store: str) -> Layout:
-        """The layout of a table that is there.
-
-        Raises:
-            TrimtabError: The table is no store's, or one of another version.
-        """
-        about = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
-        if about.pop("format", None) != FORMAT:
-            raise TrimtabError(
-                f"{store} is not a steering store of this version ({FORMAT}); use another folder "
-                "and put the dictionaries again"
-            )
+    def from_json(cls, text: str) -> Layout:
+        """What ``to_json`` gave."""
+        about = json.loads(text)
         points = tuple(Point(layer, site) for layer, site in about.pop("points"))
         return cls(points=points, **about)
 
-    def entry_rows(self, dictionary: SteeringDictionary, built: int) -> pa.Table:
-        """One row an entry, with no numbers yet.
+    def contents(self, dictionary: SteeringDictionary) -> list[EntryContent]:
+        """Each entry in bytes: its texts as JSON, then scale, key and vectors in half precision.
 
         Raises:
-            TrimtabError: A text that is not valid Unicode.
+            TrimtabError: A text that is not valid Unicode, or a time beyond 64 bits.
         """
-        entries = dictionary.entries
-        count = len(entries)
+        count = len(dictionary)
         scales = scales_of(dictionary.vectors)
         halves = (dictionary.vectors / scales[:, None, None]).half()
-        try:
-            return self._table(
-                owner=[self.owner(dictionary.user_id)] * count,
-                row=np.zeros(count, dtype=np.int64),
-                **{name: [getattr(entry, name) for entry in entries] for name in _TEXTS},
-                timestamp=[entry.timestamp for entry in entries],
-                built=np.full(count, built),
-                scale=scales.numpy(),
-                embedding=_lists(dictionary.keys.half(), self.key_size),
-                vectors=_lists(halves, len(self.points) * self.hidden_size),
+        numbers = (
+            scales.numpy().astype(_SCALE),
+            dictionary.keys.half().reshape(count, -1).numpy().astype(_HALF),
+            halves.reshape(count, -1).numpy().astype(_HALF),
+        )
+        found = []
+        for n, entry in enumerate(dictionary.entries):
+            texts = [entry.sample_id, entry.key, entry.answer]
+            try:
+                if not -_LARGEST_TIME <= entry.timestamp < _LARGEST_TIME:
+                    raise OverflowError(f"the timestamp {entry.timestamp}")
+                content = with_head(texts, b"".join(each[n].tobytes() for each in numbers))
+            except (UnicodeEncodeError, OverflowError, TypeError) as error:
+                raise TrimtabError(
+                    f"the dictionary of {dictionary.user_id!r} holds an entry that cannot be "
+                    f"stored: {error}; expected valid Unicode and 64-bit timestamps"
+                ) from error
+            found.append(EntryContent(entry.contrast, entry.timestamp, content))
+        return found
+
+    def dictionary(self, user_id: str, stored: Sequence[EntryContent]) -> SteeringDictionary:
+        """The dictionary that entries make, in their order; vectors in float32 again."""
+        count, width = len(stored), len(self.points) * self.hidden_size
+        size = _SCALE.itemsize + _HALF.itemsize * (self.key_size + width)
+        packed = np.frombuffer(b"".join(each.content[-size:] for each in stored), np.uint8)
+        packed = packed.reshape(count, size)
+        scales = torch.from_numpy(_part(packed, 0, _SCALE, 1).astype(np.float32))
+        keys = _part(packed, _SCALE.itemsize, _HALF, self.key_size)
+        start = _SCALE.itemsize + _HALF.itemsize * self.key_size
+        vectors = torch.from_numpy(_part(packed, start, _HALF, width).astype(np.float32))
+        entries = []
+        for each in stored:
+            sample_id, key, answer = head_of(each.content)
+            entries.append(
+                Entry(
+                    sample_id=sample_id,
+                    key=key,
+                    answer=answer,
+                    contrast=each.contrast,
+                    timestamp=each.timestamp,
+                )
             )
-        except (UnicodeEncodeError, OverflowError, pa.ArrowException) as error:
-            raise TrimtabError(
-                f"the dictionary of {dictionary.user_id!r} holds an entry that cannot be stored: "
-                f"{error}; expected valid Unicode and 64-bit timestamps"
-            ) from error
-
-    def head_row(self, user_id: str, row: int, live: NDArray[np.int64] | None) -> pa.Table:
-        """The row that says which entry rows of a user count, in order; None: the user is gone."""
-        return self._table(
-            owner=[self.owner(user_id)],
-            row=[row],
-            user_id=[None if live is None else user_id],
-            head=[b"" if live is None else live.astype("<i8").tobytes()],
-        )
-
-    def state_row(self, row: int, state: Mapping[str, Any]) -> pa.Table:
-        """The row that holds the store's own state."""
-        return self._table(owner=[STATE], row=[row], head=[json.dumps(state).encode()])
-
-    def _table(self, **columns: Any) -> pa.Table:
-        schema = self.schema()
-        count = len(columns["row"])
-        return pa.table(
-            [columns.get(field.name, pa.nulls(count, field.type)) for field in schema],
-            schema=schema,
-        )
-
-    def dictionary(self, user_id: str, rows: pa.Table) -> SteeringDictionary:
-        """The dictionary that entry rows make, in their order; vectors in float32 again."""
-        count = len(rows)
-        vectors = _tensor(rows["vectors"]).reshape(count, len(self.points), self.hidden_size)
-        scales = torch.from_numpy(rows["scale"].to_numpy().copy())
-        texts = [rows[name].to_pylist() for name in _TEXTS]
         return SteeringDictionary(
             user_id=user_id,
             fingerprint=self.fingerprint,
             points=self.points,
             encoder_name=self.encoder_name,
             keys_from=self.keys_from,
-            entries=[
-                Entry(sample_id=sample_id, key=key, answer=answer, contrast=kind, timestamp=when)
-                for sample_id, key, answer, kind, when in zip(
-                    *texts, rows["timestamp"].to_pylist(), strict=True
-                )
-            ],
-            keys=_tensor(rows["embedding"]).reshape(count, self.key_size),
-            vectors=vectors * scales[:, None, None],
+            entries=entries,
+            keys=torch.from_numpy(keys.astype(np.float32)),
+            vectors=(vectors * scales).reshape(count, len(self.points), self.hidden_size),
         )
 
+    def sums_to_bytes(self, moments: Moments) -> bytes:
+        """Running sums, nothing rounded."""
+        parts = (moments.norms, moments.squares, moments.total)
+        values = torch.cat([torch.tensor([moments.count]), *(p.flatten() for p in parts)])
+        return values.double().numpy().astype(_SUM).tobytes()
 
-def checked_id(user_id: str) -> str:
-    """The id as it is.
+    def sums_from_bytes(self, content: bytes) -> Moments:
+        """What ``sums_to_bytes`` gave."""
+        values = torch.from_numpy(np.frombuffer(content, _SUM).astype(np.float64))
+        points = len(self.points)
+        count, norms, squares, total = values.split([1, points, points, points * self.hidden_size])
+        return Moments(int(count), total.reshape(points, -1), norms, squares)
+
+    def population(self, rows: Sequence[tuple[Contrast, bytes]]) -> Population:
+        """The running sums of all kinds."""
+        return Population(self.points, {kind: self.sums_from_bytes(b) for kind, b in rows})
+
+
+def with_head(head: Sequence[Any], rest: bytes = b"") -> bytes:
+    """Content that begins with texts, the sample's id first.
 
     Raises:
-        TrimtabError: It is empty, not a text, or not valid Unicode.
+        UnicodeEncodeError: A text that is not valid Unicode.
     """
-    try:
-        if user_id and user_id.encode():
-            return user_id
-    except (AttributeError, UnicodeEncodeError):
-        pass
-    raise TrimtabError(f"expected a user id, a text that is not empty; got {user_id!r}")
+    texts = json.dumps(head, ensure_ascii=False).encode()
+    return np.array(len(texts), _LENGTH).tobytes() + texts + rest
+
+
+def head_of(content: bytes) -> list[Any]:
+    """The texts that content begins with."""
+    start = _LENGTH.itemsize
+    (length,) = np.frombuffer(content[:start], _LENGTH)
+    return list(json.loads(content[start : start + int(length)]))
+
+
+def sample_of(content: bytes) -> str:
+    """The id of the sample that content is of."""
+    return str(head_of(content)[0])
 
 
 def scales_of(vectors: Tensor) -> Tensor:
@@ -261,52 +243,12 @@ def scales_of(vectors: Tensor) -> Tensor:
     return torch.exp2(over.log2().ceil().clamp(min=0))
 
 
-def numbered(rows: pa.Table, numbers: NDArray[np.int64]) -> pa.Table:
-    """The rows with their numbers."""
-    place = rows.schema.get_field_index("row")
-    return rows.set_column(place, rows.schema.field(place), pa.array(numbers))
-
-
-def unchanged(old: pa.Table, new: pa.Table) -> dict[int, int]:
-    """Positions in ``new`` whose entry is also in ``old`` bit for bit: to its position there."""
-    where = {key: n for n, key in enumerate(_identities(old))}
-    pairs = [(n, where[key]) for n, key in enumerate(_identities(new)) if key in where]
-    if not pairs:
-        return {}
-    mine, theirs = (np.array(side) for side in zip(*pairs, strict=True))
-    same = np.ones(len(pairs), dtype=bool)
-    for name in ("embedding", "vectors"):
-        same &= (_bits(new[name])[mine] == _bits(old[name])[theirs]).all(axis=1)
-    return {int(n): int(m) for n, m, equal in zip(mine, theirs, same, strict=True) if equal}
-
-
-def _identities(rows: pa.Table) -> list[tuple[Any, ...]]:
-    columns = [rows[name].to_pylist() for name in (*_TEXTS, "timestamp", "scale")]
-    return list(zip(*columns, strict=True))
-
-
-def live_rows(head: bytes) -> NDArray[np.int64]:
-    """The entry rows that a head lists."""
-    return np.frombuffer(head, dtype="<i8")
-
-
-def _lists(values: Tensor, size: int) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.flatten().numpy()), size)
-
-
-def _halves(column: pa.ChunkedArray) -> NDArray[np.float16]:
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate([np.empty(0, np.float16), *flat])
-
-
-def _bits(column: pa.ChunkedArray) -> NDArray[np.uint16]:
-    return _halves(column).view(np.uint16).reshape(len(column), -1)
-
-
-def _tensor(column: pa.ChunkedArray) -> Tensor:
-    return torch.from_numpy(_halves(column)).float()
+def _part(packed: Any, start: int, kind: np.dtype[Any], count: int) -> Any:
+    """Some numbers of every row of bytes."""
+    part = packed[:, start : start + kind.itemsize * count]
+    return np.ascontiguousarray(part).view(kind)
 
 
 def _shown(layout: Layout) -> dict[str, Any]:
     points = [f"layer {layer} {site}" for layer, site in layout.points]
-    return asdict(replace(layout, salt="")) | {"points": ", ".join(points)}
+    return asdict(layout) | {"points": ", ".join(points)}

@@ -1,37 +1,48 @@
-"""All users' steering dictionaries in one place, on disk or object storage."""
+"""All users' steering dictionaries in one relational database."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import sqlalchemy as sa
 import torch
-from filelock import FileLock, Timeout
+from safetensors.torch import load, save
 
 from ...errors import TrimtabError
 from ..dictionaries.dictionary import SteeringDictionary
 from ..dictionaries.population import Population
 from ..vectors.entries import Contrast
 from ..vectors.steering_vectors import SteeringVectors
-from .audit import AuditEvent, AuditTrail, Event, now_milliseconds
-from .entry_table import EntryTable
-from .hot_users import HotUser, HotUsers
-from .layout import Layout, checked_id
-from .write import StoreWrite
+from . import audit, schema
+from .audit import AuditEvent, ReadCounter
+from .database import Database, now_milliseconds
+from .hot_users import HotUser, HotUsers, Switches
+from .layout import Layout
+from .place import place_of
+from .schema import entries, secret_slots, users, weights
+from .sealing import checked_id, owner_of
+from .user_rows import UserRow, entry_rows, find_user, opened, stored_users, user_of
+from .write import ERASING, StoreWrite, read_sums
 
 if TYPE_CHECKING:
     from ..model import SteeredModel
 
 Default = TypeVar("Default")
 
+MAX_STRENGTH = 2.0
+"""The most that a user's own strength factor may be."""
+
 _NEAREST = 50_000  # above this, looking for the nearest id takes too long
-_USERS_AT_ONCE = 500
 
 
 class UnknownUser(TrimtabError, KeyError):
@@ -40,35 +51,53 @@ class UnknownUser(TrimtabError, KeyError):
     __str__ = Exception.__str__  # a KeyError would show its message in quotes
 
 
+@dataclass(frozen=True)
+class StoredUser:
+    """A user as the store has them at one moment.
+
+    Attributes:
+        dictionary: The caller's own; None where the user has none.
+        switches: What the user has set.
+        version: Changes with every write to the user.
+    """
+
+    dictionary: SteeringDictionary | None
+    switches: Switches
+    version: int
+
+
 class SteeringStore(Mapping[str, SteeringDictionary]):
-    """Every user's dictionary, of one model and one set of points, in one LanceDB table.
+    """Every user's dictionary, of one model and one set of points, in SQLite or PostgreSQL.
 
     Vectors and key embeddings are kept in half precision: a cosine changes by at most 6e-5 and a
-    steering vector by 1 part in 2,000. Users asked for last stay in memory. Any number of processes
-    and threads may read while one writes; on a local disk a lock file makes further writers wait,
-    on object storage there must be only one. Each write takes effect as a whole or not at all,
-    whenever the process is killed.
+    steering vector by 1 part in 2,000. Users asked for last stay in memory, and are read again when
+    their version in the database is another. Any number of processes and threads may read while
+    one writes; further writers wait. Each write takes effect as a whole or not at all, whenever the
+    process is killed: entries, running sums and the audit trail alike. What is of a user lies in
+    the database sealed with the user's own secret; to forget is to delete it and to overwrite that
+    secret. It may be used in a forked process.
 
     It is a mapping: ``store[user_id]`` raises for an unknown user, ``store.get(user_id)`` gives
     None, and ``len``, ``in`` and iteration go by user.
 
     Args:
-        uri: A folder, or an object storage URI such as ``s3://bucket/users``. Nothing is created
-            before the first ``put``.
+        uri: ``sqlite:///users.db``, ``postgresql://USER@HOST/DATABASE``, or a file's path. A folder
+            with a Lance store of the last release is imported into the database beside it, once.
+            Nothing is created before the first write.
         model: Refuse the store, and dictionaries, that are not this model's.
         hot_bytes: How much memory the users asked for last may take.
-        refresh: For how many seconds another process's write may go unnoticed; 0 looks at every
-            access, which takes a fraction of a millisecond on disk and more on object storage.
+        refresh: For how many seconds another process's write may go unnoticed; 0 asks the database
+            for the user's version at every access.
         patience: How many seconds to wait for another writer.
         audit_reads: Record in the audit trail who was read, which needs a store that can be
             written.
-        storage_options: For object storage: keys, regions; see LanceDB.
+        existing: Refuse a place where there is no store yet.
 
     Raises:
         TrimtabError: Something other than a store of this version is there, or another model's.
 
     Example:
-        >>> store = SteeringStore("./users.lance")  # doctest: +SKIP
+        >>> store = SteeringStore("sqlite:///users.db")  # doctest: +SKIP
         >>> store.put(dictionary)  # doctest: +SKIP
         >>> store["u1"].select("a light rain jacket")  # doctest: +SKIP
     """
@@ -82,27 +111,48 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         refresh: float = 0.0,
         patience: float = 60.0,
         audit_reads: bool = True,
-        storage_options: Mapping[str, str] | None = None,
+        existing: bool = False,
     ) -> None:
         self.uri = str(uri)
         self._model = model
-        self._patience = patience
+        self._refresh = refresh
         self._audit_reads = audit_reads
-        self._table = EntryTable(self.uri, storage_options, refresh)
-        self._audit = AuditTrail(self._table.database, self.uri)
+        self._place = place_of(uri)
+        if self._place.lance is not None and self._place.file is not None:
+            from .lance_import import import_lance
+
+            import_lance(self._place.lance, self._place.file)
+        self._shown = self._place.shown
+        self.database = Database(self._place, patience)
+        self._reads = ReadCounter(self.database)
+        weakref.finalize(self, self._reads.close).atexit = False
         self._hot = HotUsers(hot_bytes)
-        # A new epoch starts when another process has written: what is in memory may be old then.
-        self._epoch = 0
-        self._version = 0
-        self._lock = threading.RLock()
-        self._population: tuple[int, Population] | None = None
-        self._layout()
+        self._hot_bytes = hot_bytes
+        self._salt: str | None = None
+        self._known_layout: Layout | None = None
+        self._lock = threading.Lock()
+        self._population: tuple[str, Population] | None = None
+        _OPEN.add(self)
+        with self.database.reading() as connection:
+            if connection is None and existing:
+                raise TrimtabError(
+                    f"there is no steering store at {self._shown}; check the name, or put "
+                    "dictionaries first"
+                )
+            self._layout(connection)
+
+    def _after_fork(self) -> None:
+        """In a child process: nothing that another thread of the parent may have held."""
+        self._lock = threading.Lock()
+        self._hot = HotUsers(self._hot_bytes)
+        self.database.after_fork()
+        self._reads.after_fork()
 
     def __getitem__(self, user_id: str) -> SteeringDictionary:
-        found = self._find(user_id)
-        if found is None:
+        found = self.user(user_id)
+        if found is None or found.dictionary is None:
             raise self._unknown(user_id)
-        return found
+        return found.dictionary
 
     @overload
     def get(
@@ -129,26 +179,38 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         Raises:
             TrimtabError: Another model's, no proper id, or the store cannot be read.
         """
-        found = self._find(user_id)
-        if found is not None and model is not None:
-            model.check_fingerprint(found.fingerprint, f"the store at {self.uri}")
-        return default if found is None else found
+        found = self.user(user_id)
+        if found is None or found.dictionary is None:
+            return default
+        if model is not None:
+            model.check_fingerprint(found.dictionary.fingerprint, f"the store at {self._shown}")
+        return found.dictionary
 
     def __contains__(self, user_id: object) -> bool:
-        layout = self._layout()
-        if layout is None or not isinstance(user_id, str):
+        if not isinstance(user_id, str):
             return False
-        return self._table.head(layout.owner(user_id)) is not None
+        with self.database.reading() as connection:
+            if connection is None or self._layout(connection) is None:
+                return False
+            row = find_user(connection, self._owner(user_id))
+            return row is not None and row.stored
 
     def users(self) -> list[str]:
         """Everyone in the store, sorted."""
-        return self._table.user_ids() if self._layout() else []
+        with self.database.reading() as connection:
+            if connection is None:
+                return []
+            return sorted(user.user_id for user in stored_users(connection))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.users())
 
     def __len__(self) -> int:
-        return len(self.users())
+        with self.database.reading() as connection:
+            if connection is None:
+                return 0
+            count = sa.select(sa.func.count()).select_from(users).where(users.c.stored)
+            return int(connection.execute(count).scalar_one())
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -157,7 +219,39 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         return id(self)
 
     def __repr__(self) -> str:
-        return f"SteeringStore({self.uri!r})"
+        return f"SteeringStore({self._shown!r})"
+
+    def user(self, user_id: str) -> StoredUser | None:
+        """A user's dictionary and switches at one moment; None where nothing is kept of them.
+
+        Raises:
+            TrimtabError: No proper id, or the store cannot be read.
+        """
+        checked_id(user_id)
+        generation = self._hot.generation
+        hot = self._hot.get(user_id)
+        if hot is not None and time.monotonic() - hot.checked < self._refresh:
+            if self._audit_reads:
+                self._reads.count(self._owner(user_id))
+            return StoredUser(hot.dictionary.replaced(), hot.switches, hot.version)
+        with self.database.reading() as connection:
+            if connection is None:
+                return None
+            layout = self._layout(connection)
+            row = find_user(connection, self._owner(user_id))
+            if row is None:
+                self._hot.discard(user_id)
+                return None
+            switches = Switches(row.enabled, row.strength)
+            if layout is None or not row.stored:
+                return StoredUser(None, switches, row.version)
+            if hot is None or hot.version != row.version:
+                stored = opened(row, entry_rows(connection, row))
+                hot = HotUser(layout.dictionary(user_id, stored), switches, row.version, 0.0)
+        self._hot.put(replace(hot, checked=time.monotonic()), generation)
+        if self._audit_reads:
+            self._reads.count(row.owner)
+        return StoredUser(hot.dictionary.replaced(), switches, row.version)
 
     def put(self, *dictionaries: SteeringDictionary) -> None:
         """Put users' dictionaries in the place of what the store holds of them.
@@ -170,7 +264,7 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
                 store's, with numbers that are not finite or a sample twice; a first one without
                 entries; another writer that does not finish; a disk that is full.
         """
-        self._write("built", dictionaries, lambda old, given: given)
+        self._write("built", dictionaries, whole=True)
 
     def add(self, *dictionaries: SteeringDictionary) -> None:
         """Add entries to what the store holds of their users, in place of those of equal samples.
@@ -180,75 +274,68 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         Raises:
             TrimtabError: As for ``put``.
         """
-        self._write("added", dictionaries, _merged)
+        self._write("added", dictionaries, whole=False)
 
     def _write(
-        self,
-        event: Event,
-        dictionaries: Sequence[SteeringDictionary],
-        combine: Callable[[SteeringDictionary, SteeringDictionary], SteeringDictionary],
+        self, event: audit.Event, dictionaries: Sequence[SteeringDictionary], *, whole: bool
     ) -> None:
         given = {checked_id(dictionary.user_id): dictionary for dictionary in dictionaries}
         if len(given) < len(dictionaries):
             raise TrimtabError("expected one dictionary a user, got several; merge them first")
         if not given:
             return
-        if self._layout() is None:
-            # What cannot be put must not settle what the store holds.
-            layout = Layout.of(dictionaries[0])
-            for dictionary in dictionaries:
-                layout.check(dictionary, f"the store at {self.uri}")
-        with self._writing(given, first=dictionaries[0]) as (layout, write):
-            for user_id, dictionary in given.items():
-                layout.check(dictionary, f"the store at {self.uri}")
-                if user_id in write.old:
-                    old = layout.dictionary(user_id, write.old[user_id].entries)
-                    dictionary = combine(old, dictionary)
-                write.put(dictionary)
-            self._commit(write, event, {user_id: len(d) for user_id, d in given.items()})
+        with self.database.reading() as connection:
+            layout = self._layout(connection)
+        # What cannot be put must not make a store, nor settle what it holds.
+        layout = layout or Layout.of(dictionaries[0])
+        for dictionary in dictionaries:
+            layout.check(dictionary, f"the store at {self._shown}")
+        contents = [layout.contents(dictionary) for dictionary in dictionaries]
+        with self._writing(given, make=True) as write:
+            if write.layout is None:
+                write.settle(layout)
+            elif write.layout != layout:  # another process was first
+                write.layout.check(dictionaries[0], f"the store at {self._shown}")
+            for dictionary, content in zip(dictionaries, contents, strict=True):
+                write.put(dictionary, content, whole=whole)
+            write.record(event, {user_id: len(d) for user_id, d in given.items()})
 
     def drop(self, user_id: str, sample_ids: Iterable[str]) -> int:
-        """Remove a user's entries of these samples; how many there were.
-
-        They are out of reach at once, and off the disk with the next ``compact``.
+        """Remove a user's entries of these samples, off the disk too; how many there were.
 
         Raises:
             TrimtabError: The user is unknown, or as for ``put``.
         """
         gone = set(sample_ids)
-        with self._writing([user_id], known=True) as (_, write):
-            rows = write.old[user_id]
-            samples = rows.entries["sample_id"].to_pylist()
-            kept = [n for n, sample_id in enumerate(samples) if sample_id not in gone]
-            dropped = len(samples) - len(kept)
+        with self._writing([user_id]) as write:
+            user = self._known(write, user_id)
+            hashes = {user.seal.sample(sample_id) for sample_id in gone}
+            dropped = write.drop(user, lambda row: bytes(row.sample) in hashes)
             if dropped:
-                write.keep(rows, kept)
-                self._commit(write, "dropped", {user_id: dropped})
+                write.record("dropped", {user_id: dropped})
         return dropped
 
     def forget(self, *user_ids: str) -> None:
-        """Erase everything of these users: rows, old versions, memory, and their audit trail.
+        """Erase everything of these users: entries, switches, memory, and their audit trail.
 
-        They are gone for all readers at once. Taking their traces off the disk then rewrites the
-        table, so several users at a time cost no more than one. A process that is killed in
-        between leaves that to the next writer. The audit trail keeps only that somebody with this
-        hash was forgotten, and when. Dictionaries that a program holds are its own affair.
+        They are gone for all readers at once. The secrets that their rows were sealed with are
+        overwritten, and the log of SQLite is emptied, so no byte of theirs can be read from the
+        database's files. (PostgreSQL's own log, its dead rows until they are vacuumed, and backups
+        of either hold what they held.) The audit trail keeps only that somebody with this hash was
+        forgotten, and when. Dictionaries that a program holds are its own affair.
 
         Raises:
             TrimtabError: One of them is unknown, or as for ``put``.
         """
         if not user_ids:
             return
-        with self._writing(user_ids, known=True) as (layout, write):
-            for rows in write.old.values():
-                write.remove(rows)
-            now = now_milliseconds()
-            try:
-                write.commit({layout.owner(user_id): now for user_id in user_ids})
-            finally:
-                for user_id in user_ids:
-                    self._hot.discard(user_id)
-            self._finish_forgetting(write)
+        with self._writing(user_ids) as write:
+            rows = [
+                self._known(write, user_id, stored=False) for user_id in dict.fromkeys(user_ids)
+            ]
+            for row in rows:
+                write.remove(row)
+            write.forget(row.owner for row in rows)
 
     def expire(self, older_than: timedelta | None = None, *, before: int | None = None) -> int:
         """Remove entries by age, off the disk too; how many there were.
@@ -270,62 +357,124 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
                 f"(a sample's timestamp), got older_than={older_than} and before={before}"
             )
         if older_than is not None:
+            column = entries.c.built
             limit = now_milliseconds() - older_than // timedelta(milliseconds=1)
-            condition = f"built < {limit}"
         else:
-            condition = f"timestamp < {before}"
-        if self._layout() is None:
-            return 0
-        expired = 0
-        with self._writing() as (_, write):
-            old = self._table.entries_where(condition)
-            owners = list(old)
-            for start in range(0, len(owners), _USERS_AT_ONCE):
-                counts = {}
-                part = owners[start : start + _USERS_AT_ONCE]
-                for owner, rows in self._table.users(part).items():
-                    numbers = rows.entries["row"].to_pylist()
-                    kept = [n for n, number in enumerate(numbers) if number not in old[owner]]
-                    counts[rows.user_id] = len(numbers) - len(kept)
-                    if kept:
-                        write.keep(rows, kept)
-                    else:
-                        write.remove(rows)
-                self._commit(write, "expired", counts)
-                expired += sum(counts.values())
+            assert before is not None
+            column, limit = entries.c.timestamp, before
+        with self.database.reading() as connection:
+            if connection is None:
+                return 0
+            old = sa.select(entries.c.user).where(column < limit).distinct()
+            query = sa.select(users, secret_slots.c.secret).join(secret_slots)
+            found = connection.execute(query.where(users.c.id.in_(old)))
+            names = [user_of(row).user_id for row in found]
+        return sum(self._expire(name, lambda row: row[column.name] < limit) for name in names)
+
+    def _expire(self, user_id: str, gone: Callable[[Any], bool]) -> int:
+        with self._writing([user_id]) as write:
+            user = write.user(user_id)
+            if user is None:
+                return 0
+            expired = write.drop(user, lambda row: gone(row._mapping))
             if expired:
-                write.erase()
+                write.record("expired", {user_id: expired})
+                if not write.left(user):
+                    again = write.user(user_id)
+                    assert again is not None
+                    write.leave(again)
         return expired
 
-    def compact(self) -> None:
-        """Rewrite the table without what no longer counts, and drop its old versions.
+    def switch(
+        self, user_id: str, *, enabled: bool | None = None, strength: float | None = None
+    ) -> Switches:
+        """Change what a user has set for themselves; what is not given stays.
 
-        Frees the disk and makes reading as fast as it gets, after filling a store for instance.
-        Happens by itself when more than half of what was written no longer counts.
+        A user of whom nothing else is kept can be switched off too, and stays so.
+
+        Raises:
+            TrimtabError: A strength out of bounds, or as for ``put``.
+        """
+        if strength is not None and not 0 <= strength <= MAX_STRENGTH:
+            raise TrimtabError(
+                f"expected a strength between 0 and {MAX_STRENGTH:g}, got {strength:g}"
+            )
+        with self._writing([user_id], make=True) as write:
+            row = write.user_or_new(user_id)
+            switches = Switches(
+                row.enabled if enabled is None else enabled,
+                row.strength if strength is None else float(strength),
+            )
+            write.change(row, enabled=switches.enabled, strength=switches.strength)
+            write.record("switched", {user_id: 1})
+        return switches
+
+    def put_weights(self, user_id: str, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keep a low-rank intervention, or any other tensors, of a user's beside the vectors.
 
         Raises:
             TrimtabError: As for ``put``.
         """
-        if self._layout() is not None:
-            with self._writing() as (_, write):
-                write.erase()
+        content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
+        with self._writing([user_id], make=True) as write:
+            write.put_weights(write.user_or_new(user_id), name, content)
+            write.record("added", {user_id: 1})
+
+    def weights(self, user_id: str, name: str) -> dict[str, torch.Tensor] | None:
+        """What ``put_weights`` was given; None where there is no such thing.
+
+        Raises:
+            TrimtabError: No proper id, or the store cannot be read.
+        """
+        checked_id(user_id)
+        with self.database.reading() as connection:
+            if connection is None:
+                return None
+            self._layout(connection)
+            row = find_user(connection, self._owner(user_id))
+            if row is None:
+                return None
+            query = sa.select(weights.c.content)
+            query = query.where(weights.c.user == row.id, weights.c.name == name)
+            content = connection.execute(query).scalar()
+            return None if content is None else load(row.seal.open(content))
+
+    def compact(self) -> None:
+        """Rewrite the database without what is not in use, which gives the disk back.
+
+        Raises:
+            TrimtabError: As for ``put``.
+        """
+        with self.database.reading() as connection:
+            there = connection is not None
+        if there:
+            with self._writing():
+                pass  # finishes what a killed writer left
+            self.database.rewrite()
 
     def population(self, *, without: str | None = None) -> Population:
         """Everyone's entries, summed up: the collective part, and what is usual.
 
-        Kept as running sums, so this reads one row, however many users there are.
+        Kept as running sums, so this reads a few rows, however many users there are.
 
         Args:
             without: Leave this user out, exactly; nobody is left out if the store has no such user.
         """
-        if self._layout() is None:
-            return Population((), {})
-        version = self._table.version()
-        if self._population is None or self._population[0] != version:
-            self._population = version, self._table.state().population
-        everyone = self._population[1]
-        one = None if without is None else self._find(without)
-        return everyone if one is None else everyone.minus(Population.of(one))
+        with self.database.reading() as connection:
+            layout = self._layout(connection)
+            if connection is None or layout is None:
+                return Population((), {})
+            changes = schema.read_about(connection)["changes"]
+            known = self._population
+            if known is None or known[0] != changes:
+                known = changes, layout.population(read_sums(connection))
+                self._population = known
+            one = None
+            if without is not None:
+                row = find_user(connection, self._owner(without))
+                if row is not None and row.stored:
+                    one = layout.dictionary("", opened(row, entry_rows(connection, row)))
+        return known[1] if one is None else known[1].minus(Population.of(one))
 
     def residual(self, user_id: str, contrast: Contrast = "context") -> SteeringVectors:
         """A user's mean vector minus that of everyone else: the personal part.
@@ -342,14 +491,18 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         Raises:
             TrimtabError: The trail cannot be read.
         """
-        layout = self._layout()
-        if layout is None:
-            return []
-        return self._audit.events(None if user_id is None else [layout.owner(user_id)])
+        self._reads.flush()
+        with self.database.reading() as connection:
+            if connection is None:
+                return []
+            self._layout(connection)
+            owners = None if user_id is None else [self._owner(user_id)]
+            return audit.events(connection, owners)
 
     def close(self) -> None:
         """Write what was read into the audit trail; the store can still be used afterwards."""
-        self._audit.flush()
+        self._reads.flush()
+        self.database.close()
 
     def __enter__(self) -> SteeringStore:
         return self
@@ -357,126 +510,84 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _layout(self) -> Layout | None:
-        layout = self._table.layout
+    def _owner(self, user_id: str) -> str:
+        assert self._salt is not None
+        return owner_of(self._salt, user_id)
+
+    def _layout(self, connection: sa.Connection | None) -> Layout | None:
+        """What all entries share; None while no dictionary has been put."""
+        if connection is not None and self._known_layout is None:
+            said = schema.read_about(connection)
+            self._salt = said["salt"]
+            if "layout" in said:
+                self._known_layout = Layout.from_json(said["layout"])
+        layout = self._known_layout
         if layout is not None and self._model is not None:
-            self._model.check_fingerprint(layout.fingerprint, f"the store at {self.uri}")
+            self._model.check_fingerprint(layout.fingerprint, f"the store at {self._shown}")
         return layout
 
-    def _find(self, user_id: str) -> SteeringDictionary | None:
-        checked_id(user_id)
-        layout = self._layout()
-        if layout is None:
-            return None
-        owner = layout.owner(user_id)
-        epoch = self._current_epoch()
-        generation = self._hot.generation
-        hot = self._hot.get(user_id)
-        if hot is not None and hot.epoch != epoch:
-            hot = replace(hot, epoch=epoch) if hot.head == self._table.head(owner) else None
-        if hot is None:
-            rows = self._table.users([owner]).get(owner)
-            if rows is None:
-                self._hot.discard(user_id)
-                return None
-            hot = HotUser(layout.dictionary(user_id, rows.entries), rows.head, epoch)
-        self._hot.put(hot, generation)
-        if self._audit_reads:
-            self._audit.count_read(owner)
-        return hot.dictionary.replaced()
-
-    def _current_epoch(self) -> int:
-        with self._lock:
-            version = self._table.version()
-            if version != self._version:
-                self._version = version
-                self._epoch += 1
-            return self._epoch
-
     @contextmanager
-    def _writing(
-        self,
-        user_ids: Collection[str] = (),
-        *,
-        known: bool = False,
-        first: SteeringDictionary | None = None,
-    ) -> Iterator[tuple[Layout, StoreWrite]]:
-        """Wait for the writer's place, finish what a killed one left, and make a write.
+    def _writing(self, user_ids: Iterable[str] = (), *, make: bool = False) -> Iterator[StoreWrite]:
+        """One transaction; what it erases is off the disk after it, or after the next one.
 
         Args:
-            user_ids: Whom it is about.
-            known: Refuse users who are not in the store.
-            first: Make a table for dictionaries like this where there is none.
+            user_ids: Whom it changes.
+            make: Make a store where there is none.
         """
-        if first is None and self._layout() is None:
-            raise TrimtabError(f"the store at {self.uri} is empty; put dictionaries first")
-        with self._alone():
-            layout = self._layout()
-            if layout is None:
-                assert first is not None
-                layout = Layout.of(first)
-                self._table.create(layout)
-            self._table.checkout_latest()
-            settled = self._table.version() == self._version
-            write = StoreWrite(self._table, layout, user_ids)
-            if write.state.forgetting:
-                self._finish_forgetting(write)
-            for user_id in user_ids:
-                if known and user_id not in write.old:
-                    raise self._unknown(user_id)
-            yield layout, write
-            if settled:
-                # Nobody else wrote meanwhile, and who was changed here is out of memory.
-                with self._lock:
-                    self._version = self._table.version()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        path = self._table.lock_path
-        if path is None:
-            with self._lock:
-                yield
-            return
-        lock = FileLock(path, timeout=self._patience)
+        changed = [checked_id(user_id) for user_id in user_ids]
+        erase = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise TrimtabError(
-                f"another process is writing to the store at {self.uri}, for more than "
-                f"{self._patience:g} s; wait for it or end it, or give patience=..."
-            ) from None
-        except OSError as error:
-            raise TrimtabError(
-                f"the store at {self.uri} cannot be written: {error}; use a folder that can"
-            ) from error
-        try:
-            yield
+            with self.database.writing(make=make) as connection:
+                if connection is None:
+                    raise TrimtabError(
+                        f"the store at {self._shown} is empty; put dictionaries first"
+                    )
+                layout = self._layout(connection)
+                assert self._salt is not None
+                write = StoreWrite(connection, self._salt, layout)
+                yield write
+                write.finish()
+                erase = write.erasing
         finally:
-            lock.release()
-
-    def _commit(self, write: StoreWrite, event: Event, counts: Mapping[str, int]) -> None:
-        layout = self._table.layout
-        assert layout is not None
-        self._audit.record(event, {layout.owner(user_id): n for user_id, n in counts.items()})
-        try:
-            write.commit()
-        finally:
-            for user_id in counts:
+            for user_id in changed:
                 self._hot.discard(user_id)
+        if erase:
+            self._erase_log(erase)
 
-    def _finish_forgetting(self, write: StoreWrite) -> None:
-        self._audit.forget(write.state.forgetting)
-        write.erase()
+    def _erase_log(self, number: str) -> None:
+        self.database.erase_log()
+        with self.database.writing() as connection:
+            if connection is not None:
+                said = schema.about.c
+                done = sa.delete(schema.about).where(said.name == ERASING, said.value == number)
+                connection.execute(done)
+
+    def _known(self, write: StoreWrite, user_id: str, *, stored: bool = True) -> UserRow:
+        row = write.user(user_id)
+        if row is None or (stored and not row.stored):
+            raise self._unknown(user_id)
+        return row
 
     def _unknown(self, user_id: str) -> UnknownUser:
-        users = self.users()
-        nearest = difflib.get_close_matches(user_id, users, n=1) if len(users) < _NEAREST else []
-        hint = f"the nearest id is {nearest[0]!r}" if nearest else f"it holds {len(users)} users"
+        count = len(self)
+        nearest = difflib.get_close_matches(user_id, self.users(), n=1) if count < _NEAREST else []
+        hint = f"the nearest id is {nearest[0]!r}" if nearest else f"it holds {count} users"
         return UnknownUser(
-            f"the store at {self.uri} has no dictionary of user {user_id!r}; {hint}; build and "
+            f"the store at {self._shown} has no dictionary of user {user_id!r}; {hint}; build and "
             "put one first"
         )
+
+
+_OPEN: weakref.WeakSet[SteeringStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_OPEN):
+        store._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def population_of(dictionaries: Mapping[str, SteeringDictionary], *, without: str) -> Population:
@@ -493,15 +604,3 @@ def population_of(dictionaries: Mapping[str, SteeringDictionary], *, without: st
     if not others:
         raise TrimtabError(f"expected the dictionaries of others than {without!r}, got none")
     return Population.of(*others)
-
-
-def _merged(old: SteeringDictionary, given: SteeringDictionary) -> SteeringDictionary:
-    """The old entries, those of equal samples and kinds left out, then the given ones."""
-    replaced = {(entry.sample_id, entry.contrast) for entry in given.entries}
-    kept = [n for n, e in enumerate(old.entries) if (e.sample_id, e.contrast) not in replaced]
-    merged = given.replaced()
-    if kept:
-        merged.entries = [old.entries[n] for n in kept] + merged.entries
-        merged.keys = torch.cat([old.keys[kept], given.keys])
-        merged.vectors = torch.cat([old.vectors[kept], given.vectors])
-    return merged

@@ -1,103 +1,275 @@
-"""One write to a store: what it appends, what no longer counts, and the population after it."""
+"""One write to a store: users' entries, the running sums and the audit trail, all or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from ..dictionaries.dictionary import SteeringDictionary
 from ..dictionaries.population import Population
-from .audit import now_milliseconds
-from .entry_table import EntryTable, UserRows
-from .layout import Layout, numbered, unchanged
+from . import audit, schema
+from .database import now_milliseconds
+from .layout import EntryContent, Layout, sample_of
+from .schema import entries, pending, secret_slots, sums, users, weights
+from .sealing import SECRET_BYTES, Seal, new_secret, owner_of
+from .user_rows import UserRow, entry_rows, find_user, opened
+
+ERASING = "erasing"
+"""Set in the store's own table while SQLite's log may hold what was erased."""
 
 
 class StoreWrite:
-    """Collects changes to users; ``commit`` makes them all at once. The caller holds the lock.
+    """Changes users within one transaction; ``finish`` writes what all of them share.
 
     Args:
-        table: Where.
-        layout: The table's.
-        user_ids: Whom to look up.
+        connection: The transaction.
+        salt: Of the owners' hashes.
+        layout: Of all entries; None while no dictionary has been put.
 
     Attributes:
-        state: The store's state as it was last written.
-        old: The rows of those of the users who are in the store.
+        erasing: The number of the last write that left something to be taken off the disk, if
+            that is not done.
     """
 
-    def __init__(self, table: EntryTable, layout: Layout, user_ids: Iterable[str]) -> None:
-        self._table = table
-        self._layout = layout
-        self.state, old = table.state_and_users(map(layout.owner, user_ids))
-        self.old = {rows.user_id: rows for rows in old.values()}
-        self._clear()
+    def __init__(self, connection: Connection, salt: str, layout: Layout | None) -> None:
+        self._connection = connection
+        self._salt = salt
+        self.layout = layout
+        said = schema.read_about(connection)
+        self._changes = int(said["changes"]) + 1
+        self.erasing = said.get(ERASING)
+        self._population: Population | None = None
 
-    def _clear(self) -> None:
-        self._rows: list[pa.Table] = []
-        self._dead: dict[str, set[int]] = {}
-        self._next = self.state.next_row
-        self._population = self.state.population
+    def settle(self, layout: Layout) -> None:
+        """Fix what all entries share, by the store's first dictionary."""
+        self.layout = layout
+        schema.write_about(self._connection, "layout", layout.to_json())
 
-    def put(self, dictionary: SteeringDictionary) -> None:
-        """Let a user have this dictionary; only entries that differ are written."""
-        old = self.old.get(dictionary.user_id)
-        fresh = self._layout.entry_rows(dictionary, now_milliseconds())
-        same = unchanged(old.entries, fresh) if old else {}
-        changed = [n for n in range(len(fresh)) if n not in same]
-        live = np.empty(len(fresh), dtype=np.int64)
-        live[changed] = self._next + np.arange(len(changed))
-        if old and same:
-            live[list(same)] = old.entries["row"].to_numpy()[list(same.values())]
-        if old and live.tolist() == old.entries["row"].to_pylist():
-            return
-        self._append(numbered(fresh.take(pa.array(changed, pa.int64())), live[changed]))
-        # Summed up as it will be read: rounded.
-        self._change(old, self._layout.dictionary(dictionary.user_id, fresh), live)
+    def user(self, user_id: str) -> UserRow | None:
+        """A user's row, if there is one."""
+        return find_user(self._connection, owner_of(self._salt, user_id))
 
-    def keep(self, old: UserRows, positions: Sequence[int]) -> None:
-        """Leave a user only the entries at these positions."""
-        rest = old.entries.take(pa.array(positions, pa.int64()))
-        after = self._layout.dictionary(old.user_id, rest)
-        self._change(old, after, rest["row"].to_numpy())
+    def user_or_new(self, user_id: str) -> UserRow:
+        """A user's row, made where there is none."""
+        found = self.user(user_id)
+        if found is not None:
+            return found
+        secret = new_secret()
+        made = self._connection.execute(sa.insert(secret_slots).values(secret=secret))
+        assert made.inserted_primary_key is not None
+        seal = Seal(secret)
+        user = UserRow(
+            id=made.inserted_primary_key[0],
+            owner=owner_of(self._salt, user_id),
+            version=self._changes,
+            stored=False,
+            enabled=True,
+            strength=1.0,
+            seal=seal,
+            name=seal.close(user_id.encode()),
+        )
+        values = {name: getattr(user, name) for name in users.c.keys()}  # noqa: SIM118
+        self._connection.execute(sa.insert(users).values(values))
+        return user
 
-    def remove(self, old: UserRows) -> None:
-        """Take a user out of the store."""
-        self._change(old, self._layout.dictionary(old.user_id, old.entries.slice(0, 0)), None)
+    def change(self, user: UserRow, **columns: Any) -> None:
+        """Change a user's own row; whoever has it in memory will notice."""
+        columns["version"] = self._changes
+        self._connection.execute(sa.update(users).where(users.c.id == user.id).values(columns))
 
-    def _change(
-        self, old: UserRows | None, after: SteeringDictionary, live: NDArray[np.int64] | None
-    ) -> None:
-        user_id = after.user_id
-        if old is not None:
-            before = self._layout.dictionary(user_id, old.entries)
-            self._population = self._population.minus(Population.of(before))
-            gone = set(old.rows) - set(() if live is None else live.tolist())
-            self._dead[self._layout.owner(user_id)] = gone
-        self._population = self._population.plus(Population.of(after))
-        self._append(self._layout.head_row(user_id, self._next, live))
-
-    def _append(self, rows: pa.Table) -> None:
-        self._rows.append(rows)
-        self._next += len(rows)
-
-    def commit(self, forgetting: Mapping[str, int] | None = None) -> None:
-        """Write the changes, if there are any, and be ready for more.
+    def put(
+        self,
+        dictionary: SteeringDictionary,
+        contents: Sequence[EntryContent],
+        *,
+        whole: bool,
+        built: Sequence[int] | None = None,
+    ) -> bool:
+        """Let a user have these entries; only what differs is written.
 
         Args:
-            forgetting: Whom of them to erase all traces of, see ``State``.
-        """
-        if self._rows:
-            state = replace(
-                self.state, population=self._population, forgetting=dict(forgetting or {})
-            )
-            self.state = self._table.commit(self._rows, state, self._dead)
-            self._clear()
+            dictionary: The entries.
+            contents: The same as they are stored.
+            whole: They take the place of all that the user has; else they are added at the end, in
+                the place of those of equal samples and kinds.
+            built: When each was built, in milliseconds since 1970; None is now.
 
-    def erase(self) -> None:
-        """Take what does not count off the disk."""
-        self.state = self._table.erase(self.state)
-        self._clear()
+        Returns:
+            Whether anything was different.
+        """
+        now = now_milliseconds()
+        user = self.user_or_new(dictionary.user_id)
+        samples = [user.seal.sample(entry.sample_id) for entry in dictionary.entries]
+        old = {(row.sample, row.contrast): row for row in self._old_rows(user, whole, samples)}
+        first = 0 if whole or (not old and not user.stored) else self._next_position(user)
+        fresh: list[dict[str, Any]] = []
+        moved: list[dict[str, Any]] = []
+        gone: list[EntryContent] = []
+        come: list[EntryContent] = []
+        for n, (sample, content) in enumerate(zip(samples, contents, strict=True)):
+            row = old.pop((sample, content.contrast), None)
+            before = None if row is None else opened(user, [row])[0]
+            if row is not None and before == content:
+                if row.position != first + n:
+                    moved.append({"which": row.id, "position": first + n})
+                continue
+            come.append(content)
+            values = {
+                "user": user.id,
+                "position": first + n,
+                "sample": sample,
+                "contrast": content.contrast,
+                "timestamp": content.timestamp,
+                "built": now if built is None else built[n],
+                "content": user.seal.close(content.content),
+            }
+            if row is None or before is None:
+                fresh.append(values)
+            else:
+                gone.append(before)
+                update = sa.update(entries).where(entries.c.id == row.id)
+                self._connection.execute(update.values(values))
+        if whole and old:
+            gone += opened(user, list(old.values()))
+            self._delete([row.id for row in old.values()])
+        if fresh:
+            self._connection.execute(sa.insert(entries), fresh)
+        if moved:
+            where = sa.update(entries).where(entries.c.id == sa.bindparam("which"))
+            self._connection.execute(where.values(position=sa.bindparam("position")), moved)
+        if not (gone or come or moved) and user.stored:
+            return False
+        self._sum_up(gone, come)
+        self.change(user, stored=True)
+        return True
+
+    def _old_rows(self, user: UserRow, whole: bool, samples: Collection[bytes]) -> Sequence[Any]:
+        if whole:
+            return entry_rows(self._connection, user)
+        query = sa.select(entries).where(entries.c.user == user.id, entries.c.sample.in_(samples))
+        return self._connection.execute(query).all()
+
+    def _next_position(self, user: UserRow) -> int:
+        query = sa.select(sa.func.max(entries.c.position)).where(entries.c.user == user.id)
+        last = self._connection.execute(query).scalar()
+        return 0 if last is None else last + 1
+
+    def drop(self, user: UserRow, gone: Callable[[Any], bool]) -> int:
+        """Take some of a user's entries out and off the disk; how many there were."""
+        rows = entry_rows(self._connection, user)
+        dropped = [row for row in rows if gone(row)]
+        if dropped:
+            self._sum_up(opened(user, dropped), [])
+            self._delete([row.id for row in dropped])
+            self._reseal(user)
+        return len(dropped)
+
+    def left(self, user: UserRow) -> int:
+        """How many entries a user has."""
+        query = sa.select(sa.func.count()).where(entries.c.user == user.id)
+        return int(self._connection.execute(query).scalar_one())
+
+    def leave(self, user: UserRow) -> None:
+        """A user whose last entry is gone has no dictionary; without anything else, no row."""
+        self.change(user, stored=False)
+        more = sum(
+            self._connection.execute(
+                sa.select(sa.func.count()).where(table.c.user == user.id)
+            ).scalar_one()
+            for table in (weights, pending)
+        )
+        if user.enabled and user.strength == 1 and not more:
+            self.remove(user)
+
+    def remove(self, user: UserRow) -> None:
+        """Take everything of a user out of the store and off the disk."""
+        if self.layout is not None:
+            self._sum_up(opened(user, entry_rows(self._connection, user)), [])
+        self._connection.execute(sa.delete(users).where(users.c.id == user.id))
+        self._overwrite(user, bytes(SECRET_BYTES))
+
+    def _delete(self, ids: Iterable[int]) -> None:
+        which = sa.delete(entries).where(entries.c.id == sa.bindparam("which"))
+        self._connection.execute(which, [{"which": each} for each in ids])
+
+    def _reseal(self, user: UserRow) -> None:
+        """Give a user another secret, so that nothing can open what is left of the old rows."""
+        secret = new_secret()
+        seal = Seal(secret)
+        again = replace(user, seal=seal, name=seal.close(user.user_id.encode()))
+        samples = {}
+        for row in entry_rows(self._connection, user):
+            content = user.seal.open(row.content)
+            sample = seal.sample(sample_of(content))
+            samples[row.sample] = sample
+            self._connection.execute(
+                sa.update(entries)
+                .where(entries.c.id == row.id)
+                .values(sample=sample, content=seal.close(content))
+            )
+        for table, key in ((weights, weights.c.name), (pending, pending.c.id)):
+            for row in self._connection.execute(sa.select(table).where(table.c.user == user.id)):
+                content = user.seal.open(row.content)
+                values: dict[str, Any] = {"content": seal.close(content)}
+                if table is pending:
+                    values["sample"] = seal.sample(sample_of(content))
+                where = (table.c.user == user.id, key == getattr(row, key.name))
+                self._connection.execute(sa.update(table).where(*where).values(values))
+        self._overwrite(user, secret)
+        self.change(user, name=again.name)
+
+    def _overwrite(self, user: UserRow, secret: bytes) -> None:
+        slot = sa.update(secret_slots).where(secret_slots.c.id == user.id)
+        self._connection.execute(slot.values(secret=secret))
+        self.erasing = str(self._changes)
+        schema.write_about(self._connection, ERASING, self.erasing)
+
+    def _sum_up(self, gone: Sequence[EntryContent], come: Sequence[EntryContent]) -> None:
+        """Bring the running sums up to date; of entries as they will be read: rounded."""
+        assert self.layout is not None
+        if self._population is None:
+            self._population = self.layout.population(read_sums(self._connection))
+        without = Population.of(self.layout.dictionary("", gone))
+        with_new = Population.of(self.layout.dictionary("", come))
+        self._population = self._population.minus(without).plus(with_new)
+
+    def put_weights(self, user: UserRow, name: str, content: bytes) -> None:
+        """Keep other tensors of a user's, sealed."""
+        self._connection.execute(
+            sa.delete(weights).where(weights.c.user == user.id, weights.c.name == name)
+        )
+        row = {"user": user.id, "name": name, "content": user.seal.close(content)}
+        self._connection.execute(sa.insert(weights).values(row))
+        self.change(user)
+
+    def forget(self, owners: Iterable[str]) -> None:
+        """Leave in the audit trail only that these were forgotten."""
+        audit.forget(self._connection, owners)
+
+    def record(self, event: audit.Event, counts: dict[str, int]) -> None:
+        """Write into the audit trail, of users by their ids."""
+        owners = {owner_of(self._salt, user_id): n for user_id, n in counts.items()}
+        audit.record(self._connection, event, owners)
+
+    def finish(self) -> None:
+        """Write the running sums and the number of this write."""
+        if self._population is not None:
+            assert self.layout is not None
+            kinds = self._population.kinds
+            self._connection.execute(sa.delete(sums).where(sums.c.contrast.not_in(list(kinds))))
+            for kind, moments in kinds.items():
+                content = self.layout.sums_to_bytes(moments)
+                old = sa.update(sums).where(sums.c.contrast == kind)
+                if not self._connection.execute(old.values(content=content)).rowcount:
+                    new = sa.insert(sums).values(contrast=kind, content=content)
+                    self._connection.execute(new)
+        schema.write_about(self._connection, "changes", str(self._changes))
+
+
+def read_sums(connection: Connection) -> list[Any]:
+    """The running sums of all kinds, as they are stored."""
+    return [tuple(row) for row in connection.execute(sa.select(sums))]

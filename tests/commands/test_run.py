@@ -113,10 +113,10 @@ def test_a_conversation_with_several_memories_and_react(run, tmp_path):
 
 def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
     run(out=tmp_path / "out")
-    store = SteeringStore(tmp_path / "users.lance")
+    store = SteeringStore(tmp_path / "users.db")
     for kept in (folders / "home/dictionaries").glob("*.safetensors"):
         store.put(SteeringDictionary.load(kept))
-    run(out=tmp_path / "out2", store=str(tmp_path / "users.lance"))
+    run(out=tmp_path / "out2", store=str(tmp_path / "users.db"))
     first, second = (
         {
             (record["method"], record["sample_id"]): record["picked"]
@@ -128,7 +128,7 @@ def test_dictionaries_come_out_of_a_store(run, folders, tmp_path, monkeypatch):
         key: [p["sample_id"] for p in picked] for key, picked in second.items()
     }
     with pytest.raises(TrimtabError, match="none of the users"):
-        run(out=tmp_path / "out3", store=str(tmp_path / "empty.lance"))
+        run(out=tmp_path / "out3", store=str(tmp_path / "empty.db"))
 
 
 @pytest.mark.parametrize(

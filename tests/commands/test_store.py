@@ -41,8 +41,8 @@ def filled(tmp_path, trimtab):
     for seed, user in enumerate(["ann", "bob"]):
         files.append(tmp_path / f"{user}.safetensors")
         dictionary(user, seed).save(files[-1])
-    assert trimtab("put", tmp_path / "store", *files) == "ann: 3 entries\nbob: 3 entries\n"
-    return tmp_path / "store"
+    assert trimtab("put", tmp_path / "store.db", *files) == "ann: 3 entries\nbob: 3 entries\n"
+    return tmp_path / "store.db"
 
 
 def test_users_are_put_listed_and_exported(filled, trimtab, tmp_path) -> None:
@@ -74,10 +74,12 @@ def test_entries_expire_by_age(filled, trimtab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["forget", "ann"], "is empty; put dictionaries first"),
+        (["list"], "there is no steering store at"),
+        (["forget", "ann"], "there is no steering store at"),
+        (["audit"], "there is no steering store at"),
         (["expire", "--days", "-1"], "expected between 0 and 36500 days, got -1"),
         (["put", "none.safetensors"], "there is no steering dictionary at none.safetensors"),
-        (["export", "ann", "a.safetensors"], "no dictionary of user 'ann'"),
+        (["export", "ann", "a.safetensors"], "there is no steering store at"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(

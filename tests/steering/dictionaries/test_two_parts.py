@@ -159,7 +159,7 @@ def test_a_population_of_a_mapping_and_of_a_store_are_the_same(kept: str, tmp_pa
     halved = [own.replaced(vectors=own.vectors.half().float()) for own in (OWN, BOB, CID)]
     dictionaries: Mapping[str, SteeringDictionary] = {own.user_id: own for own in halved}
     if kept == "store":
-        store = SteeringStore(tmp_path / "users.lance")
+        store = SteeringStore(tmp_path / "users.db")
         store.put(*halved)
         dictionaries = store
     others = population_of(dictionaries, without="ann")

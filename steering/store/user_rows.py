@@ -1,0 +1,87 @@
+"""One user's rows: finding them, and opening what is sealed in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from .layout import EntryContent
+from .schema import entries, secret_slots, users
+from .sealing import Seal
+
+_USER = sa.select(users, secret_slots.c.secret).join(secret_slots)
+_BY_OWNER = _USER.where(users.c.owner == sa.bindparam("owner"))
+_ENTRIES = (
+    sa.select(entries)
+    .where(entries.c.user == sa.bindparam("user"))
+    .order_by(entries.c.position, entries.c.id)
+)
+
+
+@dataclass(frozen=True)
+class UserRow:
+    """What the store knows of a user besides entries.
+
+    Attributes:
+        id: The row's number.
+        owner: The keyed hash of the user's id.
+        version: The number of the write that changed the user last.
+        stored: Whether there is a dictionary, which may have no entries.
+        enabled: Whether the user is steered.
+        strength: What every strength is multiplied with for the user.
+        seal: The user's.
+        name: The user's id, sealed.
+    """
+
+    id: int
+    owner: str
+    version: int
+    stored: bool
+    enabled: bool
+    strength: float
+    seal: Seal
+    name: bytes
+
+    @property
+    def user_id(self) -> str:
+        """Who it is."""
+        return self.seal.open(self.name).decode()
+
+
+def find_user(connection: Connection, owner: str) -> UserRow | None:
+    """The row of a user; None where there is none."""
+    row = connection.execute(_BY_OWNER, {"owner": owner}).one_or_none()
+    return None if row is None else user_of(row)
+
+
+def user_of(row: Any) -> UserRow:
+    """A row of the users' table joined with their secrets."""
+    return UserRow(
+        id=row.id,
+        owner=row.owner,
+        version=row.version,
+        stored=row.stored,
+        enabled=row.enabled,
+        strength=row.strength,
+        seal=Seal(row.secret),
+        name=row.name,
+    )
+
+
+def stored_users(connection: Connection) -> list[UserRow]:
+    """Everyone with a dictionary."""
+    return [user_of(row) for row in connection.execute(_USER.where(users.c.stored))]
+
+
+def entry_rows(connection: Connection, user: UserRow) -> Sequence[Any]:
+    """The user's entries, in order, sealed."""
+    return connection.execute(_ENTRIES, {"user": user.id}).all()
+
+
+def opened(user: UserRow, rows: Sequence[Any]) -> list[EntryContent]:
+    """What rows of the user's hold."""
+    return [EntryContent(r.contrast, r.timestamp, user.seal.open(r.content)) for r in rows]
