@@ -714,7 +714,7 @@ class TestUpkeep:
 
     def test_compacting_gives_the_disk_back(self, file_store: SteeringStore) -> None:
         store = file_store
-        store.put(dictionary("ann", 1000), dictionary("bob", 10))
+        store.put(dictionary("ann", 4000), dictionary("bob", 10))
         store.close()
         once = size_on_disk(store)
         store.forget("ann")
