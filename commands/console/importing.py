@@ -4,18 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from ...envs.importing.importer import import_reviews
 from ...envs.importing.layouts import read_mapping
 from ...envs.importing.splitting import Shares
+from .progress import progress
 
 
 def show_import(
@@ -55,15 +48,7 @@ def show_import(
         TrimtabError: Anything that a person can put right.
     """
     console = console or Console()
-    bars: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as shown:
-
-        def told(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = shown.add_task(stage, total=total)
-            shown.update(bars[stage], completed=done, total=total)
-
+    with progress(console) as told:
         report = import_reviews(
             folder,
             reviews,
