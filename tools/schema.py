@@ -2,22 +2,24 @@
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import referencing
-import referencing.exceptions
-from jsonschema import Draft202012Validator, SchemaError, ValidationError
+import regex
+from jsonschema import Draft202012Validator, FormatChecker, SchemaError, ValidationError
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
-from referencing.jsonschema import DRAFT202012
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from ..errors import TrimtabError
-
-# Keywords whose value maps names to schemas, and keywords whose value is no schema at all.
-_NAMED = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
-_PLAIN = {"const", "enum", "default", "examples", "required", "dependentRequired"}
+from .dialects import NAMED, PLAIN, normal_schema
 
 _ARTICLES = {
     "string": "a string",
@@ -30,6 +32,15 @@ _ARTICLES = {
 }
 
 
+_READABLE = FormatChecker(formats=())
+
+
+@_READABLE.checks("regex", raises=regex.error)
+def _is_pattern(text: object) -> bool:
+    """Whether a pattern can be read, also one in JavaScript's words."""
+    return not isinstance(text, str) or bool(regex.compile(text))
+
+
 class Misfit(NamedTuple):
     """Where arguments do not fit a schema, what was expected there, and what came."""
 
@@ -39,10 +50,11 @@ class Misfit(NamedTuple):
 
 
 def checked_schema(schema: Any, owner: str) -> dict[str, Any]:
-    """Copy a JSON Schema (draft 2020-12) of an object, or refuse it.
+    """Copy a JSON Schema of an object into draft 2020-12, or refuse it.
 
-    ``$schema`` is dropped, since arguments are always checked by draft 2020-12. A root that only
-    refers to one of its definitions, as pydantic writes recursive models, is replaced by it.
+    Schemas of draft 4 and later, and with OpenAPI's words, are read; see ``normal_schema``. A
+    root that only refers to one of its definitions is replaced by it, one that does not say what
+    it is describes an object, since arguments are one.
 
     Args:
         schema: What should be a schema.
@@ -52,29 +64,64 @@ def checked_schema(schema: Any, owner: str) -> dict[str, Any]:
         TrimtabError: It is not a valid schema, not one of an object, or refers to something
             that is not in it.
     """
+    if schema is True:
+        schema = {}
     if not isinstance(schema, Mapping):
         raise TrimtabError(f"expected the parameters of {owner} as a JSON Schema, got {schema!r}")
     try:
-        json.dumps(schema)
-        own = copy.deepcopy(dict(schema))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TrimtabError(f"the parameters of {owner} are not JSON: {error}") from error
-    own.pop("$schema", None)
-    try:
-        Draft202012Validator.check_schema(own)
+        json.dumps(schema, allow_nan=False)
+        own = normal_schema(copy.deepcopy(dict(schema)), owner)
+        Draft202012Validator.check_schema(own, format_checker=_READABLE)
     except SchemaError as error:
         raise TrimtabError(
             f"the parameters of {owner} are no JSON Schema (draft 2020-12) at "
             f"{location(error.absolute_path) or 'the root'}: {_short(error.message, 160)}"
         ) from error
-    _check_references(own, owner)
-    own = _without_root_reference(own)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TrimtabError(f"the parameters of {owner} are not JSON: {error}") from error
+    if own.get("type", ["object"]) in (["object"], ["object", "null"], ["null", "object"]):
+        own = {"type": "object", **own, **({"type": "object"} if "type" in own else {})}
     if own.get("type") != "object":
         raise TrimtabError(
             f'expected "type": "object" in the parameters of {owner}, '
             f"got {_short(json.dumps(own.get('type')))}"
         )
     return own
+
+
+class _ModelSchema(GenerateJsonSchema):
+    """Pydantic's, but a ``Decimal`` is what can be written without a look ahead."""
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        number: dict[str, Any] = {"type": "number"}
+        for name, keyword in _DECIMAL_BOUNDS.items():
+            if schema.get(name) is not None:
+                number[keyword] = _plain_number(schema[name])  # type: ignore[literal-required]
+        places, digits = schema.get("decimal_places"), schema.get("max_digits")
+        if places is not None and "multipleOf" not in number:
+            number["multipleOf"] = _plain_number(Decimal(1).scaleb(-places))
+        if digits is not None:
+            limit = _plain_number(Decimal(1).scaleb(digits - (places or 0)))
+            number.setdefault("exclusiveMinimum", -limit)
+            number.setdefault("exclusiveMaximum", limit)
+        if len(number) > 1:
+            return number
+        return {
+            "anyOf": [number, {"type": "string", "pattern": r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$"}]
+        }
+
+
+_DECIMAL_BOUNDS = {
+    "ge": "minimum",
+    "le": "maximum",
+    "gt": "exclusiveMinimum",
+    "lt": "exclusiveMaximum",
+    "multiple_of": "multipleOf",
+}
+
+
+def _plain_number(value: Any) -> int | float:
+    return int(value) if value == int(value) else float(value)
 
 
 def model_schema(model: type[BaseModel], owner: str) -> dict[str, Any]:
@@ -86,16 +133,42 @@ def model_schema(model: type[BaseModel], owner: str) -> dict[str, Any]:
         TrimtabError: One of its types has no JSON Schema.
     """
     try:
-        schema = model.model_json_schema(mode="validation")
+        schema = model.model_json_schema(mode="validation", schema_generator=_ModelSchema)
     except PydanticInvalidForJsonSchema as error:
         raise TrimtabError(f"cannot make a JSON Schema for {owner}: {error.message}") from error
-    schema = _without_root_reference(_tidied(schema))
+    schema = normal_schema(_tidied(schema), owner)
     return {key: value for key, value in schema.items() if key != "description"}
 
 
 def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
     """A validator that never fetches anything: references outside the schema do not resolve."""
-    return Draft202012Validator(schema, registry=referencing.Registry())
+    return _Validator(schema, registry=referencing.Registry())
+
+
+def _multiple_of(
+    checker: Any, divisor: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """Whether a number is a multiple as it is written: 0.07 is one of 0.01, in decimals."""
+    if not checker.is_type(instance, "number"):
+        return
+    if math.isfinite(instance) and (_exactly(instance) / _exactly(divisor)).denominator == 1:
+        return
+    yield ValidationError(f"{instance!r} is not a multiple of {divisor}")
+
+
+def _exactly(number: int | float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(Decimal(repr(number)))
+
+
+def _pattern(
+    checker: Any, pattern: str, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """The patterns of JavaScript: classes by Unicode's properties, groups with names."""
+    if checker.is_type(instance, "string") and not regex.search(pattern, instance, timeout=2):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator: Any = extend(Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern})
 
 
 def misfit(checker: Draft202012Validator, arguments: Any) -> Misfit | None:
@@ -179,51 +252,6 @@ def _explained(error: ValidationError) -> Misfit:
     return Misfit(path, expected, shown(value))
 
 
-def _check_references(schema: dict[str, Any], owner: str) -> None:
-    resource = referencing.Resource.from_contents(schema, default_specification=DRAFT202012)
-    base = resource.id() or ""
-    resolver = referencing.Registry().with_resource(base, resource).resolver(base)
-    for reference in _references(schema):
-        try:
-            resolver.lookup(reference)
-        except (referencing.exceptions.Unresolvable, ValueError) as error:
-            raise TrimtabError(
-                f"the parameters of {owner} refer to {reference!r}, which is not in them; "
-                "put the definition under $defs"
-            ) from error
-
-
-def _references(schema: Any) -> Iterator[str]:
-    for keyword, subschema in _subschemas(schema):
-        if keyword in ("$ref", "$dynamicRef"):
-            yield subschema
-        else:
-            yield from _references(subschema)
-
-
-def _subschemas(schema: Any) -> Iterator[tuple[str, Any]]:
-    """The schemas directly within a schema (or list of them), each with its keyword."""
-    if isinstance(schema, list):
-        yield from (("", item) for item in schema)
-    elif isinstance(schema, dict):
-        for keyword, value in schema.items():
-            if keyword in _NAMED and isinstance(value, dict):
-                yield from ((keyword, subschema) for subschema in value.values())
-            elif keyword not in _PLAIN:
-                yield keyword, value
-
-
-def _without_root_reference(schema: dict[str, Any]) -> dict[str, Any]:
-    reference = schema.get("$ref")
-    definitions = schema.get("$defs", {})
-    prefix = "#/$defs/"
-    if not isinstance(reference, str) or not reference.startswith(prefix):
-        return schema
-    target = definitions.get(reference.removeprefix(prefix), {})
-    rest = {key: value for key, value in schema.items() if key != "$ref"}
-    return {**target, **rest}
-
-
 def _tidied(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_tidied(item) for item in schema]
@@ -232,9 +260,9 @@ def _tidied(schema: Any) -> Any:
     tidy: dict[str, Any] = {}
     first = [keyword for keyword in ("type", "description") if keyword in schema]
     for keyword, value in {**{key: schema[key] for key in first}, **schema}.items():
-        if keyword in _NAMED:
+        if keyword in NAMED:
             tidy[keyword] = {name: _tidied(item) for name, item in value.items()}
-        elif keyword in _PLAIN:
+        elif keyword in PLAIN:
             tidy[keyword] = value
         elif keyword != "title":
             tidy[keyword] = _tidied(value)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...tools.dialects import normal_schema
 from .unfolding import MAX_DEPTH, plain
 
 MAX_STRING = 512
@@ -68,7 +69,7 @@ class Bounds:
         properties, and what may be anything is a scalar, or a list or object of scalars and of
         lists of scalars.
         """
-        schema = plain(parameters, self.max_depth)
+        schema = plain(normal_schema(parameters, "the tool"), self.max_depth)
         if not any(key in schema for key in _DECIDING) or schema.get("type") == "object":
             schema = {"type": "object", "properties": {}, **schema}
         # Closing an object takes away what a schema that is merged with it adds: where schemas

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import TrimtabError
+from ...tools.schema import checked_schema
 from .bounds import MAX_ITEMS, MAX_STRING, Bounds
 from .format_grammar import MAX_CALLS as MAX_CALLS
 from .format_grammar import cannot_constrain, format_grammar, reason_of
@@ -106,7 +107,7 @@ def _grammar(
     for number, (name, parameters) in enumerate(json.loads(tools)):
         opening = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": '
         alternatives.append(f'{_literal(opening)} arguments_{number} "}}"')
-        bounded = Bounds(max_string, max_items).narrowed(parameters)
+        bounded = Bounds(max_string, max_items).narrowed(checked_schema(parameters, f"tool {name}"))
         schema = _json({**bounded, "x-guidance": _SPACING})
         schemas.append(f"arguments_{number}: %json {schema}")
         if or_text:

@@ -267,7 +267,6 @@ class TestChecks:
             ({"type": "object", "required": "n"}, "required"),
             ({"type": "dict"}, "dict"),
             ({"type": "array"}, '"object"'),
-            ({}, '"object"'),
             ([], "JSON Schema"),
             ({"type": "object", "default": object()}, "not JSON"),
             ({"type": "object", "properties": {"n": {"$ref": "#/$defs/N"}}}, r"#/\$defs/N"),

@@ -9,7 +9,6 @@ import enum
 import json
 from typing import Annotated, Any, Literal, Optional, Union
 
-import jsonschema
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -128,6 +127,41 @@ PLAIN: dict[str, Any] = {
         }
     },
     "exclusive": {"a": {"oneOf": [{"type": "string"}, {"type": "integer"}]}},
+    "cents": {"price": {"type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.01}},
+    "unbounded cents": {"price": {"type": "number", "multipleOf": 0.01}},
+    "old tuple": {
+        "a": {
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
+            "items": [{"type": "integer"}, {"type": "boolean"}],
+        }
+    },
+    "closed old tuple": {
+        "a": {"type": "array", "items": [{"type": "integer"}], "additionalItems": False}
+    },
+    "old tuple with a rest": {
+        "a": {"type": "array", "items": [{"type": "integer"}], "additionalItems": {"type": "null"}}
+    },
+    "nullable": {
+        "a": {"type": "string", "enum": ["x", "y"], "nullable": True},
+        "b": {"allOf": [{"type": "integer", "maximum": 5}], "nullable": True},
+    },
+    "old bounds": {
+        "a": {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMinimum": True,
+            "maximum": 1,
+            "exclusiveMaximum": False,
+        }
+    },
+    "booleans": {"a": True, "b": {"type": "array", "items": True, "maxItems": 2}},
+    "into properties": {
+        "a": {"type": "array", "items": {"type": "integer"}, "maxItems": 1},
+        "b": {"$ref": "#/properties/a"},
+        "c": {"$ref": "#/properties/a/items"},
+    },
     "long enum": {"a": {"enum": [f"value number {n}" for n in range(200)]}},
 }
 SPECS = [
@@ -144,6 +178,20 @@ SPECS = [
         for name, schema in PLAIN.items()
     ),
 ]
+ROOT_REFERENCE = {
+    "title": "root",
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "$ref": "#/definitions/Args",
+    "definitions": {
+        "Args": {
+            "type": "object",
+            "required": ["n"],
+            "additionalProperties": False,
+            "properties": {"n": {"type": "integer"}, "next": {"$ref": "#/definitions/Args"}},
+        }
+    },
+}
+SPECS.append(ToolSpec.from_json_schema(ROOT_REFERENCE))
 ORDER = ToolSpec.from_function(order)
 ZOO = {spec.name: spec for spec in SPECS}
 
@@ -166,7 +214,7 @@ def test_whatever_is_said_fits_the_schema(tiny, name):
     for calls in said(tiny, grammar, DRAWS):
         [call] = calls
         assert call.name == name
-        jsonschema.validate(call.arguments, spec.parameters, jsonschema.Draft202012Validator)
+        assert Toolkit([spec]).validate(spec.name, call.arguments) is None
         different.add(json.dumps(call.arguments))
     assert len(different) > 1 or name == "nothing"
 
@@ -210,7 +258,7 @@ def test_an_answer_without_much_room_is_closed(tiny, tokens):
     closed = [one for one in done if one.text.endswith("</tool_call>")]
     for one in closed:
         [call] = parse_calls(one.text)
-        jsonschema.validate(call.arguments, spec.parameters, jsonschema.Draft202012Validator)
+        assert Toolkit([spec]).validate(spec.name, call.arguments) is None
     assert closed or tokens < 48
 
 
