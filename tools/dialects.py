@@ -69,7 +69,7 @@ def normal_schema(schema: Mapping[str, Any], owner: str) -> Schema:
         TrimtabError: A reference leads to nothing that is in the schema.
     """
     dialect = _declared(schema)
-    resource: Any = referencing.Resource(schema, dialect)
+    resource: Any = dialect.create_resource(schema)
     base = resource.id() or ""
     registry: Any = referencing.Registry().with_resource(base, resource)
     normal = _Normal(schema, owner, dialect)
@@ -110,7 +110,7 @@ class _Normal:
         if isinstance(part, bool) or not isinstance(part, Mapping):
             return part
         if part is not self.source:
-            resolver = resolver.in_subresource(referencing.Resource(part, self.dialect))
+            resolver = resolver.in_subresource(self.dialect.create_resource(part))
         read = {key: part[key] for key in part if not _is_nothing(key, part[key])}
         read = _without_old_words(read)
         if self.dialect in _ALONE and "$ref" in read:

@@ -35,10 +35,12 @@ _ARTICLES = {
 _READABLE = FormatChecker(formats=())
 
 
-@_READABLE.checks("regex", raises=regex.error)
 def _is_pattern(text: object) -> bool:
     """Whether a pattern can be read, also one in JavaScript's words."""
     return not isinstance(text, str) or bool(regex.compile(text))
+
+
+_READABLE.checks("regex", raises=regex.error)(_is_pattern)
 
 
 class Misfit(NamedTuple):

@@ -8,7 +8,6 @@ A folder holds one file of JSON lines a category, ``BFCL_v4_<category>.json``, a
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from ...errors import TrimtabError
 from ...tools.spec import ToolSpec
 from ...tools.toolkit import Toolkit
 from ..files.lamp_files import file_looks_like
+from ..files.reading import read_records
 
 Wanted = Literal["calls", "no call", "any call"]
 """What is right: the expected calls, calling nothing, or calling something whatever it is."""
@@ -216,20 +216,9 @@ def _tool(function: Mapping[str, Any]) -> ToolSpec:
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrimtabError(f"cannot read {file}: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            made = json.loads(line)
-        except ValueError as error:
-            raise TrimtabError(
-                f"{file.name}, line {number} is not JSON: {error}{file_looks_like(file)}"
-            ) from error
-        if not isinstance(made, dict):
-            raise TrimtabError(
-                f"{file.name}, line {number}: expected an object{file_looks_like(file)}"
-            )
-        yield made
+        for line in read_records(file):
+            if line.record is None:
+                raise TrimtabError(f"{file.name}, line {line.number}: {line.fault}")
+            yield line.record
+    except TrimtabError as error:
+        raise TrimtabError(f"{error}{file_looks_like(file)}") from error

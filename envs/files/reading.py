@@ -1,8 +1,11 @@
-"""Records of a file, one at a time: JSON lines or CSV, plain or gzip."""
+"""Records of a file, one at a time: JSON lines or CSV, plain or gzip, in UTF-8 or UTF-16."""
 
+import ast
+import codecs
 import csv
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +22,8 @@ _GZIP = b"\x1f\x8b"
 _SEPARATORS = ",;\t|"
 # The longest field of a CSV file, in characters; a longer one is an unclosed quote.
 _LONGEST_FIELD = 10_000_000
+# The longest line of JSON, in bytes; more is no record, and would be held in memory at once.
+_LONGEST_LINE = 32_000_000
 _SHOWN = 40
 
 
@@ -34,10 +39,12 @@ class Line(NamedTuple):
 
 
 def read_records(path: Path, on_bytes: Callable[[int], None] | None = None) -> Iterator[Line]:
-    """The records of a file, streamed.
+    r"""The records of a file, streamed.
 
     A file is CSV if it is called ``.csv``, ``.tsv`` or ``.txt`` (before ``.gz``), else JSON lines.
-    Empty lines are passed over; a line that holds no JSON object comes as a `Line` without one.
+    Lines end where ``\n`` or ``\r\n`` stands, and nowhere else. Empty lines are passed over; a
+    line that holds no JSON object comes as a `Line` without one. Objects may be written as Python
+    writes them, as in Amazon's release of 2014. Half of a surrogate pair becomes a question mark.
 
     Args:
         path: The file.
@@ -72,14 +79,18 @@ def _is_csv(path: Path) -> bool:
 
 
 def _json_records(content: BinaryIO, path: Path) -> Iterator[Line]:
-    for number, line in enumerate(content, 1):
-        stripped = line.strip().removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(_lines(content), 1):
+        stripped = line.strip()
         if not stripped:
             continue
         if number == 1 and stripped.startswith(b"["):
             raise TrimtabError(f"{path}: expected one JSON object a line, got a JSON list")
+        if len(line) > _LONGEST_LINE:
+            fault = f"expected a line of at most {_LONGEST_LINE:,} bytes, got {_short(stripped)}"
+            yield Line(number, None, fault)
+            continue
         try:
-            record = from_json(stripped)
+            record = _object(stripped)
         except ValueError as error:
             yield Line(number, None, _broken(stripped, error))
             continue
@@ -87,6 +98,45 @@ def _json_records(content: BinaryIO, path: Path) -> Iterator[Line]:
             yield Line(number, record)
         else:
             yield Line(number, None, f"expected a JSON object, got {_short(stripped)}")
+
+
+def _lines(content: BinaryIO) -> Iterator[bytes]:
+    """Lines in UTF-8, without a mark of the byte order; of one too long only the beginning."""
+    first = content.readline(_LONGEST_LINE + 1)
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content.seek(0)
+        text = io.TextIOWrapper(content, encoding="utf-16", newline="\n")
+        yield from (line.encode("utf-8", "replace") for line in text)
+        text.detach()
+        return
+    line = first.removeprefix(codecs.BOM_UTF8)
+    while line:
+        yield line
+        while len(line) > _LONGEST_LINE and not line.endswith(b"\n"):
+            line = content.readline(_LONGEST_LINE + 1)
+        line = content.readline(_LONGEST_LINE + 1)
+
+
+def _object(line: bytes) -> Any:
+    try:
+        return from_json(line)
+    except ValueError:
+        record = _lenient(line)
+        if record is None:
+            raise
+        return record
+
+
+def _lenient(line: bytes) -> Any:
+    """An object with half a surrogate pair in it, or as Python writes it; None for any other."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            record = read(line.decode())
+            whole = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
+            return from_json(whole) if line.startswith(b"{") else None
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return None
 
 
 def _broken(line: bytes, error: ValueError) -> str:
@@ -100,12 +150,15 @@ def _broken(line: bytes, error: ValueError) -> str:
 
 
 def _short(line: bytes) -> str:
-    text = line.decode()
+    text = line[: 4 * _SHOWN + 4].decode(errors="replace")
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _csv_records(content: BinaryIO, path: Path) -> Iterator[Line]:
-    text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    start = content.read(2)
+    content.seek(0)
+    wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = io.TextIOWrapper(content, encoding="utf-16" if wide else "utf-8-sig", newline="")
     header = text.readline()
     if not header.strip():
         raise TrimtabError(f"{path}: expected a CSV file whose first line names its columns")

@@ -1,12 +1,15 @@
 """Raw values of a shop's log made clean: text without markup, prices, times, ids."""
 
+import ast
 import html
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from ...tools.quoting import without_invisible
 
 # What is between these tags is no text; the tags and what stands in them go as well.
 _CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)", re.IGNORECASE | re.DOTALL)
@@ -15,7 +18,6 @@ _CUT_TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s+[^<>]*)?$", re.IGNORECASE)
 _ALT = re.compile(r"""<img\b[^>]*\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 # Code of the page that was read as text, found in many records of the 2018 release.
 _PAGE_CODE = re.compile(r"var aPageStart|getTime\(\)|\.a-box-inner|P\.when\(|function\s*\(")
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _AMOUNT = r"(\d[\d.,]*)"
 _PRICE = re.compile(
     rf"(?:from\s+)?(?:[A-Z]{{2,3}})?\s*[^\w\s.,-]?\s*{_AMOUNT}\s*(?:[A-Z]{{3}}|[^\w\s])?"
@@ -52,15 +54,22 @@ def clean_text(value: Any) -> str:
             text = alternative.group(1) or alternative.group(2) or ""
     if _PAGE_CODE.search(text):
         return ""
-    return " ".join(_INVISIBLE.sub("", text).split())
+    return " ".join(without_invisible(text).split())
 
 
 def clean_texts(value: Any) -> list[str]:
     """A list of clean texts, from a list, a JSON list in a string, or a text; no empty ones."""
-    value = _unpacked(value)
-    items = value if isinstance(value, list) else [value]
-    texts = (clean_text(item) for item in items)
+    texts = (clean_text(item) for item in _flat(_unpacked(value)))
     return list(dict.fromkeys(text for text in texts if text))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """What a list holds, and the lists in it: the 2014 release has paths of categories."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 def clean_details(value: Any) -> dict[str, str]:
@@ -88,8 +97,16 @@ def _unpacked(value: Any) -> Any:
         try:
             return json.loads(value)
         except ValueError:
-            return value
+            return _literal(value)
     return value
+
+
+def _literal(text: str) -> Any:
+    """A list or an object as Python writes it, which other tools make of one in a column."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def clean_price(value: Any) -> float | None:

@@ -62,7 +62,7 @@ AMAZON_2018 = Layout(
         "product": ("asin",),
         "title": ("title",),
         "category": ("main_cat",),
-        "categories": ("category",),
+        "categories": ("category", "categories"),  # the latter in the release of 2014
         "store": ("brand",),
         "price": ("price",),
         "features": ("feature",),

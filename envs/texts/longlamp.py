@@ -198,7 +198,7 @@ def _rows(path: Path) -> Iterator[Any]:
         if path.suffix == ".parquet":
             yield from _parquet(path)
             return
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TrimtabError(f"{path}: cannot be read ({error})") from None
     if text.lstrip().startswith("["):

@@ -7,6 +7,9 @@ plain and from async code. It needs the official SDK: ``pip install 'trimtab[mcp
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import logging
 import re
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -40,6 +43,9 @@ class _Where:
     headers: Mapping[str, str] | None
 
 
+_log = logging.getLogger(__name__)
+
+_NAME_CHARACTERS = 64
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 _PATIENCE = 10.0  # seconds for a session to end
 _CONNECT_SECONDS, _STREAM_SECONDS = 30.0, 300.0
@@ -177,31 +183,88 @@ class McpServer:
             client = await stack.enter_async_context(
                 Client(transport, read_timeout_seconds=self.timeout)
             )
-            listed = await client.list_tools()
-            tools = list(listed.tools)
-            while listed.next_cursor:
-                listed = await client.list_tools(cursor=listed.next_cursor)
-                tools += listed.tools
             self._client = client
-            opened.set_result([self._spec(tool) for tool in tools])
+            opened.set_result(self._specs(await _all_tools(client)))
             await self._ended.wait()
 
-    def _spec(self, tool: Any) -> ToolSpec:
-        item = tool.model_dump(by_alias=True)
+    def refresh(self) -> list[ToolSpec]:
+        """List the tools anew, for a server whose list changes; they are ``tools`` from now on.
+
+        Raises:
+            TrimtabError: The session has ended, or the server does not answer.
+        """
+        if self._client is None or not self._thread.is_alive():
+            raise TrimtabError(f"the session with the MCP server {self.name} has ended")
+        try:
+            listed = self._wait(_all_tools(self._client), self.timeout)
+        except Exception as error:
+            raise TrimtabError(
+                f"cannot list the tools of the MCP server {self.name}: {_told(error, self.timeout)}"
+            ) from error
+        self.tools = self._specs(listed)
+        return self.tools
+
+    def _specs(self, listed: Sequence[Any]) -> list[ToolSpec]:
+        """The tools that can be used; of each other one the log says why not."""
+        items = [tool.model_dump(by_alias=True) for tool in listed]
+        specs = []
+        for item, name in zip(items, shown_names([item["name"] for item in items]), strict=True):
+            try:
+                specs.append(self._spec(item, name))
+            except TrimtabError as error:
+                _log.warning(
+                    "the tool %r of the MCP server %s is left out: %s",
+                    item["name"],
+                    self.name,
+                    error,
+                )
+        return specs
+
+    def _spec(self, item: dict[str, Any], name: str) -> ToolSpec:
         own = item["name"]
-        # Servers may name tools in ways that not every model's format has room for.
-        item["name"] = _UNFIT.sub("_", own)[:64]
 
         def call(**arguments: Any) -> ToolResult:
             return self.call(own, arguments)
 
-        return replace(ToolSpec.from_mcp(item), function=call)
+        return replace(ToolSpec.from_mcp({**item, "name": name}), function=call)
 
     def _end(self) -> None:
         if self._client is not None:
             self._ended.set()
         elif self._task is not None:
             self._task.cancel()  # still opening
+
+
+def shown_names(names: Sequence[str]) -> list[str]:
+    """A server's names of tools in characters, and of a length, that every format has room for.
+
+    Names that would become the same are told apart by a digest of the server's own name, so that
+    a tool keeps its name whatever else a server lists.
+
+    Example:
+        >>> shown_names(["find", "shop/find it", "shop_find_it"])
+        ['find', 'shop_find_it-142fe8', 'shop_find_it']
+    """
+    fit = [_UNFIT.sub("_", name)[:_NAME_CHARACTERS] or "tool" for name in names]
+    taken = {name for name, own in zip(fit, names, strict=True) if name == own}
+    shown = []
+    for name, own in zip(fit, names, strict=True):
+        if name != own and (fit.count(name) > 1 or name in taken):
+            digest = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()[:6]
+            name = f"{name[: _NAME_CHARACTERS - 7]}-{digest}"
+        shown.append(name)
+    return shown
+
+
+async def _all_tools(client: Client) -> list[Any]:
+    """Every page of the list; a server that gives the same page for ever is stopped."""
+    listed = await client.list_tools()
+    tools, seen = list(listed.tools), set()
+    while listed.next_cursor and listed.next_cursor not in seen:
+        seen.add(listed.next_cursor)
+        listed = await client.list_tools(cursor=listed.next_cursor)
+        tools += listed.tools
+    return list({tool.name: tool for tool in tools}.values())
 
 
 async def _transport(stack: AsyncExitStack, where: _Where) -> Transport:
@@ -225,14 +288,41 @@ async def _transport(stack: AsyncExitStack, where: _Where) -> Transport:
 
 
 def _result(answer: CallToolResult) -> ToolResult:
-    parts = [block.text if block.type == "text" else f"[{block.type}]" for block in answer.content]
-    content = "\n".join(parts)
+    """What a model is shown: texts as they are, all else as what it is."""
+    content = "\n".join(_shown(block) for block in answer.content)
+    value = answer.structured_content
+    if not content and value is not None:
+        content = json.dumps(value, ensure_ascii=False)
     if answer.is_error:
         return _failed(content or "the tool reported an error")
-    value = answer.structured_content
     if isinstance(value, dict) and set(value) == {"result"}:
         value = value["result"]  # how the SDK's servers wrap what is no object
     return ToolResult(content=content, value=content if value is None else value)
+
+
+def _shown(block: Any) -> str:
+    """One block of a result as text: what it holds if that is text, else what it is."""
+    match block.type:
+        case "text":
+            return str(block.text)
+        case "image" | "audio":
+            return f"[{block.type}, {block.mime_type}, {_size(block.data)}]"
+        case "resource":
+            held = block.resource
+            kind = f", {held.mime_type}" if held.mime_type else ""
+            text = getattr(held, "text", None)
+            if text is not None:
+                return f"[resource {held.uri}{kind}]\n{text}"
+            return f"[resource {held.uri}{kind}, {_size(held.blob)}]"
+        case "resource_link":
+            about = [block.name, block.description, block.mime_type]
+            return f"[link {block.uri}: {', '.join(part for part in about if part)}]"
+        case other:
+            return f"[{other}]"
+
+
+def _size(base64: str) -> str:
+    return f"{len(base64.rstrip('=')) * 3 // 4:,} bytes"
 
 
 def _failed(reason: str) -> ToolResult:

@@ -117,8 +117,8 @@ def test_some_cases_are_chosen_by_a_seed(folder):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "line 1 is not JSON"),
-        ("[1]", "line 1: expected an object"),
+        ("{", "line 1: expected a JSON object"),
+        ("[1]", "expected one JSON object a line"),
         (json.dumps({**case(0), "function": [{"name": "f"}]}), "'parameters' is missing"),
         (json.dumps({**case(0), "question": [[], []]}), "line 1 is no case"),
         (json.dumps(case(0, {**FUNCTION, "name": "no name"})), "expected a tool name"),
@@ -140,12 +140,24 @@ def test_a_missing_folder_and_missing_answers_are_told(tmp_path):
         load_bfcl(tmp_path)
     questions = [{"id": "1", "input": "Paraphrase the following tweet without any", "profile": []}]
     (tmp_path / "dev_questions.json").write_text(json.dumps(questions))
-    with pytest.raises(TrimtabError, match="expected an object; this looks like LaMP-7"):
+    with pytest.raises(
+        TrimtabError, match="expected one JSON object a line, .*; this looks like LaMP-7"
+    ):
         load_bfcl(tmp_path)
     (tmp_path / "dev_questions.json").unlink()
     write(tmp_path, "BFCL_v4_simple.json", [case(0)])
     with pytest.raises(TrimtabError, match="has no answers: expected .*possible_answer"):
         load_bfcl(tmp_path)
+
+
+def test_line_separators_within_a_question_end_no_line(tmp_path):
+    question = "two\u2028lines\x85and\x1ca mug"
+    made = {**case(0), "question": [[{"role": "user", "content": question}]]}
+    write(tmp_path, "BFCL_v4_simple.json", [case(0)], [answer(0)])
+    text = json.dumps(made, ensure_ascii=False).replace("\\u001c", "") + "\r\n"
+    (tmp_path / "BFCL_v4_simple.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    [read] = load_bfcl(tmp_path).cases
+    assert read.messages[0]["content"] == question.replace("\x1c", "")
 
 
 @real
