@@ -16,6 +16,7 @@ import typer
 from .commands import (
     compare,
     data,
+    doctor,
     evaluate,
     export,
     models,
@@ -44,6 +45,7 @@ app.command()(report.report)
 app.command()(compare.compare)
 app.command()(export.export)
 app.command()(tune.tune)
+app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(store.app, name="store")

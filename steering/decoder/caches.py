@@ -4,23 +4,82 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import Cache, DynamicCache, PreTrainedConfig
+from transformers.cache_utils import (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+)
 
 
-def select_rows(cache: DynamicCache, rows: Sequence[int]) -> DynamicCache:
+class RowCache(Cache):
+    """A cache whose rows can be selected, whatever kind each layer is of."""
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows, of which one may come several times."""
+        for layer in self.layers:
+            if not isinstance(layer, LinearAttentionCacheLayerMixin):
+                layer.batch_select_indices(indices)
+                continue
+            if any(layer.is_conv_states_initialized.values()) or any(
+                layer.is_recurrent_states_initialized.values()
+            ):
+                layer.reorder_cache(indices)
+
+
+def layers_of(config: PreTrainedConfig, room: int | None = None) -> RowCache:
+    """An empty cache of the kind that each layer of a model wants.
+
+    Args:
+        config: The model's.
+        room: Let keys and values grow in buffers for so many tokens; None keeps plain tensors,
+            from which rows can be selected without a change to them.
+    """
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    # What lies outside a sliding window is hidden by the mask, so that rows can be joined.
+    return RowCache(
+        layers=[
+            layer
+            if type(layer) not in plain
+            else (DynamicLayer() if room is None else GrowingLayer(room))
+            for layer in DynamicCache(config=config).layers
+        ]
+    )
+
+
+def holds_keys_only(config: PreTrainedConfig) -> bool:
+    """Whether all that a cache holds are keys and values, which can be cut, joined and padded.
+
+    A state of linear attention or of a convolution can be none of these: there, rows are padded on
+    their left before their first token only, and no two prompts share a beginning.
+    """
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    return all(type(layer) in plain for layer in DynamicCache(config=config).layers)
+
+
+def select_rows(cache: Cache, rows: Sequence[int]) -> Cache:
     """A new cache that holds the given rows, which may repeat; ``cache`` stays as it is.
 
     Layers that no forward pass has reached yet stay empty, so a pass that stopped early can be
-    gone on with.
+    resumed.
     """
     selected = copy.copy(cache)
-    selected.layers = [copy.copy(layer) for layer in cache.layers]
+    selected.layers = [_separate(layer) for layer in cache.layers]
     selected.batch_select_indices(torch.tensor(list(rows), dtype=torch.long))
     return selected
+
+
+def _separate(layer: Any) -> Any:
+    """A copy of a cache layer, with dictionaries of its own."""
+    separate = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, dict):
+            setattr(separate, name, dict(value))
+    return separate
 
 
 class GrowingLayer(DynamicLayer):

@@ -1,14 +1,12 @@
 """Where each model family keeps its decoder layers, and what each sub-layer adds.
 
 A family is one small declaration. To add one, add a line to ``FAMILIES``; a model that is not
-listed is recognised by structure when the residual identity holds (see ``find_family``).
+listed is recognised by structure when the residual identity holds (see ``recognise``).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...errors import TrimtabError
+from .devices import execution_device
+from .recognition import added_by, few_tokens, recording, residual_scales
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,42 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One decoder layer with the modules whose outputs it adds up."""
+    """One decoder layer with the modules whose outputs it adds up.
+
+    Attributes:
+        block: The layer.
+        attention: Its token mixer, or the norm after it.
+        mlp: Its MLP, or the norm after it.
+        scale: What their outputs are multiplied by before they are added.
+    """
 
     block: nn.Module
     attention: nn.Module
     mlp: nn.Module
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A model's decoder and its layers, found by its family's declaration."""
+    """A model's decoder and its layers.
+
+    Attributes:
+        decoder: The module that runs the layers and stops short of the vocabulary.
+        layers: Its layers.
+        path: Dotted path of the decoder in the causal language model.
+        declared: Whether the family is declared; otherwise it was recognised by its structure.
+    """
 
     decoder: PreTrainedModel
     layers: tuple[Layer, ...]
+    path: str
+    declared: bool
+
+
+def base_model(model: nn.Module) -> Any:
+    """The causal language model itself, also under a PEFT adapter."""
+    # PEFT's wrapper has this method; nn.Module's types do not know it.
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
 
 
 def parts_of(model: nn.Module, family: Family | None = None) -> Parts:
@@ -84,23 +107,17 @@ def parts_of(model: nn.Module, family: Family | None = None) -> Parts:
     Raises:
         TrimtabError: The family is unknown and its structure is not recognised.
     """
-    # PEFT's wrapper has this method; nn.Module's types do not know it.
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    family = family or FAMILIES.get(inner.config.model_type) or find_family(inner)
-    return _parts(inner, family)
-
-
-def _parts(model: nn.Module, family: Family) -> Parts:
-    blocks = model.get_submodule(family.layers)
-    assert isinstance(blocks, nn.ModuleList)
-    decoder = model.get_submodule(family.decoder)
-    assert isinstance(decoder, PreTrainedModel)
-    return Parts(
-        decoder,
-        tuple(
-            Layer(b, b.get_submodule(family.attention), b.get_submodule(family.mlp)) for b in blocks
-        ),
-    )
+    inner = base_model(model)
+    family = family or FAMILIES.get(inner.config.model_type)
+    if family is None:
+        return recognise(inner)
+    blocks = inner.get_submodule(family.layers)
+    decoder = inner.get_submodule(family.decoder)
+    assert isinstance(blocks, nn.ModuleList) and isinstance(decoder, PreTrainedModel)
+    layers = [
+        Layer(b, b.get_submodule(family.attention), b.get_submodule(family.mlp)) for b in blocks
+    ]
+    return Parts(decoder, tuple(layers), family.decoder, declared=True)
 
 
 def first_tensor(output: Tensor | tuple[Any, ...]) -> Tensor:
@@ -108,26 +125,30 @@ def first_tensor(output: Tensor | tuple[Any, ...]) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def find_family(model: nn.Module) -> Family:
-    """Recognise an undeclared family by the residual identity.
-
-    In a pre- or post-norm decoder, a layer's output is its input plus what attention adds plus
-    what the MLP adds. Every pair of child modules is tried on a few tokens; the last pair in
-    the order of execution for which the sum is right tells the sites.
+def recognise(model: nn.Module) -> Parts:
+    """Find the layers of a family that is not declared, and what adds to the residual stream.
 
     Raises:
-        TrimtabError: No list of layers, or no pair of modules that adds up.
+        TrimtabError: No list of layers, or a layer in which no pair of modules adds up.
     """
-    model_type = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    config = getattr(model, "config", None)
+    model_type = getattr(config, "model_type", type(model).__name__)
+    scales = residual_scales(config.get_text_config(decoder=True) if config else None)
+    tokens = few_tokens(model).to(execution_device(model))
     for path, blocks in _layer_lists(model):
-        block = blocks[len(blocks) // 2]
-        with _recording(block) as outputs, torch.inference_mode():
-            model(input_ids=torch.arange(1, 6, device=next(model.parameters()).device)[None])
-        before, after = outputs.pop("input"), outputs.pop("output")
-        added = (after - before).float()
-        for (first, a), (second, b) in itertools.combinations(reversed(outputs.items()), 2):
-            if a.shape == b.shape == added.shape and _close(a + b, added):
-                return Family(path, attention=second, mlp=first)
+        decoder = model.get_submodule(path.rpartition(".")[0])
+        if not isinstance(decoder, PreTrainedModel):
+            continue
+        with recording(blocks) as recorded, torch.inference_mode():
+            model(input_ids=tokens, use_cache=False)
+        found = [added_by(layer, scales) for layer in recorded]
+        layers = tuple(
+            Layer(b, b.get_submodule(f.attention), b.get_submodule(f.mlp), f.scale)
+            for b, f in zip(blocks, found, strict=True)
+            if f is not None
+        )
+        if len(layers) == len(blocks):
+            return Parts(decoder, layers, path.rpartition(".")[0], declared=False)
     raise TrimtabError(
         f"the model family {model_type!r} is not known, and no two sub-modules of its layers add "
         "up to what a layer adds; declare it in trimtab.steering.FAMILIES: the path to "
@@ -135,37 +156,9 @@ def find_family(model: nn.Module) -> Family:
     )
 
 
-def _close(total: Tensor, added: Tensor) -> bool:
-    return bool((total.float() - added).norm() <= 0.02 * added.norm())
-
-
 def _layer_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
-    depth = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    config: Any = model.config
+    depth = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
     for path, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth and "." in path:
             yield path, module
-
-
-@contextmanager
-def _recording(block: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Record a layer's input and output and every child's output, in the order of execution."""
-    outputs: dict[str, Tensor] = {}
-
-    def keep_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        outputs["input"] = args[0] if args else kwargs["hidden_states"]
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if isinstance(first_tensor(output), Tensor):
-                outputs[name] = first_tensor(output)
-
-        return hook
-
-    handles = [block.register_forward_pre_hook(keep_input, with_kwargs=True)]
-    handles += [child.register_forward_hook(keep(name)) for name, child in block.named_children()]
-    handles.append(block.register_forward_hook(keep("output")))
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

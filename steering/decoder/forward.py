@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 from .attention import grouped
+from .caches import holds_keys_only
+from .devices import execution_device
 
 
 def padded(sequences: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
@@ -39,7 +41,7 @@ def run(decoder: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Cache) ->
     Returns:
         The last hidden states, shape ``(rows, tokens, hidden_size)``.
     """
-    device = next(decoder.parameters()).device
+    device = execution_device(decoder)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     with grouped(decoder):
         hidden: Tensor = decoder(
@@ -53,10 +55,13 @@ def run(decoder: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Cache) ->
 
 
 def window_passed(config: PreTrainedConfig, longest: int) -> bool:
-    """Whether a row of ``longest`` tokens outgrows a layer that looks back only so far.
+    """Whether no padding may lie between the tokens of a row of ``longest`` tokens.
 
-    Such a layer counts padding between a row's tokens as distance, so that none may be there.
+    A layer that looks back only so far counts it as distance; a state of linear attention or of a
+    convolution takes it in.
     """
+    if not holds_keys_only(config):
+        return True
     config = config.get_text_config()
     if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:
         return False

@@ -14,8 +14,11 @@ from torch import Tensor
 from ...errors import TrimtabError
 from ..prompts.marks import CALL_MARKS
 from ..prompts.render import render, tokenize
-from .families import Parts, parts_of
+from .checks import checked_parts
+from .devices import execution_device, weights_of
+from .families import Parts
 from .prefixes import Prefixes
+from .vocabulary import logits_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +40,7 @@ class LanguageModel:
         lock: Held by whoever generates.
 
     Raises:
-        TrimtabError: The model's family is unknown and its structure is not recognised.
+        TrimtabError: The model cannot be steered; the line says why.
     """
 
     def __init__(
@@ -46,14 +49,15 @@ class LanguageModel:
         self.name = name or hf.config.model_type
         self.hf = hf.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.parts: Parts = parts_of(hf)
+        self.parts: Parts
+        self.parts, self._head = checked_parts(hf)
         self.lock = threading.RLock()
         self._prefixes = Prefixes()
 
     @property
     def device(self) -> torch.device:
         """Where the decoder's inputs go."""
-        return next(self.parts.decoder.parameters()).device
+        return execution_device(self.parts.decoder)
 
     @property
     def layer_count(self) -> int:
@@ -103,9 +107,9 @@ class LanguageModel:
             ).encode()
         )
         for layer in (self.parts.layers[0], self.parts.layers[-1]):
-            for parameter in layer.block.parameters():
+            for weights in weights_of(layer.block):
                 # A few numbers of each matrix, rounded to bfloat16: loading dtypes agree on them.
-                sample = parameter.detach().flatten()[:16].to(torch.bfloat16).float().cpu()
+                sample = weights.flatten()[:16].to(torch.bfloat16).float().cpu()
                 digest.update(sample.numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -128,7 +132,8 @@ class LanguageModel:
         return tuple(tokenize(self.tokenizer, render(self.tokenizer, messages, tools)))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """From the decoder's last hidden states to the vocabulary, in float32."""
-        logits = self.hf.get_output_embeddings()(hidden).float()
-        cap = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        """From the decoder's last hidden states to the vocabulary, in float32.
+
+        Scaled and capped as the model itself does.
+        """
+        return logits_of(self._head, hidden)

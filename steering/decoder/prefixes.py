@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
-from .caches import GrowingLayer
+from .caches import GrowingLayer, layers_of
 from .forward import run
 
 MIN_SHARED = 16
@@ -89,11 +89,12 @@ def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: 
 
     The prefix itself is copied, never changed.
     """
-    layers = [GrowingLayer(room) for _ in range(config.get_text_config().num_hidden_layers)]
+    cache = layers_of(config, room)
     if prefix is not None:
-        for layer, (keys, values) in zip(layers, prefix.states, strict=True):
+        for layer, (keys, values) in zip(cache.layers, prefix.states, strict=True):
+            assert isinstance(layer, GrowingLayer)
             layer.start_from(keys, values, rows)
-    return Cache(layers=list(layers))
+    return cache
 
 
 def extended(prefix: Prefix | None, tokens: Sequence[int], decoder: PreTrainedModel) -> Prefix:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...errors import TrimtabError
-from ..decoder.caches import join_caches
+from ..decoder.caches import holds_keys_only, join_caches
 from ..decoder.forward import padded, run, window_passed
 from ..decoder.prefixes import MIN_SHARED, Prefix, common, extended, new_cache
 from ..vectors.injection import steered
@@ -165,7 +165,9 @@ class Batch:
         # Padding between tokens counts as distance inside a sliding window: there, rows are only
         # padded on the left, and go on by one token each.
         longest = max(len(row.prompt) for row in rows) + options.max_new_tokens
-        self._holes = len(rows) == 1 or not window_passed(model.hf.config, longest)
+        self._plain = holds_keys_only(model.hf.config)
+        alone = len(rows) == 1 and self._plain
+        self._holes = alone or not window_passed(model.hf.config, longest)
         with torch.inference_mode():
             self._start()
 
@@ -254,7 +256,8 @@ class Batch:
         """Run tokens, some or none a row; logits after the last ones."""
         tokens, real = padded(rows, left=True)
         width = tokens.shape[1]
-        columns = max(_PASS_TOKENS // len(rows), 1)
+        # Where a state takes in what a pass holds, all padding must be in the first pass.
+        columns = max(_PASS_TOKENS // len(rows), 1) if self._plain else width
         for start in range(0, width, columns):
             part = slice(start, start + columns)
             self._mask = torch.cat([self._mask, real[:, part]], dim=1)
@@ -269,7 +272,7 @@ class Batch:
 
     def _keep_prompt(self) -> None:
         """Keep what a row that is alone has just run: the conversation may go on from there."""
-        if len(self.rows) == 1 and self._options.share_prefix:
+        if len(self.rows) == 1 and self._options.share_prefix and self._plain:
             row = self.rows[0]
             self._model.prefixes.keep(Prefix.of(self._cache, row.prompt[: row.shareable]))
 

@@ -43,6 +43,9 @@ def reading(
     def read(index: int, point: Point) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             hidden = first_tensor(output)
+            scale = parts.layers[point.layer].scale
+            if scale != 1.0 and point.site != "block":
+                hidden = hidden * scale
             keep(index, inputs[point.layer] + hidden if point.site == "mid" else hidden)
 
         return hook

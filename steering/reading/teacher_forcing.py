@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import Cache
 
 from ...errors import TrimtabError
-from ..decoder.caches import select_rows
+from ..decoder.caches import layers_of, select_rows
 from ..decoder.families import Parts
 from ..decoder.forward import padded, run, window_passed
 from ..decoder.hooks import of_this_thread
@@ -57,7 +57,7 @@ class ForcedBatch:
     _parts: Parts
     _last: int | None
     _before: Tensor
-    _cache: DynamicCache
+    _cache: Cache
     _cache_rows: tuple[int, ...]
 
     def run(self) -> Tensor | None:
@@ -110,7 +110,7 @@ def forced_batches(
     # What runs apart is padded apart, which leaves padding between a row's tokens.
     prefill = prefill and not window_passed(parts.decoder.config, longest)
     shared = shared_prefix(prompts) if prefill else 0
-    prefix = DynamicCache()
+    prefix = layers_of(parts.decoder.config)
     if shared:
         start = torch.tensor([prompts[0][:shared]])
         _run(parts, last_layer, start, torch.ones_like(start), prefix)
@@ -199,7 +199,7 @@ def _stopping_after(parts: Parts, layer: int | None) -> Iterator[None]:
 
 
 def _run(
-    parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: DynamicCache
+    parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: Cache
 ) -> Tensor | None:
     """One forward pass that fills ``cache``, up to the last wanted layer."""
     hidden: Tensor | None = None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TrimtabError
+from ..decoder.devices import execution_device
 from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import of_this_thread
 from ..decoder.language_model import LanguageModel
@@ -109,7 +110,9 @@ def _places(parts: Parts, rows: Sequence[Steering | None]) -> list[tuple[nn.Modu
                 vectors[index] = row.vectors.values[point].float().cpu()
                 strengths[index] = row.strength_at(point.site)
         layer = parts.layers[point.layer]
-        device = next(layer.block.parameters()).device
+        device = execution_device(layer.block)
+        if point.site != "block":
+            vectors /= layer.scale  # by which the layer multiplies what is added here
         push = _Push(vectors.to(device), strengths.to(device))
         places.append((getattr(layer, _PLACES[point.site]), push))
     return places

@@ -2,15 +2,15 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
-    MptConfig,
-    MptForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     PreTrainedModel,
     StableLmConfig,
     StableLmForCausalLM,
 )
 
 from trimtab import TrimtabError
-from trimtab.steering.decoder.families import FAMILIES, find_family, first_tensor, parts_of
+from trimtab.steering.decoder.families import first_tensor, parts_of, recognise
 
 IDS = torch.arange(5, 17)[None]
 
@@ -43,10 +43,9 @@ def test_declared_modules_add_up_to_what_the_layer_adds(any_family: PreTrainedMo
 
 
 def test_structure_alone_finds_what_is_declared(any_family: PreTrainedModel) -> None:
-    declared = FAMILIES[any_family.config.model_type]
-    found = find_family(any_family)
-    assert found.layers == declared.layers
-    found_parts, declared_parts = parts_of(any_family, found), parts_of(any_family, declared)
+    found_parts, declared_parts = recognise(any_family), parts_of(any_family)
+    assert not found_parts.declared and declared_parts.declared
+    assert found_parts.path == declared_parts.path
     names = ("found", "declared")
     for which in ("attention", "mlp"):
         pair = (found_parts.layers[1], declared_parts.layers[1])
@@ -67,7 +66,7 @@ def test_an_undeclared_family_is_recognised() -> None:
 
 
 def test_a_family_that_does_not_add_up_is_refused() -> None:
-    # MPT's MLP takes the residual stream in and adds it itself.
-    model = MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=64)).eval()
-    with pytest.raises(TrimtabError, match=r"family 'mpt' is not known.*declare it"):
-        parts_of(model)
+    # OpenAI's first GPT norms the stream itself after each sub-layer.
+    config = OpenAIGPTConfig(n_embd=32, n_head=4, n_layer=2, vocab_size=64)
+    with pytest.raises(TrimtabError, match=r"family 'openai-gpt' is not known.*declare it"):
+        parts_of(OpenAIGPTLMHeadModel(config).eval())

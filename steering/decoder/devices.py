@@ -1,0 +1,33 @@
+"""Where a module's weights are when it runs: accelerate may keep them elsewhere between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """The device on which the first of a module's weights is multiplied."""
+    for inner in module.modules():
+        hook = getattr(inner, "_hf_hook", None)
+        for one in getattr(hook, "hooks", (hook,)):
+            found = getattr(one, "execution_device", None)
+            if found is not None and next(inner.parameters(), None) is not None:
+                return torch.device(found)
+    return next(module.parameters()).device
+
+
+def weights_of(module: nn.Module) -> Iterator[Tensor]:
+    """All weights of a module in the order of ``parameters``, those that are offloaded too."""
+    seen: set[int] = set()
+    for inner in module.modules():
+        hook = getattr(inner, "_hf_hook", None)
+        kept = getattr(hook, "weights_map", None)
+        for name, parameter in inner._parameters.items():
+            if parameter is None or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            offloaded = parameter.device.type == "meta" and kept is not None
+            yield kept[name] if offloaded else parameter.detach()

@@ -1,0 +1,307 @@
+"""Every causal family that transformers can build is steered right, or refused in one line."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from trimtab import TrimtabError
+from trimtab.steering import Point, Request, SteeredModel, Steering, SteeringVectors
+
+VOCABULARY = 128
+
+_SHAPE = {
+    **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), VOCABULARY),
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embedding_size"), 32),
+    **dict.fromkeys(("intermediate_size", "n_inner", "d_ff", "ffn_dim", "dim_ff", "dff"), 64),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 4),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads"), 4),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), 256),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 4),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("dense_intermediate_size", "shared_intermediate_size"), 16),
+    **dict.fromkeys(("mamba_d_state", "ssm_state_size", "state_size", "mamba_d_head"), 8),
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "mamba_head_dim"), 8),
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "initializer_range": 0.3,
+    "sliding_window": 64,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "o_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "qk_head_dim": 16,
+    "v_head_dim": 8,
+    "index_n_heads": 4,
+    "index_head_dim": 8,
+    "index_topk": 64,
+    "mamba_n_groups": 1,
+    "n_groups": 1,
+    "mamba_expand": 2,
+    "mamba_d_ssm": 64,
+    "mamba_chunk_size": 16,
+    "mamba_dt_rank": 4,
+    "hidden_size_per_layer_input": 8,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+_LINEAR = ["linear_attention"] * 3 + ["full_attention"]
+_OWN: dict[str, dict[str, Any]] = {
+    **{
+        key: {"num_key_value_heads": 4}
+        for key in (
+            "axk1",
+            "axk2",
+            "deepseek_v2",
+            "deepseek_v3",
+            "deepseek_v32",
+            "dots1",
+            "dots3_note",
+            "dots3_note_text",
+            "glm4_moe_lite",
+            "glm_moe_dsa",
+            "minicpm3",
+            "youtu",
+        )
+    },
+    **{key: {"rotary_dim": 8} for key in ("codegen", "gptj")},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "granite": {"residual_multiplier": 0.5, "logits_scaling": 8.0, "embedding_multiplier": 3.0},
+    "cohere": {"logit_scale": 0.0625},
+    "cohere2": {"logit_scale": 0.0625},
+    "gemma2": {"final_logit_softcapping": 3.0},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mamba2": {"num_heads": 8},
+    "qwen3_next": {"layer_types": _LINEAR},
+    "qwen3_5": {"layer_types": _LINEAR},
+    "qwen3_5_text": {"layer_types": _LINEAR},
+    "qwen3_5_moe": {"layer_types": _LINEAR},
+    "qwen3_5_moe_text": {"layer_types": _LINEAR},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "granitemoehybrid": {
+        "layer_types": ["mamba", "attention"] * 2,
+        "num_local_experts": 0,
+        "residual_multiplier": 0.5,
+    },
+    "reformer": {"is_decoder": True},
+    **{
+        key: {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2}
+        for key in ("gemma3n_text", "gemma4_text")
+    },
+    **{
+        key: {"head_dim": 8, "num_key_value_heads": 2}
+        for key in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral", "nemotron")
+    },
+    "zaya": {"num_experts_per_tok": 1},
+}
+
+FAMILIES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+class CannotBuild(Exception):
+    """Why no tiny model of a family is made."""
+
+
+def tiny(name: str) -> PreTrainedModel:
+    """A tiny random model of a family, in float32.
+
+    Raises:
+        CannotBuild: The shape that is shrunk does not fit the family, or it needs another modality.
+    """
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config_class: Any = CONFIG_MAPPING[name]
+            config = config_class().get_text_config(decoder=True)
+            config = type(config)(**_shrunk(config) | _OWN.get(name, {}))
+            model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name])
+            with torch.device("meta"):
+                size = sum(p.numel() for p in model_class(config).parameters())
+            if size > 5_000_000:
+                raise CannotBuild(f"{size:,} parameters are left when it is shrunk")
+            model: PreTrainedModel = model_class(config).eval()
+    except CannotBuild:
+        raise
+    except Exception as error:  # a family's own code raises what it likes on a shape it dislikes
+        raise CannotBuild(f"{type(error).__name__}: {str(error).strip()[:100]}") from error
+    return model
+
+
+def _shrunk(config: Any) -> dict[str, Any]:
+    renamed = getattr(type(config), "attribute_map", {})
+    known = config.to_dict()
+    return {
+        key: value
+        for key, value in _SHAPE.items()
+        if (key in known and known[key] is not None) or key in renamed
+    }
+
+
+NEVER_REFUSED = {
+    "apertus", "bamba", "cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "glm4", "gpt2",
+    "gpt_neox", "gpt_oss", "granite", "granitemoe", "granitemoehybrid", "jamba", "lfm2", "lfm2_moe",
+    "llama", "ministral3", "mistral", "mixtral", "nanochat", "olmo2", "olmo3", "olmoe", "phi",
+    "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
+    "qwen3_next", "seed_oss", "smollm3", "stablelm", "starcoder2",
+}  # fmt: skip
+ASKS = [[{"role": "user", "content": "w20 w21"}], [{"role": "user", "content": "w30 w31 w32 w33"}]]
+IDS = torch.arange(5, 14)[None]
+ROOM = 4
+
+
+def model_of(name: str, tokenizer: PreTrainedTokenizerFast) -> SteeredModel:
+    try:
+        hf = tiny(name)
+    except CannotBuild as error:
+        pytest.skip(str(error))
+    try:
+        return SteeredModel(hf, tokenizer)
+    except TrimtabError as error:
+        assert "\n" not in str(error)
+        assert name not in NEVER_REFUSED
+        pytest.skip(f"refused: {error}")
+
+
+def some_steering(model: SteeredModel, positions: str = "answer") -> Steering:
+    random = torch.Generator().manual_seed(3)
+    hidden = model.hf.config.get_text_config().hidden_size
+    points = [Point(2, "attn"), Point(2, "mlp")]
+    vectors = {point: 6 * torch.randn(hidden, generator=random) for point in points}
+    return Steering(SteeringVectors(vectors), positions=positions)  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def logits(model: SteeredModel, rows: Sequence[Steering | None] | None = None) -> Tensor:
+    if rows is None:
+        return model.hf(input_ids=IDS, use_cache=False).logits
+    with model.steered(rows):
+        return model.hf(input_ids=IDS, use_cache=False).logits
+
+
+@torch.inference_mode()
+def added_by_hand(model: SteeredModel, steering: Steering) -> Tensor:
+    """The logits when the vectors are added to the stream by hooks of this test's own."""
+    layer = model.parts.layers[2]
+    handles = []
+    for point, vector in steering.vectors.values.items():
+
+        def add(module: object, args: object, output: object, vector: Tensor = vector) -> object:
+            if isinstance(output, tuple):
+                return (output[0] + vector / layer.scale, *output[1:])
+            assert isinstance(output, Tensor)
+            return output + vector / layer.scale
+
+        module = layer.attention if point.site == "attn" else layer.mlp
+        handles.append(module.register_forward_hook(add))
+    try:
+        return logits(model)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def decoded_anew(model: SteeredModel, ask: list[dict[str, str]], steering: Steering | None) -> list:
+    """Greedy decoding that runs everything again for every token, without a cache."""
+    ids = list(model.prompt_tokens(ask))
+    start = len(ids)
+    while len(ids) < start + ROOM:
+        with model.steered([steering], prompt_lengths=[start]):
+            found = model.hf(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+        if int(found.argmax()) in model.ends:
+            break
+        ids.append(int(found.argmax()))
+    return ids[start:]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_steered_right_or_refused(
+    name: str, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = model_of(name, tiny_tokenizer)
+    steering = some_steering(model, "all")
+    plain = logits(model)
+    assert torch.equal(logits(model, [replace(steering, strength=0.0)]), plain)
+    steered = logits(model, [steering])
+    torch.testing.assert_close(steered, added_by_hand(model, steering), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(steered, plain, atol=1e-2)
+    for chosen in (None, some_steering(model)):
+        wanted = [decoded_anew(model, ask, chosen) for ask in ASKS]
+        requests = [Request(ask, steering=chosen) for ask in ASKS]
+        together = model.generate(requests, max_new_tokens=ROOM)
+        assert [list(answer.tokens) for answer in together] == wanted
+        alone = [model.generate([request], max_new_tokens=ROOM)[0] for request in requests]
+        assert [list(answer.tokens) for answer in alone] == wanted
+
+
+@pytest.mark.parametrize("name", ["granite", "cohere2", "gemma2", "granitemoehybrid"])
+def test_logits_are_scaled_and_capped_as_the_model_does(
+    name: str, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = model_of(name, tiny_tokenizer)
+    with torch.inference_mode():
+        hidden = model.parts.decoder(input_ids=IDS).last_hidden_state
+        torch.testing.assert_close(model.logits(hidden), model.hf(input_ids=IDS).logits)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "granite", "qwen3_5_text"])
+def test_an_undeclared_family_is_recognised_in_bfloat16(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trimtab.steering.decoder.families import FAMILIES as DECLARED
+    from trimtab.steering.decoder.families import parts_of
+
+    monkeypatch.delitem(DECLARED, name, raising=False)
+    hf = tiny(name)
+    with torch.no_grad():
+        hf.get_input_embeddings().weight *= 300  # a stream that dwarfs what a layer adds
+    wanted = parts_of(hf)
+    found = parts_of(hf.to(torch.bfloat16))
+    assert [(a.attention, a.mlp) for a in found.layers] == [
+        (b.attention, b.mlp) for b in wanted.layers
+    ]
+
+
+def test_a_compiled_model_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    hf = tiny("qwen2")
+    hf.compile(backend="eager")
+    with pytest.raises(TrimtabError, match="is compiled, and compiled code leaves steering out"):
+        SteeredModel(hf, tiny_tokenizer)
+
+
+def test_offloaded_weights_are_steered_alike(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    from accelerate import cpu_offload
+
+    whole = SteeredModel(tiny("qwen2"), tiny_tokenizer)
+    away = tiny("qwen2")
+    cpu_offload(away, execution_device=torch.device("cpu"))
+    model = SteeredModel(away, tiny_tokenizer)
+    assert next(away.parameters()).device.type == "meta"
+    assert model.fingerprint == whole.fingerprint
+    request = [Request(ASKS[0], steering=some_steering(whole))]
+    assert model.generate(request, max_new_tokens=5) == whole.generate(request, max_new_tokens=5)
