@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from trimtab.errors import TrimtabError
-from trimtab.tools import recommender as module
+from trimtab.tools.shop import recommender as module
 from trimtab.tools.shop.recommender import (
     Epoch,
     Popularity,
