@@ -23,12 +23,12 @@ class RowCache(Cache):
         """Keep these rows, of which one may come several times."""
         for layer in self.layers:
             if not isinstance(layer, LinearAttentionCacheLayerMixin):
-                layer.batch_select_indices(indices)
+                layer.batch_select_indices(indices)  # type: ignore[union-attr]  # none is a dummy
                 continue
             if any(layer.is_conv_states_initialized.values()) or any(
                 layer.is_recurrent_states_initialized.values()
             ):
-                layer.reorder_cache(indices)
+                layer.reorder_cache(indices)  # type: ignore[arg-type]  # of whole numbers
 
 
 def layers_of(config: PreTrainedConfig, room: int | None = None) -> RowCache:

@@ -29,5 +29,7 @@ def weights_of(module: nn.Module) -> Iterator[Tensor]:
             if parameter is None or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            offloaded = parameter.device.type == "meta" and kept is not None
-            yield kept[name] if offloaded else parameter.detach()
+            if parameter.device.type == "meta" and kept is not None:
+                yield kept[name]
+            else:
+                yield parameter.detach()

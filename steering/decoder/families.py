@@ -139,7 +139,7 @@ def recognise(model: nn.Module) -> Parts:
         decoder = model.get_submodule(path.rpartition(".")[0])
         if not isinstance(decoder, PreTrainedModel):
             continue
-        with recording(blocks) as recorded, torch.inference_mode():
+        with recording(list(blocks)) as recorded, torch.inference_mode():
             model(input_ids=tokens, use_cache=False)
         found = [added_by(layer, scales) for layer in recorded]
         layers = tuple(
