@@ -2,7 +2,8 @@
 
 A template that knows tools gets them. For one that does not, the tools are described in the
 system message and calls and results are written as text, in the form that Hermes and Qwen models
-are taught. A base model without a template gets a plain transcript.
+are taught. A base model without a template gets a plain transcript. A thought that a template
+opens is closed again: answers here are short, and constrained ones could not hold it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TrimtabError
+from .conversation import FIXES, Message, tidied
+from .marks import THOUGHTS, ThoughtMarks
+from .template import Template, applied
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_SENTINEL = {
-    "type": "function",
-    "function": {
-        "name": "trimtab_sentinel_tool",
-        "description": "Tells whether a template writes tools.",
-        "parameters": {"type": "object", "properties": {}},
-    },
-}
 
 _TOOLS_TEXT = """# Tools
 
@@ -49,8 +44,11 @@ def render(
 
     A last message of the assistant without tool calls is the start of the answer: the prompt ends
     with it. Special tokens written out in what a user or a tool says are broken up, so that no
-    text can pose as another role. The prompt holds every special token that it needs; tokenise it
-    with ``tokenize``.
+    text can pose as another role. Reasoning in the history is left out. The prompt holds every
+    special token that it needs; tokenise it with ``tokenize``.
+
+    What a template cannot take is brought into a form that it can: ids of nine letters or digits,
+    one call a message, arguments as a text, no system message, roles that take turns.
 
     Args:
         tokenizer: Of the model that will answer.
@@ -63,50 +61,19 @@ def render(
     """
     if not messages:
         raise TrimtabError("expected at least one message to answer, got none")
-    plain = [_tidy(message, _control_tokens(tokenizer)) for message in messages]
+    plain = tidied(messages, _control_tokens(tokenizer))
     if tokenizer.chat_template is None:
         return _transcript(tokenizer, _with_tools_as_text(plain, tools))
-    if tools and _writes_tools(tokenizer, json.dumps(tokenizer.chat_template)):
-        return _apply(tokenizer, plain, tools)
-    return _apply(tokenizer, _with_tools_as_text(plain, tools), ())
+    template = Template.of(tokenizer)
+    if tools and template.writes_tools:
+        return _rendered(tokenizer, template.fitted(plain), tools)
+    return _rendered(tokenizer, _with_tools_as_text(plain, tools), ())
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a rendered prompt, or of what follows one; no special token is added."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
-
-
-def _tidy(message: Mapping[str, Any], control: re.Pattern[str]) -> dict[str, Any]:
-    """The message with its content as harmless text and its calls' arguments as mappings."""
-    content = message.get("content") or ""
-    if isinstance(content, list):
-        content = "".join(part if isinstance(part, str) else part["text"] for part in content)
-    content = content.encode("utf-8", "replace").decode("utf-8")  # no tokenizer takes surrogates
-    if message["role"] in ("user", "tool"):
-        # Written out in a text, `<|im_end|>` would end the message and let the rest of the text
-        # speak in another role.
-        content = control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
-    tidy = {**message, "content": content}
-    calls = [_tidy_call(call) for call in message.get("tool_calls") or ()]
-    if calls:
-        tidy["tool_calls"] = calls
-    else:
-        tidy.pop("tool_calls", None)
-    return tidy
-
-
-def _tidy_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(call.get("function", call))
-    if isinstance(function.get("arguments"), str):
-        try:
-            function["arguments"] = json.loads(function["arguments"])
-        except ValueError as error:
-            raise TrimtabError(
-                f"expected the arguments of the call of {function.get('name')!r} as JSON, "
-                f"got {function['arguments']!r}"
-            ) from error
-    return {"id": call.get("id", ""), "type": "function", "function": function}
 
 
 @lru_cache(maxsize=16)
@@ -117,65 +84,63 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
-@lru_cache(maxsize=16)
-def _writes_tools(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
-    """Whether the chat template shows tools; ``template`` is only part of the cache's key."""
-    text = _apply(tokenizer, [{"role": "user", "content": "x"}], [_SENTINEL])
-    return "trimtab_sentinel_tool" in text
-
-
-def _apply(
+def _rendered(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Mapping[str, Any]],
+    messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]],
 ) -> str:
     from jinja2 import TemplateError
 
-    answer_begun = messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls")
-
-    def apply(conversation: Sequence[Mapping[str, Any]]) -> str:
-        text = tokenizer.apply_chat_template(
-            [dict(message) for message in conversation],
-            tools=[dict(tool) for tool in tools] or None,
-            tokenize=False,
-            add_generation_prompt=not answer_begun,
-            continue_final_message=answer_begun,
-            # Templates of models that can think aloud first read this; others ignore it. Answers
-            # here are short, and constrained ones could not hold the thoughts.
-            enable_thinking=False,
-        )
-        assert isinstance(text, str)
-        return text
-
-    try:
-        return apply(messages)
-    except TemplateError:
-        pass
-    try:
-        # Some families' templates know no system role and insist that the others take turns.
-        return apply(_turns(messages))
-    except TemplateError as error:
-        raise TrimtabError(
-            f"the chat template of {tokenizer.name_or_path or 'the model'} refuses the messages "
-            f"(roles {', '.join(m['role'] for m in messages)}): {str(error).splitlines()[0]}"
-        ) from error
+    refused: TemplateError | None = None
+    for fix in FIXES:
+        try:
+            text = applied(tokenizer, fix(messages), tools)
+        except TemplateError as error:
+            refused = error
+            continue
+        return text + _closed_thought(tokenizer, text, messages)
+    raise TrimtabError(
+        f"the chat template of {tokenizer.name_or_path or 'the model'} refuses the messages "
+        f"(roles {', '.join(m['role'] for m in messages)}): {str(refused).splitlines()[0]}"
+    ) from refused
 
 
-def _turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """User and assistant in turns: system text opens the user's, neighbours are joined."""
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        role = "user" if message["role"] == "system" else message["role"]
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += "\n\n" + message["content"]
-        else:
-            turns.append({**message, "role": role})
-    return turns
+def _closed_thought(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, messages: Sequence[Message]
+) -> str:
+    """What closes the thought that a prompt ends inside of; empty if it does not."""
+    if messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls"):
+        return ""
+    end = prompt.rstrip()
+    marks = next((marks for marks in THOUGHTS if end.endswith(marks.opening)), None)
+    if marks is None:
+        return ""
+    own = _own_closing(tokenizer, json.dumps(tokenizer.chat_template), marks)
+    # The template's own closing follows a thought, which is empty here.
+    return own.lstrip("\n") if own and prompt.endswith("\n") else own
+
+
+@lru_cache(maxsize=16)
+def _own_closing(tokenizer: PreTrainedTokenizerBase, template: str, marks: ThoughtMarks) -> str:
+    """How a template closes a thought in the history; ``template`` is part of the cache's key."""
+    from jinja2 import TemplateError
+
+    answer = {"role": "assistant", "content": "an answer", "reasoning_content": "a thought"}
+    asked = {"role": "user", "content": "a question"}
+    for talk in ([asked, answer], [asked, {**answer, "reasoning": "a thought"}, asked]):
+        try:
+            text = applied(tokenizer, talk, (), prompts=False)
+        except (TemplateError, TrimtabError):
+            continue
+        between = text.rpartition("a thought")[2].partition("an answer")
+        if between[1] and marks.closing in between[0]:
+            return between[0]
+    return f"{marks.closing}\n\n"
 
 
 def _with_tools_as_text(
-    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+    messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+) -> list[Message]:
     """Messages of text alone: tools in the system message, calls and results in Hermes form."""
     written: list[dict[str, Any]] = []
     after_result = False
@@ -206,7 +171,7 @@ def _call_text(function: Mapping[str, Any]) -> str:
     return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
 
 
-def _transcript(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> str:
+def _transcript(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """A conversation as a base model may have read one, ending where the assistant speaks."""
     lines = [
         message["content"]
