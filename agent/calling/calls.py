@@ -136,7 +136,7 @@ def read_answer(
     text: str, *, tools: Tools = (), call_format: CallFormat | str | None = None
 ) -> ReadAnswer:
     """A model's free text, taken apart; see ``parse_call``. Never raises."""
-    text = text[:_MAX_TEXT]
+    text, beyond = text[:_MAX_TEXT], text[_MAX_TEXT:]
     schemas = schemas_of(tools)
     order = list(formats())
     if call_format is not None:
@@ -150,12 +150,9 @@ def read_answer(
     if walk.thought_end:
         # A thought that the prompt opened: what it holds is no call.
         thought = "\n".join(part for part in (thought, rest[: walk.thought_start]) if part).strip()
-        return ReadAnswer(
-            (inner := read_answer(rest[walk.thought_end :], tools=tools, call_format=call_format))
-            .calls,
-            inner.text,
-            thought or inner.thought,
-        )  # fmt: skip
+        after = rest[walk.thought_end :].lstrip("\n") + beyond
+        inner = read_answer(after, tools=tools, call_format=call_format)
+        return ReadAnswer(inner.calls, inner.text, thought or inner.thought)
     if walk.calls:
         before = _without(rest[: walk.first], walk.thoughts)
         return ReadAnswer(_numbered(walk.calls), _plain(before).rstrip(), thought)
@@ -165,7 +162,7 @@ def read_answer(
         mark = CALL_OPEN if CALL_OPEN in said else "```"
         before, at, _ = said.partition(mark)
         return ReadAnswer(_numbered(found), before.rstrip() if at else "", thought)
-    return ReadAnswer((), _plain(said), thought)
+    return ReadAnswer((), _plain(said) + beyond, thought)
 
 
 def split_thought(text: str) -> tuple[str, str]:

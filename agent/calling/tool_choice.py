@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ...errors import TrimtabError
 from ...tools.sources import tool_spec
 from ...tools.spec import ToolSpec
+from .formats.call_format import CallFormat
 from .grammar import call_grammar
 
 Tool = ToolSpec | BaseTool | type | Callable[..., Any] | dict[str, Any]
@@ -56,13 +57,17 @@ def as_dict(tool: Tool) -> dict[str, Any]:
 
 
 def answer_grammar(
-    tools: Sequence[Mapping[str, Any]], choice: str | None, parallel: bool | None
+    tools: Sequence[Mapping[str, Any]],
+    choice: str | None,
+    parallel: bool | None,
+    call_format: CallFormat | None = None,
 ) -> str | None:
     """What an answer that may hold calls must fit; None is free-form."""
     several = several_calls(choice, parallel)
     if choice is not None:
-        return call_grammar(tools, only=None if choice == "any" else [choice], parallel=several)
+        only = None if choice == "any" else [choice]
+        return call_grammar(tools, only=only, parallel=several, call_format=call_format)
     try:
-        return call_grammar(tools, parallel=several, or_text=True)
+        return call_grammar(tools, parallel=several, or_text=True, call_format=call_format)
     except TrimtabError:
         return None  # text is an answer too, so a schema that cannot be enforced is no obstacle

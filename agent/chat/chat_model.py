@@ -20,6 +20,8 @@ from pydantic import ConfigDict, Field
 from ...errors import TrimtabError
 from ...steering.dictionaries.steer import SteerBy, steer_or_store, user_name
 from ...steering.generation.batching import BatchedModel, run_together
+from ..calling.detection import call_format_of
+from ..calling.formats.call_format import CallFormat
 from ..calling.tool_choice import (
     Tool,
     ToolChoice,
@@ -31,8 +33,8 @@ from ..calling.tool_choice import (
 from .messages import (
     Answer,
     before_any,
-    calls_so_far,
     last_request,
+    new_call_id,
     picked_entries,
     to_message,
     to_request,
@@ -284,10 +286,13 @@ class SteeredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         question = self._question(messages, stop, **kwargs)
-        first_call = calls_so_far(messages)
+        ids: dict[int, str] = {}
         pieces = self.model.stream(question.request, **question.options)
         reader = AnswerReader(
-            question.answer, strict=question.request.grammar is not None, stop=question.stop
+            question.answer,
+            strict=question.request.grammar is not None,
+            stop=question.stop,
+            call_format=question.call_format,
         )
         while True:
             try:
@@ -296,10 +301,10 @@ class SteeredChatModel(BaseChatModel):
                 completion = end.value
                 break
             for delta in deltas:
-                yield _reported(_chunk(delta, first_call), run_manager)
+                yield _reported(_chunk(delta, ids), run_manager)
         whole = self._message(question, completion)
         for delta in reader.finish(whole):
-            yield _reported(_chunk(delta, first_call), run_manager)
+            yield _reported(_chunk(delta, ids), run_manager)
         yield ChatGenerationChunk(
             message=AIMessageChunk(
                 content="",
@@ -336,13 +341,16 @@ class SteeredChatModel(BaseChatModel):
         answer: Answer = "text"
         if tools and choice != "none":
             answer = "either" if choice is None else "call"
-        grammar = answer_grammar(tools, choice, parallel_tool_calls) if answer != "text" else None
+        own = call_format_of(self.model)
+        grammar = None
+        if answer != "text":
+            grammar = answer_grammar(tools, choice, parallel_tool_calls, own)
         stops = tuple(word for word in (self.stop if stop is None else stop) or () if word)
         if answer == "text":
             options["stop"] = stops
-        request = to_request(messages, tools, steering=steering, grammar=grammar)
+        request = to_request(messages, tools, steering=steering, grammar=grammar, call_format=own)
         most_calls = None if several_calls(choice, parallel_tool_calls) else 1
-        return _Question(messages, request, answer, options, stops, steering, most_calls)
+        return _Question(request, answer, options, stops, steering, most_calls, own)
 
     def _steering(
         self, messages: list[BaseMessage], user_id: str | int | None, before: int | None
@@ -362,9 +370,9 @@ class SteeredChatModel(BaseChatModel):
         message = to_message(
             completion,
             question.answer,
-            messages=question.messages,
             tools=question.request.tools,
             most_calls=question.most_calls,
+            call_format=question.call_format,
         )
         if question.answer != "call" and isinstance(message.content, str):
             message.content = before_any(message.content, question.stop)
@@ -378,13 +386,13 @@ class SteeredChatModel(BaseChatModel):
 class _Question:
     """One question to the model, and how its answer is read."""
 
-    messages: list[BaseMessage]
     request: Request
     answer: Answer
     options: dict[str, Any]
     stop: tuple[str, ...]
     steering: Steering | None
     most_calls: int | None
+    call_format: CallFormat
 
 
 def _user(config: RunnableConfig | None) -> dict[str, Any]:
@@ -393,14 +401,14 @@ def _user(config: RunnableConfig | None) -> dict[str, Any]:
     return {name: configurable[name] for name in ("user_id", "before") if name in configurable}
 
 
-def _chunk(delta: Delta, first_call: int) -> AIMessageChunk:
+def _chunk(delta: Delta, ids: dict[int, str]) -> AIMessageChunk:
     if delta.call is None:
         return AIMessageChunk(content=delta.text)
     named = delta.name is not None
     part = tool_call_chunk(
         name=delta.name,
         args=delta.arguments,
-        id=f"call_{first_call + delta.call}" if named else None,
+        id=ids.setdefault(delta.call, new_call_id()) if named else None,
         index=delta.call,
     )
     return AIMessageChunk(content="", tool_call_chunks=[part])

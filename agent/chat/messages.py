@@ -6,6 +6,8 @@ and a tool call one form behind it.
 
 from __future__ import annotations
 
+import secrets
+import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +20,11 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from ...errors import TrimtabError
+from ...steering.prompts.conversation import content_text
 from ...tools.toolkit import ToolError
-from ..calling.calls import parse_call, parse_calls
+from ..calling.calls import ToolCall, parse_call, read_answer
+from ..calling.formats.call_format import CallFormat
+from ..calling.formats.table import HERMES
 
 if TYPE_CHECKING:
     from ...steering.generation.requests import Completion, Request
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 Answer = Literal["call", "text", "either"]
 """What an answer is read as: one tool call, plain text, or whichever of the two it is."""
 
-_CALL_MARK = "<tool_call>"
+_ID_LETTERS = string.ascii_letters + string.digits
 
 
 def to_request(
@@ -37,6 +42,7 @@ def to_request(
     *,
     steering: Steering | None = None,
     grammar: str | None = None,
+    call_format: CallFormat = HERMES,
 ) -> Request:
     """The model's request for the next message of a conversation.
 
@@ -45,13 +51,14 @@ def to_request(
         tools: OpenAI tool dicts that the model is shown.
         steering: What is added inside the forward pass.
         grammar: What the answer must fit, from ``call_grammar``; None is free-form.
+        call_format: In which earlier calls are written for a template that shows none.
 
     Raises:
         TrimtabError: A message holds something else than text and tool calls.
     """
     from ...steering.generation.requests import Request
 
-    dicts = [_to_dict(message) for message in messages]
+    dicts = [_to_dict(message, call_format) for message in messages]
     return Request(messages=dicts, tools=tuple(tools), steering=steering, grammar=grammar)
 
 
@@ -59,9 +66,9 @@ def to_message(
     completion: Completion,
     answer: Answer,
     *,
-    messages: Sequence[BaseMessage] = (),
     tools: Sequence[Mapping[str, Any]] = (),
     most_calls: int | None = None,
+    call_format: CallFormat = HERMES,
 ) -> AIMessage:
     """What the model answered, as a message with proper tool calls and token counts.
 
@@ -71,29 +78,33 @@ def to_message(
     Args:
         completion: The model's answer.
         answer: What it is to be read as.
-        messages: The conversation that it answers; its calls are counted on from there.
         tools: What could be called. Without call marks, ``either`` reads only these as calls.
         most_calls: Calls after this many are dropped; None keeps all.
+        call_format: The form of calls that the model is taught.
     """
     text = completion.text
-    before = calls_so_far(messages)
-    calls = parse_calls(text)[:most_calls] if answer != "text" else []
-    if answer == "either" and _CALL_MARK not in text:
-        known = {tool["function"]["name"] for tool in tools}
-        calls = calls if all(call.name in known for call in calls) else []
     made: dict[str, Any] = {}
-    if calls:
-        made["tool_calls"] = [
-            tool_call(name=call.name, args=call.arguments, id=f"call_{before + number}")
-            for number, call in enumerate(calls)
-        ]
-        text = _before_calls(text)
-    elif answer == "call" or (answer == "either" and _CALL_MARK in text):
-        problem = parse_call(text)
-        assert isinstance(problem, ToolError)
-        made["invalid_tool_calls"] = [
-            invalid_tool_call(name=None, args=text, id=f"call_{before}", error=problem.message)
-        ]
+    if answer != "text":
+        read = read_answer(text, tools=tools, call_format=call_format)
+        calls = read.calls[:most_calls]
+        marked = has_call_mark(text, call_format)
+        if answer == "either" and not marked:
+            known = {tool["function"]["name"] for tool in tools}
+            calls = calls if all(call.name in known for call in calls) else ()
+        if calls:
+            made["tool_calls"] = [
+                tool_call(name=call.name, args=call.arguments, id=new_call_id()) for call in calls
+            ]
+        elif answer == "call" or has_call_mark(read.text, call_format):
+            problem = parse_call(text, tools=tools, call_format=call_format)
+            error = problem.message if isinstance(problem, ToolError) else "expected another tool"
+            made["invalid_tool_calls"] = [
+                invalid_tool_call(name=None, args=text, id=new_call_id(), error=error)
+            ]
+        if read.thought:
+            made["additional_kwargs"] = {"reasoning_content": read.thought}
+        if calls or not read.calls:
+            text = read.text
     return AIMessage(
         content=text,
         usage_metadata={
@@ -109,13 +120,19 @@ def to_message(
     )
 
 
-def calls_so_far(messages: Sequence[BaseMessage]) -> int:
-    """How many calls a conversation holds; the next one has this number."""
-    return sum(
-        len(message.tool_calls) + len(message.invalid_tool_calls)
-        for message in messages
-        if isinstance(message, AIMessage)
-    )
+def new_call_id() -> str:
+    """An id that no other call has, in the form that the strictest templates want.
+
+    Calls are not counted for it: a conversation of which only the last messages are shown would
+    give an old number again.
+    """
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(9))
+
+
+def has_call_mark(text: str, call_format: CallFormat) -> bool:
+    """Whether a text holds what calls in this format, or in Hermes form, begin with."""
+    own = call_format.mark
+    return HERMES.mark in text or (bool(own) and own in text)
 
 
 def before_any(text: str, stop: Sequence[str]) -> str:
@@ -148,17 +165,11 @@ def last_request(messages: Sequence[BaseMessage]) -> HumanMessage:
     raise TrimtabError(f"expected a message of the user among {len(messages)} messages, got none")
 
 
-def _before_calls(text: str) -> str:
-    """What was said before the first call: before its mark, or before the fence it stands in."""
-    mark = _CALL_MARK if _CALL_MARK in text else "```"
-    before, found, _ = text.partition(mark)
-    return before.rstrip() if found else ""
-
-
-def _to_dict(message: BaseMessage) -> dict[str, Any]:
-    made = convert_to_openai_messages(message, text_format="string")
+def _to_dict(message: BaseMessage, call_format: CallFormat) -> dict[str, Any]:
+    plain = message.model_copy(update={"content": content_text(message.content)})
+    made = convert_to_openai_messages(plain, text_format="string")
     assert isinstance(made, dict)
-    if not isinstance(made["content"], str):
-        kinds = sorted({str(block.get("type")) for block in made["content"]})
-        raise TrimtabError(f"expected messages of text alone, got content of type {kinds}")
+    if call_format is not HERMES and isinstance(message, AIMessage) and message.tool_calls:
+        calls = [ToolCall(call["name"], call["args"]) for call in message.tool_calls]
+        made["calls_as_text"] = call_format.write(calls)
     return made

@@ -12,7 +12,12 @@ from typing import Literal, NamedTuple
 
 from langchain_core.messages import AIMessage
 
+from ...steering.prompts.marks import THOUGHTS
 from ..calling.calls import CALL_CLOSE, CALL_OPEN, parse_calls
+from ..calling.formats.call_format import CallFormat
+from ..calling.formats.json_calls import read_objects
+from ..calling.formats.table import HERMES, formats
+from ..calling.literals import Unreadable, read_strictly
 from .messages import Answer, before_any
 
 _HEAD = re.compile(
@@ -21,6 +26,7 @@ _HEAD = re.compile(
 # What an answer that is a call without marks begins with, and a call in a code fence.
 _BARE = ("{", "[")
 _FENCE = re.compile(r"```[a-z]*\s*")
+_CLOSING = {marks.opening: marks.closing for marks in THOUGHTS}
 
 
 class Delta(NamedTuple):
@@ -43,14 +49,31 @@ class AnswerReader:
         strict: The answer is decoded under a grammar, so a call's arguments can be passed on as
             they come. Otherwise a call is passed on when it is whole.
         stop: Texts that end the text of an answer; calls are not cut by them.
+        call_format: The form of calls that the model is taught. Calls in Hermes form are passed on
+            as they come, those in others when the answer is whole.
     """
 
-    def __init__(self, answer: Answer, *, strict: bool, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        strict: bool,
+        stop: Sequence[str] = (),
+        call_format: CallFormat = HERMES,
+    ) -> None:
         self._strict = strict
+        self._own = call_format is HERMES
+        known = [call_format, *formats()]
+        # The marks of calls and thoughts; what follows one may be no text.
+        self._marks = tuple(dict.fromkeys([CALL_OPEN, *(f.mark for f in known if f.mark)]))
+        self._shown = ""
+        self._thought_over = False
         self._plain = answer == "text"
         self._stop = stop
         self._stopped = False
         self._state: Literal["start", "text", "call", "arguments", "after", "held"] = "start"
+        if call_format.text_opening:
+            self._state = "held"  # what is text is only known when its channel is
         self._rest = ""  # what came and is not passed on yet
         self._gap = ""  # the space in front of the first call
         self._calls = 0
@@ -82,12 +105,13 @@ class AnswerReader:
             if not self._calls:
                 yield from self._text(self._gap + CALL_OPEN + self._rest)
         elif self._state in ("start", "text", "held"):
-            yield from self._text(self._rest)
+            content = whole.text
+            begun = content.startswith(self._shown)
+            yield from self._text(content[len(self._shown) :] if begun else "")
 
     def _read(self) -> Iterator[Delta]:
         if self._state == "start" and self._rest.strip():
-            held = self._rest.lstrip().startswith(_BARE)
-            self._state = "held" if held else "text"
+            self._start()
         elif self._state == "text":
             yield from self._read_text()
         elif self._state == "call":
@@ -98,19 +122,41 @@ class AnswerReader:
             self._rest = self._rest.partition(CALL_OPEN)[2]
             self._state = "call"
 
+    def _start(self) -> None:
+        """Tell what an answer begins with; a thought is left out."""
+        begun = self._rest.lstrip()
+        opening = next((mark for mark in _CLOSING if begun.startswith(mark)), None)
+        if opening is not None:
+            closing = _CLOSING[opening]
+            if closing in begun:
+                self._rest = begun.partition(closing)[2].lstrip("\n")
+                self._thought_over = True
+        elif not any(mark.startswith(begun) for mark in _CLOSING):
+            if self._thought_over:
+                self._rest = self._rest.lstrip("\n")
+            self._state = "held" if begun.startswith(_BARE) else "text"
+
     def _read_text(self) -> Iterator[Delta]:
-        text, mark, rest = self._rest.partition(CALL_OPEN)
-        if mark:
+        found = [(self._rest.find(mark), mark) for mark in (*self._marks, *_CLOSING)]
+        found = [(at, mark) for at, mark in found if at >= 0]
+        if found:
+            at, mark = min(found, key=lambda one: one[0])
+            text = self._rest[:at]
             yield from self._text(text.rstrip())
             self._gap = text[len(text.rstrip()) :]
-            self._rest, self._state = rest, "call"
+            if self._own and mark == CALL_OPEN:
+                self._rest, self._state = self._rest[at + len(mark) :], "call"
+            else:
+                self._rest, self._state = self._rest[at:], "held"
             return
+        text = self._rest
         fence = text.find("```")
         if fence >= 0:
             yield from self._before_fence(text, fence)
             return
         # A mark or a stop text may have begun, and space before a mark is no part of the text.
-        held = max(_begun(text, known) for known in (CALL_OPEN, "```", *self._stop))
+        marks = (*self._marks, *_CLOSING, "```", *self._stop)
+        held = max(_begun(text, known) for known in marks)
         ready = text[: len(text) - held].rstrip()
         yield from self._text(ready)
         self._rest = text[len(ready) :]
@@ -133,9 +179,22 @@ class AnswerReader:
             yield Delta(call=self._calls, name=json.loads(head[1]))
             self._rest, self._state = self._rest[head.end() :], "arguments"
         elif CALL_CLOSE in self._rest:
-            block, _, self._rest = self._rest.partition(CALL_CLOSE)
-            yield from self._whole_calls(block)
-            self._state = "after"
+            end = self._end_of_call()
+            if end >= 0:
+                block, self._rest = self._rest[:end], self._rest[end + len(CALL_CLOSE) :]
+                yield from self._whole_calls(block)
+                self._state = "after"
+
+    def _end_of_call(self) -> int:
+        """Where the mark stands that closes a call; -1 where it is not certain."""
+        start = len(self._rest) - len(self._rest.lstrip())
+        if not self._rest.startswith(("{", "["), start):
+            return self._rest.find(CALL_CLOSE)
+        try:  # the mark may stand in an argument
+            read_strictly(self._rest, start)
+        except Unreadable:
+            return -1
+        return self._rest.find(CALL_CLOSE, read_objects(self._rest, start, CALL_CLOSE)[1])
 
     def _read_arguments(self) -> Iterator[Delta]:
         for at, character in enumerate(self._rest, 1):
@@ -172,6 +231,7 @@ class AnswerReader:
         shown = "" if self._stopped else before_any(text, self._stop)
         self._stopped |= shown != text
         if shown:
+            self._shown += shown
             yield Delta(text=shown)
 
 

@@ -14,6 +14,8 @@ from langchain_core.messages.tool import tool_call
 
 from ...tools.shop.toolkit import RESPOND
 from ..calling.calls import call_grammar
+from ..calling.detection import call_format_of
+from ..calling.formats.call_format import CallFormat
 from ..calling.tool_choice import answer_grammar
 from ..chat.messages import Answer, to_message, to_request
 from .plain_values import plain_value
@@ -22,25 +24,32 @@ from .step_request import Prompting, StepRequest
 
 
 def ask_for_call(ask: StepRequest) -> AIMessage:
-    """Plain function calling: calls are in the form that models are taught.
+    """Plain function calling: a call is in the form that the model is taught.
 
     Where words alone are wanted, the tools are not shown: small models else write a call again.
     """
+    own = call_format_of(ask.model)
     tools = () if ask.wanted == "words" else ask.tools
-    request = to_request(ask.conversation, tools, steering=ask.steering, grammar=_grammar(ask))
+    request = to_request(
+        ask.conversation,
+        tools,
+        steering=ask.steering,
+        grammar=_grammar(ask, own),
+        call_format=own,
+    )
     [completion] = ask.generate(request, max_new_tokens=ask.max_new_tokens)
-    return to_message(completion, _answer(ask), messages=ask.messages, tools=tools, most_calls=1)
+    return to_message(completion, _answer(ask), tools=tools, most_calls=1, call_format=own)
 
 
-def _grammar(ask: StepRequest) -> str | None:
+def _grammar(ask: StepRequest, own: CallFormat) -> str | None:
     """What the step must fit; None is free-form."""
     if ask.wanted == "words":
         return _WORDS
     if not ask.constrained:
         return None
     if ask.wanted == "call":
-        return call_grammar(ask.tools)
-    return answer_grammar(ask.tools, None, False)
+        return call_grammar(ask.tools, call_format=own)
+    return answer_grammar(ask.tools, None, False, own)
 
 
 def _answer(ask: StepRequest) -> Answer:

@@ -116,7 +116,7 @@ def _generate(
 
 
 def _message(ask: StepRequest, completion: Completion, thought: str) -> AIMessage:
-    message = to_message(completion, "call", messages=ask.messages, tools=ask.tools, most_calls=1)
+    message = to_message(completion, "call", tools=ask.tools, most_calls=1)
     if message.tool_calls:
         message.content = thought
     return message

@@ -195,6 +195,30 @@ def in_turns(messages: Sequence[Message]) -> list[Message]:
     return list(turns)
 
 
+def calls_as_text(messages: Sequence[Message]) -> list[Message]:
+    """Calls as part of what the assistant said, for templates that show none.
+
+    A message's own text for them, under ``calls_as_text``, is in the form that the model is taught.
+    """
+    changed: list[Message] = []
+    for message in messages:
+        made = dict(message)
+        calls = made.pop("tool_calls", ())
+        written = made.pop("calls_as_text", "") or "\n".join(
+            call_text(call["function"]) for call in calls
+        )
+        if calls:
+            made["content"] = "\n".join(part for part in (made["content"], written) if part)
+        changed.append(made)
+    return changed
+
+
+def call_text(function: Mapping[str, Any]) -> str:
+    """A call as Hermes and Qwen models write it."""
+    call = {"name": function["name"], "arguments": function.get("arguments", {})}
+    return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
+
+
 def results_as_text(messages: Sequence[Message]) -> list[Message]:
     """Results as messages of the user, for templates that know no other way."""
     return [

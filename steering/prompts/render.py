@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TrimtabError
-from .conversation import FIXES, Message, tidied
+from .conversation import FIXES, Message, call_text, tidied
 from .marks import THOUGHTS, ThoughtMarks
 from .template import Template, applied
 
@@ -152,7 +152,7 @@ def _with_tools_as_text(
             else:
                 written.append({"role": "user", "content": result})
         else:
-            calls = [_call_text(call["function"]) for call in message.get("tool_calls", ())]
+            calls = [call_text(call["function"]) for call in message.get("tool_calls", ())]
             text = "\n".join(part for part in (message["content"], *calls) if part)
             written.append({"role": message["role"], "content": text})
         after_result = message["role"] == "tool"
@@ -164,11 +164,6 @@ def _with_tools_as_text(
         else:
             written.insert(0, {"role": "system", "content": described})
     return written
-
-
-def _call_text(function: Mapping[str, Any]) -> str:
-    call = {"name": function["name"], "arguments": function.get("arguments", {})}
-    return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
 
 
 def _transcript(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:

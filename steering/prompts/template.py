@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .conversation import Message, named_ids, one_call_each, results_as_text
+from .conversation import Message, calls_as_text, named_ids, one_call_each, results_as_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,6 +90,8 @@ class Template:
             messages = named_ids(messages)
         if self.one_call:
             messages = one_call_each(messages)
+        if not self.shown_call:
+            messages = calls_as_text(messages)
         if not self.writes_results:
             messages = results_as_text(messages)
         return _with_string_arguments(messages) if self.string_arguments else messages
