@@ -97,17 +97,15 @@ class AnswerReader:
         Args:
             whole: The message that was made of the whole answer.
         """
-        if not self._calls and self._state not in ("call", "arguments") and whole.tool_calls:
-            for number, call in enumerate(whole.tool_calls):
+        if self._plain:
+            return
+        if self._state == "arguments":
+            return  # the answer was cut in a call that is under way
+        if self._state != "after":
+            for number, call in enumerate(whole.tool_calls[self._calls :], self._calls):
                 yield from _call(number, call["name"], json.dumps(call["args"]))
-        elif self._state == "call":
-            yield from self._whole_calls(self._rest)
-            if not self._calls:
-                yield from self._text(self._gap + CALL_OPEN + self._rest)
-        elif self._state in ("start", "text", "held"):
-            content = whole.text
-            begun = content.startswith(self._shown)
-            yield from self._text(content[len(self._shown) :] if begun else "")
+        if not self._calls and not whole.tool_calls and whole.text.startswith(self._shown):
+            yield from self._text(whole.text[len(self._shown) :])
 
     def _read(self) -> Iterator[Delta]:
         if self._state == "start" and self._rest.strip():
