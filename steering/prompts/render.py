@@ -142,7 +142,7 @@ def _with_tools_as_text(
     messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
 ) -> list[Message]:
     """Messages of text alone: tools in the system message, calls and results in Hermes form."""
-    written: list[dict[str, Any]] = []
+    written: list[Any] = []
     after_result = False
     for message in messages:
         if message["role"] == "tool":
