@@ -162,7 +162,7 @@ def one_call_each(messages: Sequence[Message]) -> list[Message]:
         if len(calls) < 2:
             split.append(message)
             continue
-        results = {}
+        results: dict[Any, int] = {}
         for later in range(place + 1, len(messages)):
             if messages[later]["role"] != "tool":
                 break
