@@ -111,7 +111,7 @@ REFUSED = {
     "oneOf": arguments(a={"oneOf": [{"type": "number"}, {"type": "integer"}]}),
     "dependentRequired": {**arguments(a={}), "dependentRequired": {"a": ["b"]}},
     "/\\$defs/Gone": arguments(a={"$ref": "#/$defs/Gone"}),
-    "Invalid type: float": arguments(a={"type": "float"}),
+    "float": arguments(a={"type": "float"}),
     "unsatisfiable": arguments(a={"enum": []}),
     "look-ahead": arguments(a={"type": "string", "pattern": "^(?=a)b"}),
 }
@@ -221,9 +221,7 @@ def test_white_space_is_fixed() -> None:
 
 @pytest.mark.parametrize("feature", REFUSED)
 def test_a_schema_that_cannot_be_enforced_is_refused_by_name(feature: str) -> None:
-    with pytest.raises(
-        TrimtabError, match=f"tool 'odd' cannot be constrained: .*{feature}"
-    ) as told:
+    with pytest.raises(TrimtabError, match=f"tool '?odd'? .*{feature}") as told:
         call_grammar([tool("fine", ZOO["text"]), tool("odd", REFUSED[feature])])
     assert "\n" not in str(told.value)
 
