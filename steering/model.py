@@ -13,7 +13,7 @@ from torch import Tensor
 from .contrast.pairs import Exchange
 from .decoder.language_model import LanguageModel
 from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
-from .generation.generate import generate, stream
+from .generation.generate import completions, generate, stream
 from .generation.requests import Completion, Request
 from .prompts.render import tokenize
 from .reading.capture import mean_activations
@@ -128,6 +128,7 @@ class SteeredModel(LanguageModel):
         seed: int = 0,
         stop: Sequence[str] = (),
         batch_size: int = 48,
+        batch_tokens: int | None = None,
     ) -> list[Completion]:
         """Answer requests, each with its own steering; see ``steering.generation``."""
         with self.lock:
@@ -140,7 +141,20 @@ class SteeredModel(LanguageModel):
                 seed=seed,
                 stop=tuple(stop),
                 batch_size=batch_size,
+                batch_tokens=batch_tokens,
             )
+
+    def completions(
+        self, requests: Sequence[Request], **options: Any
+    ) -> Iterator[tuple[int, Completion]]:
+        """Answer requests as ``generate`` does, and give each answer as soon as it ends.
+
+        See ``trimtab.steering.generation.generate.completions`` for the options.
+
+        Returns:
+            An iterator of places in the list and their answers.
+        """
+        return completions(self, requests, **options)
 
     def stream(self, request: Request, **options: Any) -> Generator[str, None, Completion]:
         """Answer one request piece by piece; see ``steering.generation``."""

@@ -15,18 +15,29 @@ from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from .attention import grouped
 from .caches import holds_keys_only
 from .devices import execution_device
+from .hooks import own_pass
+from .kernels import without_cudnn_attention
 
 
-def padded(sequences: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
-    """Token ids and mask of shape ``(rows, longest)``; padding is token 0 under mask 0."""
+def padded(
+    sequences: Sequence[Sequence[int]], *, left: bool, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Token ids and mask of shape ``(rows, longest)``; padding is token 0 under mask 0.
+
+    Where nothing is padded, the token ids are all that is copied to the device.
+    """
     longest = max(len(sequence) for sequence in sequences)
+    if all(len(sequence) == longest for sequence in sequences):
+        tokens = torch.tensor([list(sequence) for sequence in sequences], dtype=torch.long)
+        tokens = tokens.reshape(len(sequences), longest).to(device)
+        return tokens, torch.ones_like(tokens)
     tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
     real = torch.zeros_like(tokens)
     for row, sequence in enumerate(sequences):
         where = slice(longest - len(sequence), longest) if left else slice(0, len(sequence))
         tokens[row, where] = torch.tensor(sequence, dtype=torch.long)
         real[row, where] = 1
-    return tokens, real
+    return tokens.to(device), real.to(device)
 
 
 def run(decoder: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Cache) -> Tensor:
@@ -42,12 +53,13 @@ def run(decoder: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Cache) ->
         The last hidden states, shape ``(rows, tokens, hidden_size)``.
     """
     device = execution_device(decoder)
+    mask = mask.to(device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-    with grouped(decoder):
+    with own_pass(), without_cudnn_attention(), grouped(decoder):
         hidden: Tensor = decoder(
             input_ids=tokens.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
+            attention_mask=mask,
+            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state

@@ -1,9 +1,10 @@
-"""Forward hooks that mind their own thread."""
+"""Forward hooks that mind their own thread, and passes that say whose they are."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 Hook = Callable[..., Any]
@@ -21,3 +22,22 @@ def of_this_thread(hook: Hook) -> Hook:
         return hook(*args) if threading.get_ident() == owner else None
 
     return idle_elsewhere
+
+
+_passes = threading.local()
+
+
+@contextmanager
+def own_pass() -> Iterator[None]:
+    """Mark the passes of this thread inside the context as made by trimtab itself."""
+    before = in_own_pass()
+    _passes.own = True
+    try:
+        yield
+    finally:
+        _passes.own = before
+
+
+def in_own_pass() -> bool:
+    """Whether the pass that this thread makes is one of trimtab's own."""
+    return getattr(_passes, "own", False)

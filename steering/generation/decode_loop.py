@@ -20,7 +20,8 @@ from ...errors import TrimtabError
 from ..decoder.caches import holds_keys_only, join_caches
 from ..decoder.forward import padded, run, window_passed
 from ..decoder.prefixes import MIN_SHARED, Prefix, common, extended, new_cache
-from ..vectors.injection import steered
+from ..vectors.injection import steered_by_all
+from ..vectors.steering import Steering
 from .constraints import Constraint, constraints_of, masked
 from .requests import Options, Request
 
@@ -36,7 +37,16 @@ _WORTH_A_PASS = 64  # tokens that must be saved for one more forward pass to pay
 class Row:
     """One answer under way.
 
+    Args:
+        model: The model.
+        index: The place of the request in its list.
+        request: What is answered; its own steering is one of ``steerings``.
+        options: How answers are decoded.
+        steerings: All that is added for this row.
+
     Attributes:
+        index: As given.
+        steerings: As given.
         prompt: Token ids.
         shareable: So many first tokens of the prompt are the same with and without steering.
         pending: Tokens that no forward pass has seen yet; what follows the last one is unknown.
@@ -46,15 +56,19 @@ class Row:
     """
 
     def __init__(
-        self, model: LanguageModel, index: int, request: Request, options: Options
+        self,
+        model: LanguageModel,
+        index: int,
+        request: Request,
+        options: Options,
+        steerings: Sequence[Steering] = (),
     ) -> None:
-        self.request = request
+        self.index = index
+        self.steerings = tuple(steerings)
         self.prompt = model.prompt_tokens(request.messages, request.tools)
         _check_length(model, len(self.prompt), options.max_new_tokens)
-        steering = request.steering
-        self.shareable = len(self.prompt) - 1
-        if steering is not None:
-            self.shareable = min(self.shareable, steering.start(len(self.prompt)))
+        starts = [steering.start(len(self.prompt)) for steering in self.steerings]
+        self.shareable = min([len(self.prompt) - 1, *starts])
         self.pending = list(self.prompt)
         self.finish: Literal["stop", "length"] | None = None
         self._model = model
@@ -173,23 +187,28 @@ class Batch:
 
     def steered(self) -> AbstractContextManager[None]:
         """The hooks for the rows that are now in the batch."""
-        return steered(
+        return steered_by_all(
             self._model,
-            [row.request.steering for row in self.rows],
-            prompt_lengths=[len(row.prompt) for row in self.rows],
+            [row.steerings for row in self.rows],
+            [len(row.prompt) for row in self.rows],
         )
 
     @torch.inference_mode()
-    def step(self) -> bool:
+    def step(self) -> list[Row]:
         """One forward pass, and the next token of every row that it brings up to date.
 
         Returns:
-            Whether rows were dropped, so that the hooks no longer fit.
+            The rows that ended in this step. Where there are any, rows may have been dropped, so
+            that the hooks no longer fit.
         """
         logits = self._forward()
         ready = [n for n, row in enumerate(self.rows) if row.finish is None and not row.pending]
-        self._choose([self.rows[n] for n in ready], logits[ready])
-        return self._drop_finished()
+        chosen = [self.rows[n] for n in ready]
+        self._choose(chosen, logits if len(ready) == len(self.rows) else logits[ready])
+        ended = [row for row in chosen if row.finish is not None]
+        if ended:
+            self._drop_finished()
+        return ended
 
     @torch.inference_mode()
     def join(self, other: Batch) -> None:
@@ -215,7 +234,7 @@ class Batch:
         together = self._options.share_prefix and self._holes and saved >= _WORTH_A_PASS
         started = len(distinct) if together else len(own)
         self._cache = new_cache(self._model.hf.config, prefix, started, room)
-        self._mask = torch.ones(started, done, dtype=torch.long)
+        self._mask = torch.ones(started, done, dtype=torch.long, device=self._model.device)
         if together:
             self._feed(distinct)
             self._select([distinct.index(prompt) for prompt in own])
@@ -254,7 +273,7 @@ class Batch:
 
     def _feed(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Run tokens, some or none a row; logits after the last ones."""
-        tokens, real = padded(rows, left=True)
+        tokens, real = padded(rows, left=True, device=self._model.device)
         width = tokens.shape[1]
         # Where a state takes in what a pass holds, all padding must be in the first pass.
         columns = max(_PASS_TOKENS // len(rows), 1) if self._plain else width
@@ -296,20 +315,20 @@ class Batch:
         for number, row in enumerate(rows):
             row.take(row.choose(logits[number], likeliest[number], closers[number]))
 
-    def _drop_finished(self) -> bool:
+    def _drop_finished(self) -> None:
         """Drop finished rows once they are many enough to pay for the copying."""
         left = [n for n, row in enumerate(self.rows) if row.finish is None]
         if 4 * (len(self.rows) - len(left)) < len(self.rows):
-            return False
+            return
         self.rows = [self.rows[n] for n in left]
         if left:
             self._select(left)
-        return True
 
     def _select(self, rows: Sequence[int]) -> None:
         """Go on with these rows of the cache, of which one may come several times."""
-        self._mask = self._mask[list(rows)]
-        self._cache.batch_select_indices(torch.tensor(rows, device=self._model.hf.device))
+        chosen = torch.tensor(rows, device=self._mask.device)
+        self._mask = self._mask[chosen]
+        self._cache.batch_select_indices(chosen)
 
 
 def _likeliest(logits: Tensor) -> list[int]:

@@ -8,19 +8,31 @@ grammar forces cost no pass of their own, and rows that have finished make room 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from ...errors import TrimtabError
 from ..decoder.forward import window_passed
 from ..decoder.language_model import LanguageModel
-from ..decoder.prefixes import MIN_SHARED
+from ..decoder.prefixes import MIN_SHARED, common
+from ..vectors.injection import row_by_row, set_aside
 from .decode_loop import Batch, Row
 from .requests import Completion, Options, Request
 
+_BATCH_TOKENS = 8192  # a processor runs a few hundred tokens of a prompt a second
+_MEMORY_SHARE = 0.3  # of a GPU's free memory, for one batch's keys and values
+
 
 def generate(
-    model: LanguageModel, requests: Sequence[Request], *, batch_size: int = 48, **options: Any
+    model: LanguageModel,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 48,
+    batch_tokens: int | None = None,
+    **options: Any,
 ) -> list[Completion]:
     """Answer requests in batches.
 
@@ -28,23 +40,65 @@ def generate(
         model: A ``SteeredModel``.
         requests: What to answer; they may differ in everything.
         batch_size: At most this many rows at once.
+        batch_tokens: At most this many tokens at once, as ``completions`` counts them.
         **options: The fields of ``Options``.
 
     Returns:
         The answers in the order of the requests.
 
     Raises:
-        TrimtabError: A prompt that leaves no room for an answer in the model's context, a grammar
-            that cannot be followed, or an option out of range.
+        TrimtabError: As ``completions``.
     """
-    if batch_size < 1:
-        raise TrimtabError(f"expected batch_size of at least 1, got {batch_size}")
+    answers = dict(
+        completions(model, requests, batch_size=batch_size, batch_tokens=batch_tokens, **options)
+    )
+    return [answers[index] for index in range(len(requests))]
+
+
+def completions(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 48,
+    batch_tokens: int | None = None,
+    **options: Any,
+) -> Iterator[tuple[int, Completion]]:
+    """Answer requests in batches, and give each answer as soon as it ends.
+
+    Inside ``with model.steered(rows)``, what is steered there is added to what the requests say,
+    row for row; prompt lengths given there are not used, since each request has its own prompt.
+
+    Args:
+        model: A ``SteeredModel``; it may be used for other things between two answers.
+        requests: What to answer; they may differ in everything.
+        batch_size: At most this many rows at once.
+        batch_tokens: At most this many tokens at once: rows times the longest of them, prompt and
+            room for the answer, without what all prompts begin with. A longer request is answered
+            alone. Default: 8,192 on a processor; on a GPU what fits in 0.3 of its free memory.
+        **options: The fields of ``Options``.
+
+    Returns:
+        An iterator of places in the list and their answers, each given as it ends; the requests
+        with the shortest prompts begin. Nothing runs until it is asked for.
+
+    Raises:
+        TrimtabError: A prompt that leaves no room for an answer in the model's context, a grammar
+            that cannot be followed, an option out of range, or a number of requests that is no
+            multiple of the rows that a context around steers.
+    """
+    if batch_size < 1 or (batch_tokens is not None and batch_tokens < 1):
+        raise TrimtabError(
+            f"expected batch_size and batch_tokens of at least 1, got {batch_size} and "
+            f"{batch_tokens}"
+        )
     wanted = Options(**options)
-    rows = [Row(model, index, request, wanted) for index, request in enumerate(requests)]
-    waiting = deque(_in_order([row for row in rows if row.finish is None], wanted))
-    while waiting:
-        _decode(model, waiting, batch_size, wanted)
-    return [completion_of(row) for row in rows]
+    with set_aside(model.parts) as around:
+        steerings = row_by_row(around, [request.steering for request in requests])
+    rows = [
+        Row(model, index, request, wanted, steering)
+        for index, (request, steering) in enumerate(zip(requests, steerings, strict=True))
+    ]
+    return _completions(model, rows, batch_size, batch_tokens, wanted)
 
 
 def stream(
@@ -52,23 +106,32 @@ def stream(
 ) -> Generator[str, None, Completion]:
     """Answer one request, yielding its text in pieces as it comes; returns the completion.
 
+    Inside ``with model.steered(...)``, what is steered there when this is called is added.
+
     Args:
         model: A ``SteeredModel``; it may be used for other things between two pieces.
         request: What to answer.
         **options: The fields of ``Options``.
 
     Raises:
-        TrimtabError: As ``generate``.
+        TrimtabError: As ``completions``.
     """
     wanted = Options(**options)
+    with set_aside(model.parts) as around:
+        [steerings] = row_by_row(around, [request.steering])
+    return _stream(model, Row(model, 0, request, wanted, steerings), wanted)
+
+
+def _stream(model: LanguageModel, row: Row, options: Options) -> Generator[str, None, Completion]:
     # A stop text may begin in what is still held back.
-    held = max((len(text) for text in wanted.stop), default=1) - 1
-    with model.lock:
-        row = Row(model, 0, request, wanted)
-        batch = Batch(model, [row], wanted) if row.finish is None else None
+    held = max((len(text) for text in options.stop), default=1) - 1
+    batch = None
+    if row.finish is None:
+        with model.lock, set_aside(model.parts):
+            batch = Batch(model, [row], options)
     shown = ""
     while batch is not None and batch.rows:
-        with model.lock, batch.steered():
+        with model.lock, set_aside(model.parts), batch.steered():
             batch.step()
         text = row.text()
         ready = text[: len(text) - held] if row.finish is None else text
@@ -83,6 +146,35 @@ def stream(
     return completion
 
 
+def _completions(
+    model: LanguageModel,
+    rows: Sequence[Row],
+    batch_size: int,
+    batch_tokens: int | None,
+    options: Options,
+) -> Iterator[tuple[int, Completion]]:
+    for row in rows:
+        if row.finish is not None:  # the grammar leaves no choice at all
+            yield row.index, completion_of(row)
+    waiting = _in_order([row for row in rows if row.finish is None], options)
+    tokens = _tokens_at_once(model) if batch_tokens is None else batch_tokens
+    queue = _Queue(deque(waiting), batch_size, tokens, options)
+    while queue.waiting:
+        for row in _decode(model, queue, options):
+            yield row.index, completion_of(row)
+
+
+def _tokens_at_once(model: LanguageModel) -> int:
+    if model.device.type != "cuda":
+        return _BATCH_TOKENS
+    config = model.hf.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_a_token = 2 * config.num_hidden_layers * heads * size * model.hf.dtype.itemsize
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return max(int(_MEMORY_SHARE * free / bytes_a_token), _BATCH_TOKENS)
+
+
 def _in_order(rows: Sequence[Row], options: Options) -> list[Row]:
     """Rows by length, those that can share no prefix last; equal prompts are neighbours."""
     return sorted(rows, key=lambda row: (not _shares(row, options), len(row.prompt), row.prompt))
@@ -92,32 +184,77 @@ def _shares(row: Row, options: Options) -> bool:
     return options.share_prefix and row.shareable >= MIN_SHARED
 
 
-def _decode(model: LanguageModel, waiting: deque[Row], size: int, options: Options) -> None:
-    """Answer rows that wait; as some finish, others take their places in the batch."""
-    longest = max(len(row.prompt) for row in waiting) + options.max_new_tokens
+@dataclass(frozen=True)
+class _Queue:
+    """Rows that wait, in order, and how many of them a batch may hold.
+
+    Attributes:
+        waiting: Those that wait.
+        batch_size: At most this many rows in a batch.
+        batch_tokens: At most this many tokens in a batch, padding included.
+        options: How answers are decoded.
+    """
+
+    waiting: deque[Row]
+    batch_size: int
+    batch_tokens: int
+    options: Options
+
+    def take(self, beside: Sequence[Row] = ()) -> list[Row]:
+        """The next rows for a batch that holds ``beside``: all or none of them share prefixes.
+
+        An empty batch gets at least one.
+        """
+        taken: list[Row] = []
+        first = self.waiting[0]
+        shared = first.shareable if _shares(first, self.options) else 0
+        longest = max((len(row.prompt) for row in beside), default=0)
+        while self.waiting and len(beside) + len(taken) < self.batch_size:
+            row = self.waiting[0]
+            if _shares(row, self.options) != _shares(first, self.options):
+                break
+            shared = min(shared, row.shareable, common(first.prompt, row.prompt))
+            longest = max(longest, len(row.prompt))
+            own = longest - (shared if shared >= MIN_SHARED else 0) + self.options.max_new_tokens
+            rows = len(beside) + len(taken) + 1
+            if rows > 1 and rows * own > self.batch_tokens:
+                break
+            taken.append(self.waiting.popleft())
+        return taken
+
+
+def _decode(model: LanguageModel, queue: _Queue, options: Options) -> Iterator[Row]:
+    """Answer rows that wait, each yielded as it ends; others take its place in the batch."""
+    longest = max(len(row.prompt) for row in queue.waiting) + options.max_new_tokens
     refill = not window_passed(model.hf.config, longest)
-    batch = Batch(model, _next_rows(waiting, size, options), options)
+    with model.lock, set_aside(model.parts):
+        batch = Batch(model, queue.take(), options)
+    room = False
     while batch.rows:
-        free = size - len(batch.rows)
-        if refill and waiting and 4 * free >= size:
-            fresh = Batch(model, _next_rows(waiting, free, options), options)
-            with fresh.steered():
-                fresh.step()
-            if fresh.rows:
-                batch.join(fresh)
-        with batch.steered():
-            # The hooks stay on until rows are dropped and the rest needs hooks of its own.
-            while not batch.step():
-                pass
+        ended: list[Row] = []
+        with model.lock, set_aside(model.parts):
+            if refill and room and queue.waiting:
+                ended += _refill(model, batch, queue, options)
+            before = len(batch.rows)
+            with batch.steered():
+                # The hooks stay on until a row ends and the rest may need hooks of its own.
+                while not ended:
+                    ended = batch.step()
+            room = len(batch.rows) < before
+        yield from ended
 
 
-def _next_rows(waiting: deque[Row], count: int, options: Options) -> list[Row]:
-    """Take up to ``count`` rows that wait, all or none of which share prefixes."""
-    rows = [waiting.popleft()]
-    shares = _shares(rows[0], options)
-    while waiting and len(rows) < count and _shares(waiting[0], options) == shares:
-        rows.append(waiting.popleft())
-    return rows
+def _refill(model: LanguageModel, batch: Batch, queue: _Queue, options: Options) -> list[Row]:
+    """Let rows that wait join the batch; returns those that ended in their first step."""
+    taken = queue.take(beside=[row for row in batch.rows if row.finish is None])
+    if not taken:
+        return []
+    fresh = Batch(model, taken, options)
+    with fresh.steered():
+        ended = fresh.step()
+    if fresh.rows:
+        batch.join(fresh)
+    return ended
 
 
 def completion_of(row: Row, *, prompt_tokens: int | None = None) -> Completion:

@@ -19,6 +19,7 @@ from ..decoder.forward import padded, run
 from ..decoder.language_model import LanguageModel
 from ..decoder.prefixes import new_cache
 from ..reading.teacher_forcing import Forced, forced_batches
+from ..vectors.injection import refuse_steered
 from .decode_loop import Row
 from .generate import completion_of
 from .requests import Completion, Options, Request
@@ -66,6 +67,7 @@ def generate_guided(
     """
     if batch_size < 1:
         raise TrimtabError(f"expected batch_size of at least 1, got {batch_size}")
+    refuse_steered(model.parts, "a guided answer")
     wanted = Options(**options)
     pairs = [
         _Pair(
@@ -156,7 +158,8 @@ def _decode(model: LanguageModel, pairs: Sequence[_Pair], options: Options) -> N
     """Decode to the end: the rows with context first, those without after them, in one batch."""
     live = list(pairs)
     prompts = [pair.row.prompt for pair in live] + [pair.plain.prompt for pair in live]
-    tokens, mask = padded(prompts, left=True)
+    device = model.device
+    tokens, mask = padded(prompts, left=True, device=device)
     cache = new_cache(model.hf.config, None, len(prompts), tokens.shape[1] + options.max_new_tokens)
     decoder = model.parts.decoder
     while live:
@@ -173,9 +176,10 @@ def _decode(model: LanguageModel, pairs: Sequence[_Pair], options: Options) -> N
             rows = [*kept, *(len(live) + n for n in kept)]
             live = [live[n] for n in kept]
             if live:
-                mask = mask[rows]
-                cache.batch_select_indices(torch.tensor(rows, device=model.hf.device))
-        tokens = torch.tensor([[pair.row.tokens[-1]] for pair in live] * 2)
+                chosen = torch.tensor(rows, device=device)
+                mask = mask[chosen]
+                cache.batch_select_indices(chosen)
+        tokens = torch.tensor([[pair.row.tokens[-1]] for pair in live] * 2, device=device)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
 
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ..decoder.language_model import LanguageModel
-from ..vectors.injection import steered
+from ..vectors.injection import refuse_steered, row_by_row, set_aside, steered_by_all
 from ..vectors.steering import Steering
 from .teacher_forcing import Forced, ForcedBatch, forced_batches
+
+_LOGIT_ROWS = 256  # tokens whose logits are in memory at once: 150 MB of a vocabulary of 150,000
 
 
 @torch.inference_mode()
@@ -22,6 +24,8 @@ def answer_log_likelihoods(
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Log-probability of each answer given its prompt, summed over the answer's tokens.
+
+    Inside ``with model.steered(rows)``, what is steered there is added, row for row.
 
     Prompts that no steering touches run once each and share their common prefix.
 
@@ -38,16 +42,18 @@ def answer_log_likelihoods(
         TrimtabError: Nothing to force, or a prompt or answer too short.
     """
     total = torch.zeros(len(forced))
-    steerings = steerings or [None] * len(forced)
-    untouched = all(
-        steering is None or steering.start(len(item.prompt)) >= len(item.prompt) - 1
-        for steering, item in zip(steerings, forced, strict=True)
-    )
-    for batch in forced_batches(model.parts, forced, prefill=untouched):
-        rows = [steerings[row] for row in batch.rows]
-        total[list(batch.rows)] = batch_log_likelihoods(model, batch, forced, rows)
-        if progress:
-            progress(len(rows))
+    with set_aside(model.parts) as around:
+        every = row_by_row(around, steerings or [None] * len(forced))
+        untouched = all(
+            steering.start(len(item.prompt)) >= len(item.prompt) - 1
+            for row, item in zip(every, forced, strict=True)
+            for steering in row
+        )
+        for batch in forced_batches(model.parts, forced, prefill=untouched):
+            rows = [every[row] for row in batch.rows]
+            total[list(batch.rows)] = _log_likelihoods(model, batch, forced, rows)
+            if progress:
+                progress(len(rows))
     return total
 
 
@@ -62,15 +68,31 @@ def batch_log_likelihoods(
     Returns:
         Shape ``(len(batch.rows),)``, nats.
     """
+    refuse_steered(model.parts, "the likelihood of a prepared batch")
+    rows = [() if steering is None else (steering,) for steering in steerings]
+    return _log_likelihoods(model, batch, forced, rows)
+
+
+def _log_likelihoods(
+    model: LanguageModel,
+    batch: ForcedBatch,
+    forced: Sequence[Forced],
+    steerings: Sequence[Sequence[Steering]],
+) -> Tensor:
     lengths = [len(forced[row].prompt) for row in batch.rows]
-    with steered(model, steerings, lengths):
+    with steered_by_all(model, steerings, lengths):
         hidden = batch.run()
     assert hidden is not None
     targets = batch.tokens[:, 1:].to(hidden.device)
     real = batch.answer[:, 1:].bool().to(hidden.device)
     # Only positions that predict a real answer token reach the vocabulary.
-    logits = model.logits(hidden[:, :-1][real])
-    chosen = logits.gather(-1, targets[real][:, None])[:, 0] - logits.logsumexp(dim=-1)
+    parts = zip(hidden[:, :-1][real].split(_LOGIT_ROWS), targets[real].split(_LOGIT_ROWS))
     summed = torch.zeros(real.shape, device=hidden.device)
-    summed[real] = chosen
+    summed[real] = torch.cat([_log_probabilities(model, *part) for part in parts])
     return summed.sum(dim=1).cpu()
+
+
+def _log_probabilities(model: LanguageModel, states: Tensor, targets: Tensor) -> Tensor:
+    """Of each target token after a last hidden state, ``(tokens,)``."""
+    logits = model.logits(states)
+    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(dim=-1)

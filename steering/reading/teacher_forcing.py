@@ -21,6 +21,7 @@ from ..decoder.families import Parts
 from ..decoder.forward import padded, run, window_passed
 from ..decoder.hooks import of_this_thread
 from ..decoder.prefixes import MIN_SHARED, common
+from ..vectors.injection import refuse_steered
 
 TOKEN_BUDGET = 2048
 """Tokens in one batch, padding included.
@@ -94,6 +95,7 @@ def forced_batches(
     Raises:
         TrimtabError: Nothing to force, a prompt of fewer than two tokens, or an empty answer.
     """
+    refuse_steered(parts, "a reading of the model under teacher forcing")
     if not forced:
         raise TrimtabError("nothing to force: expected at least one prompt with an answer")
     for index, item in enumerate(forced):

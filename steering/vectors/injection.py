@@ -7,18 +7,20 @@ context ends they are gone, whatever happened inside it.
 from __future__ import annotations
 
 import math
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import TrimtabError
-from ..decoder.devices import execution_device
 from ..decoder.families import Parts, first_tensor
-from ..decoder.hooks import of_this_thread
+from ..decoder.hooks import in_own_pass
 from ..decoder.language_model import LanguageModel
 from .steering import Steering
 from .steering_vectors import Point, Site
@@ -26,12 +28,15 @@ from .steering_vectors import Point, Site
 # `attn` and `mid` are read differently and added at the same place: attention's output.
 _PLACES: dict[Site, str] = {"attn": "attention", "mid": "attention", "mlp": "mlp", "block": "block"}
 
+Rows = Sequence[Steering | None]
+
+# What is steered in this thread, or in this task of asyncio; a copied context takes it along.
+_active: ContextVar[tuple[_Plan, ...]] = ContextVar("trimtab_steered", default=())
+
 
 @contextmanager
 def steered(
-    model: LanguageModel,
-    rows: Sequence[Steering | None],
-    prompt_lengths: Sequence[int] | None = None,
+    model: LanguageModel, rows: Rows, prompt_lengths: Sequence[int] | None = None
 ) -> Iterator[None]:
     """``injected`` into a model that the vectors were read from; the same arguments.
 
@@ -47,7 +52,7 @@ def steered(
 
 @contextmanager
 def injected(
-    parts: Parts, rows: Sequence[Steering | None], prompt_lengths: Sequence[int] | None = None
+    parts: Parts, rows: Rows, prompt_lengths: Sequence[int] | None = None
 ) -> Iterator[None]:
     """Add each row's vectors in every forward pass that this thread makes inside the context.
 
@@ -56,40 +61,167 @@ def injected(
     tokens before it in its row, worked out from the 2-D attention mask and the cache, so left
     padding, right padding and cached decoding all count alike.
 
+    A pass of another thread is not steered, but for one that runs in a copy of this context, as
+    ``asyncio.to_thread`` makes it. It warns, unless that thread steers its own passes.
+
     Args:
         parts: The decoder and its layers.
         rows: One steering a row; None is unsteered.
-        prompt_lengths: Real tokens in each row's prompt. Without it, whatever the first forward
-            pass holds is taken as the prompt.
+        prompt_lengths: Real tokens in each row's prompt, for all passes inside the context.
+            Without it, the first pass of each sequence holds its whole prompt. A sequence ends
+            where a pass starts with an empty cache; without a cache, where a pass neither
+            continues the tokens of the one before by one token nor repeats them.
 
     Raises:
-        TrimtabError: A layer out of range, a vector of another size, or a batch that is not a
-            multiple of the rows.
+        TrimtabError: A layer out of range, a vector of another size, a batch that is not a
+            multiple of the rows, or passes without a cache of which it cannot be told where a
+            prompt ends.
     """
-    plan = _Plan(rows, prompt_lengths)
+    plan = _Plan(parts, rows, prompt_lengths)
     places = _places(parts, rows)
     handles = []
+    _active.set((*_active.get(), plan))
     try:
         if places:
-            locate = of_this_thread(plan.locate)
-            handles.append(parts.decoder.register_forward_pre_hook(locate, with_kwargs=True))
-        for module, pushes in places:
-            handles.append(module.register_forward_hook(of_this_thread(plan.adding(pushes))))
+            handles.append(
+                parts.decoder.register_forward_pre_hook(_locating(plan), with_kwargs=True)
+            )
+        for module, push in places:
+            handles.append(module.register_forward_hook(_adding(plan, push)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+        # No token is reset: a generator may be closed in another context than it was begun in.
+        _active.set(tuple(other for other in _active.get() if other is not plan))
 
 
-@dataclass(frozen=True)
+@contextmanager
+def set_aside(parts: Parts) -> Iterator[tuple[Rows, ...]]:
+    """Keep what this thread steers out of the passes inside the context.
+
+    Yields:
+        The rows of each ``injected`` context around, the outermost first.
+    """
+    around = _active.get()
+    theirs = [plan for plan in around if plan.decoder is parts.decoder]
+    _active.set(tuple(plan for plan in around if plan not in theirs))
+    try:
+        yield tuple(plan.rows for plan in theirs)
+    finally:
+        _active.set(around)
+
+
+def is_steered(parts: Parts) -> bool:
+    """Whether this thread steers the passes that it makes now."""
+    return any(plan.decoder is parts.decoder for plan in _active.get())
+
+
+def refuse_steered(parts: Parts, what: str) -> None:
+    """Refuse to do what cannot be done inside ``model.steered``.
+
+    Raises:
+        TrimtabError: This thread steers its passes.
+    """
+    if is_steered(parts):
+        raise TrimtabError(
+            f"{what} cannot be had inside `with model.steered(...)`: expected a model that is not "
+            "steered; leave the context first, or give the steering to what takes one a row"
+        )
+
+
+def row_by_row(around: Sequence[Rows], own: Rows) -> list[tuple[Steering, ...]]:
+    """All that is added for each row: what contexts around it say, and its own steering.
+
+    Args:
+        around: What ``set_aside`` yields. Each entry stands for a run of neighbours, as in
+            ``injected``.
+        own: Each row's own steering.
+
+    Raises:
+        TrimtabError: The rows are not a multiple of a context's.
+    """
+    every: list[tuple[Steering, ...]] = [() for _ in own]
+    for rows in around:
+        _check_multiple(len(own), len(rows))
+        repeats = len(own) // len(rows)
+        every = [
+            (*before, row) if (row := rows[n // repeats]) is not None else before
+            for n, before in enumerate(every)
+        ]
+    return [(*b, row) if row is not None else b for b, row in zip(every, own, strict=True)]
+
+
+@contextmanager
+def steered_by_all(
+    model: LanguageModel, rows: Sequence[Sequence[Steering]], prompt_lengths: Sequence[int]
+) -> Iterator[None]:
+    """``steered`` with any number of steerings a row, whose vectors add up."""
+    depth = max((len(row) for row in rows), default=0)
+    with ExitStack() as stack:
+        for n in range(depth):
+            layer = [row[n] if n < len(row) else None for row in rows]
+            stack.enter_context(steered(model, layer, prompt_lengths))
+        yield
+
+
+def _check_multiple(batch: int, rows: int) -> None:
+    if not rows or batch % rows:
+        raise TrimtabError(
+            f"expected a batch of {rows} rows or a multiple of it, one steering each, got "
+            f"{batch} rows"
+        )
+
+
+def _locating(plan: _Plan) -> Any:
+    """A pre-hook of the decoder."""
+
+    def hook(*given: Any) -> None:
+        # Another thread's pass may come without keyword arguments while PyTorch adds a hook.
+        if plan in _active.get():
+            plan.locate(*given[1:])
+        else:
+            plan.warn_of_a_pass_elsewhere()
+
+    return hook
+
+
+def _adding(plan: _Plan, push: _Push) -> Any:
+    """A hook that adds ``push`` to the output of a sub-layer."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if plan not in _active.get():
+            return None
+        hidden = first_tensor(output)
+        steered = hidden + plan.added(push, hidden)
+        return (steered, *output[1:]) if isinstance(output, tuple) else steered
+
+    return hook
+
+
+@dataclass
 class _Push:
-    """The vectors that one place receives, a row of ``(rows, hidden_size)`` each, strength in."""
+    """What one place receives.
+
+    Attributes:
+        vectors: ``(rows, hidden_size)``.
+        strengths: ``(rows,)``.
+    """
 
     vectors: Tensor
-    strengths: Tensor  # (rows,), the multiplier of a relative row's unit vector
+    strengths: Tensor
+    _on: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors times strength, unit vectors and strengths, copied to a device once."""
+        if device not in self._on:
+            vectors, strengths = self.vectors.to(device), self.strengths.to(device)
+            unit = nn.functional.normalize(vectors, dim=-1)
+            self._on[device] = (vectors * strengths[:, None], unit, strengths)
+        return self._on[device]
 
 
-def _places(parts: Parts, rows: Sequence[Steering | None]) -> list[tuple[nn.Module, _Push]]:
+def _places(parts: Parts, rows: Rows) -> list[tuple[nn.Module, _Push]]:
     points: list[Point] = sorted(
         {p for row in rows if row for p in row.vectors.points if row.strength_at(p.site) != 0}
     )
@@ -110,100 +242,182 @@ def _places(parts: Parts, rows: Sequence[Steering | None]) -> list[tuple[nn.Modu
                 vectors[index] = row.vectors.values[point].float().cpu()
                 strengths[index] = row.strength_at(point.site)
         layer = parts.layers[point.layer]
-        device = execution_device(layer.block)
         if point.site != "block":
             vectors /= layer.scale  # by which the layer multiplies what is added here
-        push = _Push(vectors.to(device), strengths.to(device))
-        places.append((getattr(layer, _PLACES[point.site]), push))
+        places.append((getattr(layer, _PLACES[point.site]), _Push(vectors, strengths)))
     return places
 
 
 class _Plan:
     """Which tokens of the forward pass under way are steered, and how much."""
 
-    def __init__(
-        self, rows: Sequence[Steering | None], prompt_lengths: Sequence[int] | None
-    ) -> None:
+    def __init__(self, parts: Parts, rows: Rows, prompt_lengths: Sequence[int] | None) -> None:
         if prompt_lengths is not None and len(prompt_lengths) != len(rows):
             raise TrimtabError(
                 f"expected one prompt length a row, got {len(prompt_lengths)} for {len(rows)} rows"
             )
-        self._rows = rows
-        self._prompt_lengths = list(prompt_lengths) if prompt_lengths is not None else None
+        self.decoder = parts.decoder
+        self.rows = rows
+        self._thread = threading.get_ident()
+        self._warned = False
+        self._given = prompt_lengths is not None
+        self._lengths = list(prompt_lengths) if prompt_lengths is not None else None
+        # Only these ask where the prompt ends.
+        self._asks = any(
+            row and row.positions != "all" and not isinstance(row.positions, tuple) for row in rows
+        )
+        self._prompts = _Prompts()
+        self._columns: _Columns | None = None
         self._gain: Tensor | None = None  # (batch, tokens), 0 where nothing is added
+        self._bounded = any(row and (row.relative or row.cap is not None) for row in rows)
         self._relative = torch.tensor([bool(row and row.relative) for row in rows])
         self._caps = torch.tensor(
             [row.cap if row and row.cap is not None else math.inf for row in rows]
         )
-        self._bounds = [row.bound() if row else math.inf for row in rows]
 
-    def locate(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def warn_of_a_pass_elsewhere(self) -> None:
+        """Warn once of a pass that another thread makes, and that is not steered."""
+        if self._warned or in_own_pass():
+            return
+        if any(plan.decoder is self.decoder for plan in _active.get()):
+            return  # that thread steers its own passes
+        self._warned = True
+        warnings.warn(
+            f"a forward pass in thread {threading.current_thread().name!r} is not steered: the "
+            "steering was asked for in another thread or task; open `with model.steered(...)` in "
+            "the thread that generates, or start it with contextvars.copy_context().run",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def locate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the decoder runs: find the position of each of its tokens."""
-        positions, real = _token_positions(args, kwargs)
-        if positions.shape[0] % len(self._rows):
-            raise TrimtabError(
-                f"expected a batch of {len(self._rows)} rows or a multiple of it, one steering "
-                f"each, got {positions.shape[0]} rows"
-            )
-        repeats = positions.shape[0] // len(self._rows)
-        if self._prompt_lengths is None:
+        tokens, cache = _given_tokens(args, kwargs), kwargs.get("past_key_values")
+        past = cache.get_seq_length() if cache is not None else 0
+        positions, real = _token_positions(tokens, past, kwargs)
+        batch = positions.shape[0]
+        _check_multiple(batch, len(self.rows))
+        repeats = batch // len(self.rows)
+        if self._lengths is None or (
+            self._asks
+            and not self._given
+            and not past
+            and self._prompts.begins(cache, tokens, real)
+        ):
             # Beams share their prompt, so the first of each run of neighbours speaks for it.
-            lengths = torch.where(real, positions + 1, 0).amax(dim=1)
-            self._prompt_lengths = lengths[::repeats].tolist()
-        windows = [
-            row.window(length) if row else (0, 0)
-            for row, length in zip(self._rows, self._prompt_lengths, strict=True)
-        ]
-
-        def per_token(values: Sequence[float]) -> Tensor:
-            column = torch.tensor(values, dtype=torch.float32, device=positions.device)
-            return column.repeat_interleave(repeats)[:, None]
-
-        start, end = (per_token(side) for side in zip(*windows, strict=True))
-        decay = per_token([row.decay if row else 1.0 for row in self._rows])
-        steered = real & (positions >= start) & (positions < end)
-        since = (positions - start).clamp(min=0)
-        gain = torch.minimum(decay**since, per_token(self._bounds))
+            lengths = torch.where(real, positions + 1, 0).amax(dim=1)[::repeats]
+            self._lengths = lengths.tolist() if self._asks else [0] * len(self.rows)
+            self._columns = None
+            if not past and cache is None:
+                self._prompts.note(tokens, real)
+        if self._columns is None or not self._columns.fit(batch, positions.device):
+            self._columns = _Columns.of(self.rows, self._lengths, repeats, positions.device)
+        columns = self._columns
+        steered = real & (positions >= columns.start) & (positions < columns.end)
+        since = (positions - columns.start).clamp(min=0)
+        gain = torch.minimum(columns.decay**since, columns.bound)
         self._gain = torch.where(steered, gain, 0.0)
 
-    def adding(self, push: _Push) -> Any:
-        """A forward hook that adds ``push`` to the output of a sub-layer."""
-
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if self._gain is None:
-                return None
-            hidden = first_tensor(output)
-            steered = hidden + self._added(push, hidden)
-            return (steered, *output[1:]) if isinstance(output, tuple) else steered
-
-        return hook
-
-    def _added(self, push: _Push, hidden: Tensor) -> Tensor:
+    def added(self, push: _Push, hidden: Tensor) -> Tensor:
+        """What is added to the output ``(batch, tokens, hidden_size)`` of a sub-layer."""
         assert self._gain is not None
-        repeats = hidden.shape[0] // len(self._rows)
+        repeats = hidden.shape[0] // len(self.rows)
         gain = self._gain.to(hidden.device)[..., None]  # (batch, tokens, 1)
 
         def per_row(values: Tensor) -> Tensor:
-            return values.to(hidden.device).repeat_interleave(repeats, dim=0)
+            return values.repeat_interleave(repeats, dim=0) if repeats > 1 else values
 
-        added = gain * (per_row(push.vectors * push.strengths[:, None]))[:, None]
-        if self._relative.any() or self._caps.isfinite().any():
+        vectors, unit, strengths = push.on(hidden.device)
+        added = gain * per_row(vectors)[:, None]
+        if self._bounded:
+            self._relative = self._relative.to(hidden.device)
+            self._caps = self._caps.to(hidden.device)
             activation = hidden.float().norm(dim=-1, keepdim=True)
-            unit = per_row(nn.functional.normalize(push.vectors, dim=-1))[:, None]
-            strength = per_row(push.strengths)[:, None, None]
+            strength = per_row(strengths)[:, None, None]
             relative = per_row(self._relative)[:, None, None]
-            added = torch.where(relative, gain * strength * activation * unit, added)
+            pushed = gain * strength * activation * per_row(unit)[:, None]
+            added = torch.where(relative, pushed, added)
             bound = per_row(self._caps)[:, None, None] * activation
             size = added.norm(dim=-1, keepdim=True)
             added = torch.where(size > bound, added * (bound / size), added)
         return added.to(hidden.dtype)
 
 
-def _token_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Position of each token in its row, and whether it is a real one; both ``(batch, tokens)``."""
+@dataclass(frozen=True)
+class _Columns:
+    """What the gain of each row is worked out from: ``(batch, 1)`` each, float32, on the device."""
+
+    start: Tensor
+    end: Tensor
+    decay: Tensor
+    bound: Tensor
+
+    @classmethod
+    def of(cls, rows: Rows, lengths: Sequence[int], repeats: int, device: torch.device) -> _Columns:
+        windows = [
+            row.window(length) if row else (0, 0) for row, length in zip(rows, lengths, strict=True)
+        ]
+        values = [
+            (*window, row.decay if row else 1.0, row.bound() if row else math.inf)
+            for window, row in zip(windows, rows, strict=True)
+        ]
+        table = torch.tensor(values, dtype=torch.float32, device=device)
+        table = table.repeat_interleave(repeats, dim=0)
+        return cls(*(column[:, None] for column in table.unbind(dim=1)))
+
+    def fit(self, batch: int, device: torch.device) -> bool:
+        """Whether a pass of this width on this device can use them."""
+        return len(self.start) == batch and self.start.device == device
+
+
+class _Prompts:
+    """Tells where a new sequence begins, by the tokens of passes that have no cache."""
+
+    def __init__(self) -> None:
+        self._prompts: list[Tensor] | None = None
+        self._last: list[int] = []
+
+    def note(self, tokens: Tensor, real: Tensor) -> None:
+        """Take a pass as the one that holds the prompts."""
+        self._prompts = [row[mask] for row, mask in zip(tokens, real, strict=True)]
+        self._last = [len(row) for row in self._prompts]
+
+    def begins(self, cache: Any, tokens: Tensor, real: Tensor) -> bool:
+        """Whether a pass that finds nothing in a cache begins a new sequence.
+
+        Raises:
+            TrimtabError: It cannot be told.
+        """
+        if cache is not None or self._prompts is None or len(self._prompts) != len(tokens):
+            return True
+        rows = [row[mask] for row, mask in zip(tokens, real, strict=True)]
+        if not all(
+            len(row) >= len(prompt) and torch.equal(row[: len(prompt)], prompt)
+            for row, prompt in zip(rows, self._prompts, strict=True)
+        ):
+            return True
+        grown = [len(row) - last for row, last in zip(rows, self._last, strict=True)]
+        if any(more not in (0, 1) for more in grown):
+            raise TrimtabError(
+                "expected a pass without a cache to continue the one before by one token, or to "
+                f"hold another prompt, got one that continues it by {max(grown)}; give steered() "
+                "prompt_lengths, or open it anew for each prompt"
+            )
+        self._last = [len(row) for row in rows]
+        return False
+
+
+def _given_tokens(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Token ids ``(batch, tokens)``, or embeddings ``(batch, tokens, hidden_size)``."""
     tokens = args[0] if args else kwargs.get("input_ids")
     if tokens is None:
         tokens = kwargs["inputs_embeds"]
+    assert isinstance(tokens, Tensor)
+    return tokens
+
+
+def _token_positions(tokens: Tensor, past: int, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Position of each token in its row, and whether it is a real one; both ``(batch, tokens)``."""
     batch, count = tokens.shape[:2]
     mask = kwargs.get("attention_mask")
     if isinstance(mask, Tensor) and mask.ndim == 2:
@@ -212,7 +426,5 @@ def _token_positions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Ten
     if isinstance(given, Tensor) and given.ndim == 2:
         positions = given.expand(batch, count)
         return positions, torch.ones_like(positions, dtype=torch.bool)
-    cache = kwargs.get("past_key_values")
-    past = cache.get_seq_length() if cache is not None else 0
     positions = torch.arange(past, past + count, device=tokens.device).expand(batch, count)
     return positions, torch.ones_like(positions, dtype=torch.bool)

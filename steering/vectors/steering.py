@@ -9,7 +9,7 @@ from typing import Literal
 
 from ...errors import TrimtabError
 from .entries import Picked
-from .steering_vectors import Point, Site, SteeringVectors
+from .steering_vectors import SITES, Point, Site, SteeringVectors
 
 Positions = Literal["all", "answer", "prompt"] | int | tuple[int, int]
 
@@ -47,20 +47,13 @@ class Steering:
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.positions, str) and self.positions not in ("all", "answer", "prompt"):
-            raise TrimtabError(
-                f"expected positions all, answer, prompt, a number or (start, end), "
-                f"got {self.positions!r}"
-            )
-        strengths = (
-            self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
-        )
+        _check_positions(self.positions)
+        _check_strength(self.strength)
         bounds = (self.cap or 0, self.max_norm or 0, self.decay)
-        if not all(math.isfinite(s) for s in strengths) or not all(bound >= 0 for bound in bounds):
+        if not all(bound >= 0 for bound in bounds) or not math.isfinite(self.decay):
             raise TrimtabError(
-                "expected finite strengths, and cap, max_norm and decay of at least 0; got "
-                f"strength {self.strength}, cap {self.cap}, max_norm {self.max_norm}, "
-                f"decay {self.decay}"
+                "expected cap, max_norm and decay of at least 0, and a finite decay; got cap "
+                f"{self.cap}, max_norm {self.max_norm}, decay {self.decay}"
             )
         if self.relative and self.max_norm is not None:
             raise TrimtabError(
@@ -109,3 +102,29 @@ class Steering:
     def start(self, prompt_length: int) -> int:
         """The first steered position; the cache of all before it is the unsteered one."""
         return self.window(prompt_length)[0]
+
+
+def _check_positions(positions: object) -> None:
+    """Refuse what names no tokens; True is a number to Python, and no count of tokens."""
+    if isinstance(positions, tuple):
+        fine = len(positions) == 2 and all(type(side) is int for side in positions)
+        fine = fine and 0 <= positions[0] < positions[1]
+    elif isinstance(positions, str):
+        fine = positions in ("all", "answer", "prompt")
+    else:
+        fine = type(positions) is int and positions >= 1
+    if not fine:
+        raise TrimtabError(
+            "expected positions all, answer, prompt, a whole number of at least 1, or a window "
+            f"(start, end) with 0 <= start < end; got {positions!r}"
+        )
+
+
+def _check_strength(strength: object) -> None:
+    strengths = dict(strength) if isinstance(strength, Mapping) else {"mlp": strength}
+    fine = all(type(number) in (int, float) for number in strengths.values())
+    if not fine or set(strengths) - set(SITES) or not all(map(math.isfinite, strengths.values())):
+        raise TrimtabError(
+            f"expected finite strengths: a number, or one for each of {', '.join(SITES)}; got "
+            f"strength {strength!r}"
+        )
