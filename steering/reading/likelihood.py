@@ -86,7 +86,9 @@ def _log_likelihoods(
     targets = batch.tokens[:, 1:].to(hidden.device)
     real = batch.answer[:, 1:].bool().to(hidden.device)
     # Only positions that predict a real answer token reach the vocabulary.
-    parts = zip(hidden[:, :-1][real].split(_LOGIT_ROWS), targets[real].split(_LOGIT_ROWS))
+    parts = zip(
+        hidden[:, :-1][real].split(_LOGIT_ROWS), targets[real].split(_LOGIT_ROWS), strict=True
+    )
     summed = torch.zeros(real.shape, device=hidden.device)
     summed[real] = torch.cat([_log_probabilities(model, *part) for part in parts])
     return summed.sum(dim=1).cpu()

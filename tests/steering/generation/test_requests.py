@@ -538,7 +538,7 @@ def test_special_tokens_are_not_shown_but_marks_of_calls_are(qwen: SteeredModel)
 
 
 def test_nothing_is_asked() -> None:
-    assert generate(SimpleNamespace(), []) == []
+    assert generate(SimpleNamespace(parts=SimpleNamespace(decoder=None)), []) == []
 
 
 def refusals() -> Sequence[tuple[Callable[[SteeredModel], Any], str]]:
@@ -549,7 +549,7 @@ def refusals() -> Sequence[tuple[Callable[[SteeredModel], Any], str]]:
         (lambda m: generate(m, ask, max_new_tokens=0), "max_new_tokens of at least 1"),
         (lambda m: generate(m, ask, temperature=-1), "temperature of at least 0"),
         (lambda m: generate(m, ask, top_p=0), "top_p above 0"),
-        (lambda m: generate(m, ask, batch_size=0), "batch_size of at least 1"),
+        (lambda m: generate(m, ask, batch_size=0), "batch_size and batch_tokens of at least 1"),
         (lambda m: generate(m, [Request(talk("x"), grammar="start: nowhere")]), "llguidance"),
     ]
 

@@ -254,7 +254,7 @@ def test_bad_input_is_named(llama: PreTrainedModel) -> None:
         Steering(vectors((1, "mlp")), float("inf"))
     with pytest.raises(TrimtabError, match="expected positions"):
         Steering(vectors((1, "mlp")), positions="end")  # type: ignore[arg-type]
-    with pytest.raises(TrimtabError, match="max_norm and decay of at least 0; .* max_norm -1"):
+    with pytest.raises(TrimtabError, match="max_norm and decay of at least 0, .* max_norm -1"):
         Steering(vectors((1, "mlp")), max_norm=-1)
     with pytest.raises(TrimtabError, match="max_norm or relative, not both"):
         Steering(vectors((1, "mlp")), max_norm=1, relative=True)
