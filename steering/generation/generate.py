@@ -157,6 +157,8 @@ def _completions(
         if row.finish is not None:  # the grammar leaves no choice at all
             yield row.index, completion_of(row)
     waiting = _in_order([row for row in rows if row.finish is None], options)
+    if not waiting:
+        return
     tokens = _tokens_at_once(model) if batch_tokens is None else batch_tokens
     queue = _Queue(deque(waiting), batch_size, tokens, options)
     while queue.waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ...errors import TrimtabError
 from .entries import Picked
@@ -121,7 +121,9 @@ def _check_positions(positions: object) -> None:
 
 
 def _check_strength(strength: object) -> None:
-    strengths = dict(strength) if isinstance(strength, Mapping) else {"mlp": strength}
+    strengths: dict[Any, Any] = (
+        dict(strength) if isinstance(strength, Mapping) else {"mlp": strength}
+    )
     fine = all(type(number) in (int, float) for number in strengths.values())
     if not fine or set(strengths) - set(SITES) or not all(map(math.isfinite, strengths.values())):
         raise TrimtabError(
