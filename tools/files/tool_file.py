@@ -27,6 +27,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ from .mcp import McpServer
 _TEXT_FILES = (".yaml", ".yml", ".json")
 _TOOL_KEYS = ("name", "description", "parameters", "function", "returns", "timeout")
 _MCP_KEYS = ("command", "url", "env", "cwd", "headers", "timeout", "only")
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _EXAMPLE_KEYS = ("tool", "arguments", "valid", "request")
 
 
@@ -203,16 +205,17 @@ def _of_document(
     document: Mapping[str, Any], path: Path, stack: ExitStack
 ) -> tuple[list[ToolSpec], Sequence[Any]]:
     specs: list[ToolSpec] = []
+    modules: dict[Path, ModuleType] = {}  # a file runs once, however many tools are in it
     for number, item in enumerate(document.get("tools", ()), 1):
         with _at(f"{path.name}, tool {number}"):
-            specs.append(_tool(item, path))
+            specs.append(_tool(item, path, modules))
     for number, item in enumerate(document.get("mcp", ()), 1):
         with _at(f"{path.name}, MCP server {number}"):
             specs += _server_tools(item, path, stack)
     return specs, document.get("examples", ())
 
 
-def _tool(item: Any, path: Path) -> ToolSpec:
+def _tool(item: Any, path: Path, modules: dict[Path, ModuleType]) -> ToolSpec:
     if isinstance(item, str):
         item = {"function": item}
     if not isinstance(item, Mapping):
@@ -222,7 +225,7 @@ def _tool(item: Any, path: Path) -> ToolSpec:
     _check_keys(item, _TOOL_KEYS, "a tool")
     if "function" in item and "returns" in item:
         raise TrimtabError("expected function or returns, not both")
-    function = _function(item["function"], path) if "function" in item else None
+    function = _function(item["function"], path, modules) if "function" in item else None
     if "returns" in item:
         function = _fixed(item["returns"])
     about = {key: item.get(key) for key in ("name", "description", "timeout")}
@@ -237,7 +240,7 @@ def _fixed(answer: Any) -> Callable[..., Any]:
     return lambda **arguments: answer
 
 
-def _function(where: Any, path: Path) -> Callable[..., Any]:
+def _function(where: Any, path: Path, modules: dict[Path, ModuleType]) -> Callable[..., Any]:
     """What ``file.py:name`` or ``package.module:name`` stands for."""
     source, _, name = str(where).rpartition(":")
     if not source or not name:
@@ -247,7 +250,10 @@ def _function(where: Any, path: Path) -> Callable[..., Any]:
         file = folder / source
         if not file.is_file():
             raise TrimtabError(f"there is no {file} to take {name} from")
-        module = _run(file)
+        file = file.resolve()
+        if file not in modules:
+            modules[file] = _run(file)
+        module = modules[file]
     else:
         try:
             with _importing_from(folder):
@@ -277,12 +283,26 @@ def _server_tools(item: Any, path: Path, stack: ExitStack) -> list[ToolSpec]:
 
 
 def _expanded(value: Any) -> Any:
-    """The value with ``${NAME}`` in its texts replaced by environment variables."""
+    """The value with ``${NAME}`` and ``${NAME:-default}`` in its texts replaced.
+
+    Raises:
+        TrimtabError: The environment has no such variable, and there is no default.
+    """
     if isinstance(value, str):
-        return os.path.expandvars(value)
+        return _VARIABLE.sub(_variable, value)
     if isinstance(value, Mapping):
         return {key: _expanded(item) for key, item in value.items()}
     return [_expanded(item) for item in value] if isinstance(value, list) else value
+
+
+def _variable(found: re.Match[str]) -> str:
+    name, default = found["name"], found["default"]
+    held = os.environ.get(name) or default
+    if held is None:
+        raise TrimtabError(
+            f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+        )
+    return held
 
 
 # ---- both --------------------------------------------------------------------------------------

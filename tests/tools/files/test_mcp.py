@@ -14,7 +14,7 @@ from trimtab.errors import TrimtabError
 from trimtab.tools import Toolkit
 
 pytest.importorskip("mcp", reason="needs the extra mcp")
-from trimtab.tools.files.mcp import McpServer
+from trimtab.tools.files.mcp import McpServer, shown_names
 
 SERVER = Path(__file__).with_name("mcp_server.py")
 COMMAND = [sys.executable, str(SERVER), "stdio"]
@@ -137,3 +137,67 @@ def test_a_server_that_cannot_be_used_is_one_line(where, told):
 def test_a_server_that_never_answers_is_given_up():
     with pytest.raises(TrimtabError, match=r"no answer within 0.3 seconds"):
         McpServer(command=[sys.executable, "-c", "input()\ninput()\ninput()"], timeout=0.3)
+
+
+LOOSE = """
+import json, sys
+fine = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
+bad = {"type": "object", "properties": {"x": {"$ref": "#/$defs/gone"}}}
+pages = {None: ([("get", fine)], "2"), "2": ([("bad", bad), ("rich", {})], None)}
+rich = [
+    {"type": "image", "data": "AAAA", "mimeType": "image/png"},
+    {"type": "resource", "resource": {"uri": "file:///a", "text": "inside", "mimeType": "text/x"}},
+    {"type": "resource_link", "uri": "file:///b", "name": "b"},
+]
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    if asked["method"] == "initialize":
+        version = asked["params"]["protocolVersion"]
+        made = {"protocolVersion": version, "capabilities": {"tools": {}},
+                "serverInfo": {"name": "loose", "version": "1"}}
+    elif asked["method"] == "tools/list":
+        listed, after = pages[(asked.get("params") or {}).get("cursor")]
+        made = {"tools": [{"name": n, "description": n, "inputSchema": s or {"type": "object"}}
+                          for n, s in listed]}
+        if after:
+            made["nextCursor"] = after
+    elif asked["method"] != "tools/call":
+        error = {"code": -32601, "message": "there is no such method"}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": error}), flush=True)
+        continue
+    elif asked["params"]["name"] == "rich":
+        made = {"content": rich}
+    else:
+        made = {"content": [], "structuredContent": {"price": 5}}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": made}), flush=True)
+"""
+
+
+def test_a_bad_tool_costs_itself_and_all_kinds_of_content_are_shown(tmp_path, caplog):
+    script = tmp_path / "loose.py"
+    script.write_text(LOOSE)
+    with McpServer(command=[sys.executable, str(script)]) as server:
+        toolkit = Toolkit(server.tools)
+        assert toolkit.names == ["get", "rich"]
+        assert "'bad'" in caplog.text and "gone" in caplog.text
+        assert [spec.name for spec in server.refresh()] == ["get", "rich"]
+        priced = toolkit.call("get", {"key": "a"})
+        assert (priced.content, priced.value) == ('{"price": 5}', {"price": 5})
+        assert toolkit.call("rich", {}).content.split("\n") == [
+            "[image, image/png, 3 bytes]",
+            "[resource file:///a, text/x]",
+            "inside",
+            "[link file:///b: b]",
+        ]
+
+
+def test_names_that_would_become_the_same_are_told_apart():
+    same = "a" * 70
+    names = ["find", "shop/find it", "shop_find_it", same + "1", same + "2", "a/b"]
+    shown = shown_names(names)
+    assert len(set(shown)) == len(names)
+    assert all(len(name) <= 64 for name in shown)
+    assert (shown[0], shown[2], shown[5]) == ("find", "shop_find_it", "a_b")
+    assert shown_names(names[::-1]) == shown[::-1]

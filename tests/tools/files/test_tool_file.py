@@ -194,3 +194,28 @@ def test_other_files_are_refused(folder):
     (folder / "mine.txt").write_text("")
     with pytest.raises(TrimtabError, match=r"expected a .py, .yaml or .json file of tools, got"):
         open_tool_file(folder / "mine.txt")
+
+
+def test_two_tools_of_one_file_share_its_module(tmp_path):
+    (tmp_path / "shop.py").write_text(
+        "held = []\ndef put(item: str) -> int:\n    held.append(item)\n    return len(held)\n"
+        "def count() -> int:\n    return len(held)\n"
+    )
+    (tmp_path / "tools.yaml").write_text(
+        "tools:\n  - function: shop.py:put\n  - function: shop.py:count\n"
+    )
+    toolkit = open_tool_file(tmp_path / "tools.yaml").toolkit
+    toolkit.call("put", {"item": "mug"})
+    assert toolkit.call("count", {}).value == 1
+
+
+def test_a_variable_that_is_not_set_is_never_sent(tmp_path, monkeypatch):
+    monkeypatch.delenv("TRIMTAB_TEST_TOKEN", raising=False)
+    path = tmp_path / "tools.yaml"
+    server = "mcp:\n  - url: http://127.0.0.1:9/mcp\n    headers: {{Authorization: 'Bearer {}'}}\n"
+    path.write_text(server.format("${TRIMTAB_TEST_TOKEN}"))
+    with pytest.raises(TrimtabError, match="variable TRIMTAB_TEST_TOKEN is not set"):
+        open_tool_file(path)
+    path.write_text(server.format("${TRIMTAB_TEST_TOKEN:-none}"))
+    with pytest.raises(TrimtabError, match="cannot use the MCP server"):
+        open_tool_file(path)
