@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .contrast.pairs import Exchange
+from .decoder.checks import check_uncompiled
 from .decoder.language_model import LanguageModel
 from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from .generation.generate import completions, generate, stream
@@ -93,7 +94,11 @@ class SteeredModel(LanguageModel):
         """Steer every forward pass that this thread makes inside the context, one row each.
 
         See ``trimtab.steering.vectors.injection.injected`` for the arguments and errors.
+
+        Raises:
+            TrimtabError: The model is compiled: its code would leave steering out.
         """
+        check_uncompiled(self.hf)
         with steered(self, rows, prompt_lengths):
             yield
 

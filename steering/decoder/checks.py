@@ -31,7 +31,7 @@ def checked_parts(hf: Any) -> tuple[Parts, nn.Module]:
         TrimtabError: The model cannot be steered; the line says why.
     """
     inner = base_model(hf)
-    check_uncompiled(inner)
+    check_uncompiled(inner, inside=True)
     name = inner.config.model_type
     if getattr(inner.config, "is_encoder_decoder", False):
         raise TrimtabError(
@@ -55,15 +55,22 @@ def checked_parts(hf: Any) -> tuple[Parts, nn.Module]:
     return parts, head
 
 
-def check_uncompiled(model: nn.Module) -> None:
+def check_uncompiled(model: nn.Module, *, inside: bool = False) -> None:
     """Refuse a model that ``torch.compile`` has been asked for.
 
     Compiled code leaves out the hooks that are added after it was traced, and with them steering.
+
+    Args:
+        model: The model.
+        inside: Whether only the modules inside it count: our own passes call those, and never
+            the model as a whole, which ``model.compile()`` compiles in place.
 
     Raises:
         TrimtabError: The model, or a module of it, is compiled.
     """
     for path, module in model.named_modules():
+        if inside and not path and not hasattr(module, "_orig_mod"):
+            continue
         wrapped = hasattr(module, "_orig_mod")
         if wrapped or getattr(module, "_compiled_call_impl", None) is not None:
             raise TrimtabError(
@@ -88,7 +95,7 @@ def _check_logits(model: nn.Module, parts: Parts, head: nn.Module) -> None:
     handles += [site.register_forward_hook(count) for site in sites]
     try:
         tokens = few_tokens(model).to(execution_device(model))
-        own = model(input_ids=tokens, use_cache=False).logits
+        own = model.forward(input_ids=tokens, use_cache=False).logits
     finally:
         for handle in handles:
             handle.remove()

@@ -57,7 +57,7 @@ class Model:
 def main(world, folder, blocked=None):
     folder = Path(folder)
     model = Model(folder / "asked", None if blocked is None else int(blocked))
-    SteeredModel.from_pretrained = lambda name: model
+    SteeredModel.from_pretrained = lambda name, **placement: model
     try:
         play_command(model="scripted", world=world, steered=False, out=folder / "play")
     except TrimtabError as error:

@@ -287,11 +287,27 @@ def test_an_undeclared_family_is_recognised_in_bfloat16(
     ]
 
 
-def test_a_compiled_model_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+COMPILED = "is compiled, and compiled code leaves steering out"
+
+
+def test_a_model_compiled_inside_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    hf = tiny("qwen2")
+    hf.model.layers[0].compile(backend="eager")
+    with pytest.raises(TrimtabError, match=COMPILED):
+        SteeredModel(hf, tiny_tokenizer)
+
+
+def test_a_model_compiled_as_a_whole_is_steered_or_refused(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    expected = SteeredModel(tiny("qwen2"), tiny_tokenizer)
     hf = tiny("qwen2")
     hf.compile(backend="eager")
-    with pytest.raises(TrimtabError, match="is compiled, and compiled code leaves steering out"):
-        SteeredModel(hf, tiny_tokenizer)
+    model = SteeredModel(hf, tiny_tokenizer)
+    request = [Request(ASKS[0], steering=some_steering(expected))]
+    assert model.generate(request, max_new_tokens=5) == expected.generate(request, max_new_tokens=5)
+    with pytest.raises(TrimtabError, match=COMPILED), model.steered([None]):
+        pass
 
 
 def test_offloaded_weights_are_steered_alike(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
