@@ -267,30 +267,3 @@ class ToolSpec:
                 "parameters": copy.deepcopy(self.parameters),
             },
         }
-
-    def to_langchain(self) -> "BaseTool":
-        """The LangChain tool: its content is what the model is shown, its artifact the value.
-
-        Arguments are checked as everywhere; an error becomes a tool message of status ``error``.
-        """
-        from langchain_core.tools import StructuredTool, ToolException
-
-        from .toolkit import Toolkit
-
-        toolkit = Toolkit([self])
-
-        def run(**arguments: Any) -> tuple[str, Any]:
-            result = toolkit.call(self.name, arguments)
-            if not result.ok:
-                raise ToolException(result.content)
-            return result.content, result.value
-
-        return StructuredTool.from_function(
-            run,
-            name=self.name,
-            description=self.description,
-            args_schema=self.to_openai()["function"]["parameters"],
-            response_format="content_and_artifact",
-            handle_tool_error=True,
-            infer_schema=False,
-        )

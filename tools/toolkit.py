@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TrimtabError
 from .quoting import quoted, without_control_tokens
@@ -14,6 +14,9 @@ from .running import failed, run_tool
 from .schema import misfit, shown, validator
 from .sources import tool_spec
 from .spec import ToolSpec
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 
 class Toolkit:
@@ -84,6 +87,32 @@ class Toolkit:
     def schemas(self) -> list[dict[str, Any]]:
         """The tools as OpenAI tool dicts, as chat templates take them."""
         return [spec.to_openai() for spec in self]
+
+    def to_langchain(self) -> "list[BaseTool]":
+        """The tools as LangChain tools: content is what the model is shown, artifact the value.
+
+        Arguments are checked as everywhere; an error becomes a tool message of status ``error``.
+        """
+        return [self._langchain_tool(spec) for spec in self]
+
+    def _langchain_tool(self, spec: ToolSpec) -> "BaseTool":
+        from langchain_core.tools import StructuredTool, ToolException
+
+        def run(**arguments: Any) -> tuple[str, Any]:
+            result = self.call(spec.name, arguments)
+            if not result.ok:
+                raise ToolException(result.content)
+            return result.content, result.value
+
+        return StructuredTool.from_function(
+            run,
+            name=spec.name,
+            description=spec.description,
+            args_schema=spec.to_openai()["function"]["parameters"],
+            response_format="content_and_artifact",
+            handle_tool_error=True,
+            infer_schema=False,
+        )
 
     def with_tools(self, *specs: Any) -> "Toolkit":
         """A toolkit with these tools too, each in the place of one that has its name."""

@@ -241,7 +241,7 @@ class TestFromOtherForms:
             ToolSpec.from_langchain(len)  # type: ignore[arg-type]
 
     def test_langchain_back(self):
-        made = ToolSpec.from_function(find).to_langchain()
+        [made] = Toolkit([find]).to_langchain()
         assert isinstance(made, StructuredTool)
         assert made.name == "find"
         call = {"type": "tool_call", "id": "1", "name": "find", "args": {"query": "mug"}}
