@@ -1,10 +1,11 @@
-# make run    set up, then play personalized shopping episodes in the built-in world
+# make run    set up, then play a first look at personalized shopping: 24 tasks of 8 users
 # make test   set up, then lint, check types and run the whole suite
 # make lint   set up, then lint and check types
 # make venv   set up only: .venv with trimtab (editable) and the versions of constraints.txt
 
 PYTHON ?= python3
 ARGS ?=
+FIRST_LOOK := --episodes 24 --spread 8
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -12,7 +13,8 @@ INSTALLED := .venv/installed
 
 run: venv
 	$(BIN)/trimtab models pull
-	$(BIN)/trimtab run $(ARGS)
+	$(BIN)/trimtab run $(or $(ARGS),$(FIRST_LOOK))
+	@test -n "$(ARGS)" || echo 'a first look; the full comparison: .venv/bin/trimtab run'
 
 test: lint
 	$(BIN)/trimtab models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct
