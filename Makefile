@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	  { echo "trimtab needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing trimtab and its dependencies into .venv: some minutes the first time"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lance,lora,mcp,plots,postgres]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lance,lora,mcp,plots,postgres,ray]'
 	mkdir -p .venv/src
 	ln -sfn "$(CURDIR)" .venv/src/trimtab
 	touch $@
