@@ -1,15 +1,31 @@
-"""Google-style docstrings, read for what a model should be told about a function."""
+"""What a docstring tells a model about a function, in Google's, numpy's or Sphinx's style."""
 
 import inspect
 import re
-from itertools import pairwise
+import textwrap
 from typing import NamedTuple
 
-_SECTION = re.compile(
-    r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Attributes|Examples?|Notes?|Warnings?|"
-    r"References|See Also|Todo):\s*$"
+from docstring_parser import Docstring as ParsedDocstring
+from docstring_parser import ParseError, google, numpydoc, rest
+
+_ARGUMENTS = ("Args", "Arguments", "Parameters", "Params")
+# As prose, since the parser refuses the whole docstring for one line of ``Raises:`` with no colon.
+_PROSE = (
+    *("Return", "Returns", "Yield", "Yields", "Raises", "Attributes", "Example", "Examples"),
+    *("Note", "Notes", "Warning", "Warnings", "References", "See Also", "Todo"),
 )
-_ARGUMENT = re.compile(r"\*{0,2}(?P<name>\w+)\s*(\([^)]*\))?:\s*(?P<text>.*)$")
+_GOOGLE = google.GoogleParser(
+    [
+        *(google.Section(name, "param", google.SectionType.MULTIPLE) for name in _ARGUMENTS),
+        *(google.Section(name, "examples", google.SectionType.SINGULAR) for name in _PROSE),
+    ]
+)
+_TITLE = re.compile(rf"(?:{'|'.join((*_ARGUMENTS, *_PROSE))}):[ \t]*$", re.MULTILINE)
+# Other lines that begin with a colon are roles, such as :class:`Path`.
+_FIELD = re.compile(
+    r"^:(?:param|parameter|arg|argument|key|keyword|type|returns?|rtype|raises?|yields?)\b.*?:",
+    re.MULTILINE,
+)
 
 
 class Docstring(NamedTuple):
@@ -20,35 +36,42 @@ class Docstring(NamedTuple):
 
 
 def read_docstring(text: str | None) -> Docstring:
-    r"""Split a Google-style docstring into its description and its arguments' descriptions.
+    r"""Split a docstring into its description and its arguments' descriptions.
 
-    The description is everything before the first section. An argument's description may go on
-    over indented lines, which are joined by spaces.
+    Google's and numpy's sections are read, and Sphinx's fields (``:param name: ...``). The
+    description is everything before the first of them. The lines of an argument's description are
+    joined by spaces. Where the arguments cannot be read, there are none.
 
     Example:
         >>> read_docstring("Add.\n\nArgs:\n    a: One.\n    b (int): Another\n        one.")
         Docstring(description='Add.', arguments={'a': 'One.', 'b': 'Another one.'})
     """
-    lines = inspect.cleandoc(text or "").splitlines()
-    starts = [number for number, line in enumerate(lines) if _SECTION.match(line)]
-    description = "\n".join(lines[: starts[0]] if starts else lines).strip()
-    for start, end in pairwise([*starts, len(lines)]):
-        if lines[start].startswith(("Args", "Arguments", "Parameters")):
-            return Docstring(description, _arguments(lines[start + 1 : end]))
-    return Docstring(description, {})
+    parsed = _parsed(inspect.cleandoc(text or ""))
+    arguments = {}
+    for parameter in parsed.params:
+        if parameter.args[0] != "attribute":
+            for name in parameter.arg_name.split(","):
+                described = " ".join((parameter.description or "").split())
+                arguments[name.strip().lstrip("\\*")] = described
+    return Docstring((parsed.description or "").strip(), arguments)
 
 
-def _arguments(lines: list[str]) -> dict[str, str]:
-    """Read the lines of an ``Args:`` section: least indented lines start an argument."""
-    lines = [line for line in lines if line.strip()]
-    indent = min((len(line) - len(line.lstrip()) for line in lines), default=0)
-    found: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        start = _ARGUMENT.match(line[indent:])
-        if start:
-            name = start["name"]
-            found[name] = start["text"].strip()
-        elif name:
-            found[name] = f"{found[name]} {line.strip()}".strip()
-    return found
+def _parsed(text: str) -> ParsedDocstring:
+    """The docstring as the style reads it that finds the most arguments, then sections, in it."""
+    first, _, others = text.partition("\n")
+    if _TITLE.match(first) and not others.startswith((" ", "\t")):
+        # Cleaning takes the indentation of a docstring's only section away.
+        text = f"{first}\n{textwrap.indent(others, '    ')}"
+    # The parsers clean the text once more, which an empty first line makes harmless.
+    text = f"\n{text}"
+    readings = [numpydoc.parse(text)]
+    if field := _FIELD.search(text):
+        fields = rest.parse("\n" + text[field.start() :])
+        fields.short_description = text[: field.start()]
+        readings.append(fields)
+    try:
+        readings.append(_GOOGLE.parse(text))
+    except ParseError:
+        title = _TITLE.search(text)
+        readings.append(numpydoc.parse(text[: title.start()] if title else text))
+    return max(reversed(readings), key=lambda found: (len(found.params), len(found.meta)))

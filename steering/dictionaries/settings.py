@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import tomli_w
 from torch import Tensor
 
 from ...errors import TrimtabError
@@ -165,11 +166,9 @@ class SteeringSettings:
 
     def save(self, path: Path | str) -> None:
         """Write a ``[steering]`` table."""
-        lines = ["[steering]"]
-        for name, value in dataclasses.asdict(self).items():
-            lines.append(f"{name} = {_toml(value)}")
+        text = tomli_w.dumps({"steering": dataclasses.asdict(self)})
         with replacing(Path(path)) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path | str) -> SteeringSettings:
@@ -215,13 +214,3 @@ class SteeringSettings:
             first = error.errors()[0]
             name = str(first["loc"][0])
             raise TrimtabError(f"setting {name!r}: {first['msg']}; got {values[name]!r}") from error
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return repr(value)
