@@ -6,13 +6,11 @@ context ends they are gone, whatever happened inside it.
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,13 +20,8 @@ from ...errors import TrimtabError
 from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import in_own_pass
 from ..decoder.language_model import LanguageModel
+from .pushes import Push, Rows, Windows, module_at, pushes_of
 from .steering import Steering
-from .steering_vectors import Point, Site
-
-# `attn` and `mid` are read differently and added at the same place: attention's output.
-_PLACES: dict[Site, str] = {"attn": "attention", "mid": "attention", "mlp": "mlp", "block": "block"}
-
-Rows = Sequence[Steering | None]
 
 # What is steered in this thread, or in this task of asyncio; a copied context takes it along.
 _active: ContextVar[tuple[_Plan, ...]] = ContextVar("trimtab_steered", default=())
@@ -78,16 +71,17 @@ def injected(
             prompt ends.
     """
     plan = _Plan(parts, rows, prompt_lengths)
-    places = _places(parts, rows)
+    pushes = pushes_of(parts, rows)
     handles = []
     _active.set((*_active.get(), plan))
     try:
-        if places:
+        if pushes:
             handles.append(
                 parts.decoder.register_forward_pre_hook(_locating(plan), with_kwargs=True)
             )
-        for module, push in places:
-            handles.append(module.register_forward_hook(_adding(plan, push)))
+        for point, push in pushes.items():
+            hook = _adding(plan, push)
+            handles.append(module_at(parts, point).register_forward_hook(hook))
         yield
     finally:
         for handle in handles:
@@ -186,66 +180,23 @@ def _locating(plan: _Plan) -> Any:
     return hook
 
 
-def _adding(plan: _Plan, push: _Push) -> Any:
+def _adding(plan: _Plan, push: Push) -> Any:
     """A hook that adds ``push`` to the output of a sub-layer."""
+    spread: dict[tuple[torch.device, int], Push] = {}  # over the rows of a pass, on its device
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if plan not in _active.get():
             return None
         hidden = first_tensor(output)
-        steered = hidden + plan.added(push, hidden)
+        device, repeats = hidden.device, hidden.shape[0] // len(plan.rows)
+        if (device, repeats) not in spread:
+            spread[device, repeats] = push.each(
+                lambda each: each.to(device).repeat_interleave(repeats, dim=0)
+            )
+        steered = hidden + spread[device, repeats].added(plan.gain, hidden)
         return (steered, *output[1:]) if isinstance(output, tuple) else steered
 
     return hook
-
-
-@dataclass
-class _Push:
-    """What one place receives.
-
-    Attributes:
-        vectors: ``(rows, hidden_size)``.
-        strengths: ``(rows,)``.
-    """
-
-    vectors: Tensor
-    strengths: Tensor
-    _on: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
-
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors times strength, unit vectors and strengths, copied to a device once."""
-        if device not in self._on:
-            vectors, strengths = self.vectors.to(device), self.strengths.to(device)
-            unit = nn.functional.normalize(vectors, dim=-1)
-            self._on[device] = (vectors * strengths[:, None], unit, strengths)
-        return self._on[device]
-
-
-def _places(parts: Parts, rows: Rows) -> list[tuple[nn.Module, _Push]]:
-    points: list[Point] = sorted(
-        {p for row in rows if row for p in row.vectors.points if row.strength_at(p.site) != 0}
-    )
-    hidden = {v.shape[0] for row in rows if row for v in row.vectors.values.values()}
-    if len(hidden) > 1:
-        raise TrimtabError(f"expected vectors of one hidden size in a batch, got {sorted(hidden)}")
-    places = []
-    for point in points:
-        if not 0 <= point.layer < len(parts.layers):
-            raise TrimtabError(
-                f"the steering vectors name layer {point.layer}, but the model has layers 0 to "
-                f"{len(parts.layers) - 1}; build the dictionary with this model"
-            )
-        vectors = torch.zeros(len(rows), *hidden)
-        strengths = torch.zeros(len(rows))
-        for index, row in enumerate(rows):
-            if row and point in row.vectors.values:
-                vectors[index] = row.vectors.values[point].float().cpu()
-                strengths[index] = row.strength_at(point.site)
-        layer = parts.layers[point.layer]
-        if point.site != "block":
-            vectors /= layer.scale  # by which the layer multiplies what is added here
-        places.append((getattr(layer, _PLACES[point.site]), _Push(vectors, strengths)))
-    return places
 
 
 class _Plan:
@@ -267,13 +218,8 @@ class _Plan:
             row and row.positions != "all" and not isinstance(row.positions, tuple) for row in rows
         )
         self._prompts = _Prompts()
-        self._columns: _Columns | None = None
-        self._gain: Tensor | None = None  # (batch, tokens), 0 where nothing is added
-        self._bounded = any(row and (row.relative or row.cap is not None) for row in rows)
-        self._relative = torch.tensor([bool(row and row.relative) for row in rows])
-        self._caps = torch.tensor(
-            [row.cap if row and row.cap is not None else math.inf for row in rows]
-        )
+        self._windows: Windows | None = None
+        self.gain: Tensor  # of the tokens of the pass under way, (batch, tokens)
 
     def warn_of_a_pass_elsewhere(self) -> None:
         """Warn once of a pass that another thread makes, and that is not steered."""
@@ -307,67 +253,13 @@ class _Plan:
             # Beams share their prompt, so the first of each run of neighbours speaks for it.
             lengths = torch.where(real, positions + 1, 0).amax(dim=1)[::repeats]
             self._lengths = lengths.tolist() if self._asks else [0] * len(self.rows)
-            self._columns = None
+            self._windows = None
             if not past and cache is None:
                 self._prompts.note(tokens, real)
-        if self._columns is None or not self._columns.fit(batch, positions.device):
-            self._columns = _Columns.of(self.rows, self._lengths, repeats, positions.device)
-        columns = self._columns
-        steered = real & (positions >= columns.start) & (positions < columns.end)
-        since = (positions - columns.start).clamp(min=0)
-        gain = torch.minimum(columns.decay**since, columns.bound)
-        self._gain = torch.where(steered, gain, 0.0)
-
-    def added(self, push: _Push, hidden: Tensor) -> Tensor:
-        """What is added to the output ``(batch, tokens, hidden_size)`` of a sub-layer."""
-        assert self._gain is not None
-        repeats = hidden.shape[0] // len(self.rows)
-        gain = self._gain.to(hidden.device)[..., None]  # (batch, tokens, 1)
-
-        def per_row(values: Tensor) -> Tensor:
-            return values.repeat_interleave(repeats, dim=0) if repeats > 1 else values
-
-        vectors, unit, strengths = push.on(hidden.device)
-        added = gain * per_row(vectors)[:, None]
-        if self._bounded:
-            self._relative = self._relative.to(hidden.device)
-            self._caps = self._caps.to(hidden.device)
-            activation = hidden.float().norm(dim=-1, keepdim=True)
-            strength = per_row(strengths)[:, None, None]
-            relative = per_row(self._relative)[:, None, None]
-            pushed = gain * strength * activation * per_row(unit)[:, None]
-            added = torch.where(relative, pushed, added)
-            bound = per_row(self._caps)[:, None, None] * activation
-            size = added.norm(dim=-1, keepdim=True)
-            added = torch.where(size > bound, added * (bound / size), added)
-        return added.to(hidden.dtype)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """What the gain of each row is worked out from: ``(batch, 1)`` each, float32, on the device."""
-
-    start: Tensor
-    end: Tensor
-    decay: Tensor
-    bound: Tensor
-
-    @classmethod
-    def of(cls, rows: Rows, lengths: Sequence[int], repeats: int, device: torch.device) -> _Columns:
-        windows = [
-            row.window(length) if row else (0, 0) for row, length in zip(rows, lengths, strict=True)
-        ]
-        values = [
-            (*window, row.decay if row else 1.0, row.bound() if row else math.inf)
-            for window, row in zip(windows, rows, strict=True)
-        ]
-        table = torch.tensor(values, dtype=torch.float32, device=device)
-        table = table.repeat_interleave(repeats, dim=0)
-        return cls(*(column[:, None] for column in table.unbind(dim=1)))
-
-    def fit(self, batch: int, device: torch.device) -> bool:
-        """Whether a pass of this width on this device can use them."""
-        return len(self.start) == batch and self.start.device == device
+        if self._windows is None or not self._windows.fit(batch, positions.device):
+            windows = Windows.of(self.rows, self._lengths, positions.device)
+            self._windows = windows.each(lambda each: each.repeat_interleave(repeats, dim=0))
+        self.gain = self._windows.gain(positions, real)
 
 
 class _Prompts:
