@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "envs": ("tools",),
     "agent": ("steering", "tools", "envs"),
     "eval": ("steering", "tools", "envs", "agent"),
-    "commands": ("steering", "tools", "envs", "agent", "eval"),
+    "serve": ("steering", "tools", "envs", "agent", "eval"),
+    "commands": ("steering", "tools", "envs", "agent", "eval", "serve"),
 }
 
 
