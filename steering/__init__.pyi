@@ -28,6 +28,7 @@ from .dictionaries.steer import Steer as Steer
 from .dictionaries.steer import SteerBy as SteerBy
 from .dictionaries.steer import Whose as Whose
 from .dictionaries.steer import steer_by as steer_by
+from .dictionaries.switches import Switches as Switches
 from .dictionaries.tuning import Grid as Grid
 from .dictionaries.tuning import Trial as Trial
 from .dictionaries.tuning import Tuner as Tuner

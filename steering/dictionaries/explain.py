@@ -27,10 +27,13 @@ class Explanation:
     Attributes:
         picked: The entries with similarity, weight and norms, the nearest first.
         pushes: At each point, the norm of what is added; see ``Steering.pushes``.
+        capped: Whether ``max_norm`` made the pushes smaller than strength times vectors. What a
+            ``cap`` takes off depends on the activations; ``compare`` tells it.
     """
 
     picked: tuple[Picked, ...]
     pushes: Mapping[Point, float]
+    capped: bool = False
 
     def __str__(self) -> str:
         lines = [
@@ -42,12 +45,14 @@ class Explanation:
             f"push at layer {point.layer}, {point.site}: {norm:.3g}"
             for point, norm in self.pushes.items()
         ]
+        if self.capped:
+            lines.append("scaled down to max_norm")
         return "\n".join(lines)
 
 
 def explain(steering: Steering) -> Explanation:
     """The picked entries and the size of the push at each point."""
-    return Explanation(steering.picked, steering.pushes())
+    return Explanation(steering.picked, steering.pushes(), steering.bound() < 1)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import copy
 import hashlib
 import json
 import logging
+import math
 import numbers
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, Literal, Protocol, get_args
 
 from torch import Tensor
@@ -29,6 +30,7 @@ from .encoder import load_encoder
 from .population import Population
 from .settings import HasDepths, SteeringSettings
 from .sums import KeepsSums, OthersSums
+from .switches import Switches, known_user
 from .two_parts import TwoParts
 
 Whose = Literal["own", "other", "population"]
@@ -101,7 +103,9 @@ def steer_by(
 
     Returns:
         A function of the user, the request (or its embedding) and a time that only earlier entries
-        are picked for. A user without a dictionary is not steered.
+        are picked for; see ``SteerBy.__call__`` for what a single request may set besides. A user
+        without a dictionary is not steered, nor, under any ``whose``, one who is switched off in
+        the store; a user's own strength factor there multiplies the settings' strength.
 
     Raises:
         TrimtabError: Dictionaries without vectors at the settings' sites and depths, with keys of
@@ -174,25 +178,45 @@ class SteerBy:
         self._lender = derangement(self._lenders(), seed) if whose == "other" else {}
 
     def __call__(
-        self, user: str, query: str | Tensor, before: int | None = None
+        self,
+        user: str,
+        query: str | Tensor,
+        before: int | None = None,
+        *,
+        strength: float | None = None,
+        k: int | None = None,
+        without: Collection[str] = (),
     ) -> Steering | None:
         """What is added for one request of a user; see ``Steer``.
 
+        Args:
+            user: Whose request it is.
+            query: The request, or its embedding of shape ``(dimensions,)``.
+            before: Only entries of samples strictly earlier than this are picked.
+            strength: In the place of the settings' strength, for this request. The user's own
+                factor multiplies this too.
+            k: In the place of the settings' ``k``, for this request.
+            without: Samples of the user whose entries are left out of this request.
+
         Raises:
-            TrimtabError: The user is no text and no number, the dictionary lacks what the settings
-                name, or there is nobody else to take the other users' part from.
+            TrimtabError: The user is no text and no number, an option is out of its range, the
+                dictionary lacks what the settings name, or there is nobody else to take the other
+                users' part from.
         """
         user = user_name(user)
-        own = self._dictionaries.get(user)
-        if own is None:
+        settings = _with_options(self.settings, strength, k, without)
+        own, switches = known_user(self._dictionaries, user)
+        if own is None or not switches.factor:
             return None
         own = self._placed(own)
+        settings = replace(settings, strength=settings.strength * switches.factor)
         if self.whose == "population":
-            return self._by_everybody_else(user, own)
+            return self._by_everybody_else(user, own, settings)
         others = self._others(user)
         if self.whose == "other":
-            own, before = self._lent(user, own), None
-        return self.settings.select(own, self._embedded(query, own), before=before, others=others)
+            own, before, without = self._lent(user, own), None, ()
+        query = self._embedded(query, own)
+        return settings.select(own, query, before=before, without=without, others=others)
 
     def control(self, whose: Whose) -> SteerBy:
         """The same with another ``whose``."""
@@ -226,7 +250,8 @@ class SteerBy:
 
     def _digest(self, users: Iterable[str] | None) -> dict[str, Any]:
         named = sorted(self._dictionaries if users is None else set(map(user_name, users)))
-        steered = {user: own for user in named if (own := self._dictionaries.get(user)) is not None}
+        known = {user: known_user(self._dictionaries, user) for user in named}
+        steered = {user: own for user, (own, _) in known.items() if own is not None}
         read = dict(steered)
         if isinstance(self._dictionaries, KeepsSums):
             for user in steered:
@@ -237,6 +262,8 @@ class SteerBy:
         digest = hashlib.sha256()
         for user, own in sorted(read.items()):
             digest.update(json.dumps([user, own.digest]).encode())
+            if user in known and (switches := known[user][1]) != Switches():
+                digest.update(json.dumps(asdict(switches)).encode())
         if isinstance(self._dictionaries, KeepsSums) and self._needs_others:
             everyone = self._dictionaries.population().to_json()
             digest.update(json.dumps(everyone, sort_keys=True).encode())
@@ -267,9 +294,10 @@ class SteerBy:
             return None  # outliers are compared with the others where there are any
         return self._sums.without(user)
 
-    def _by_everybody_else(self, user: str, own: SteeringDictionary) -> Steering | None:
+    def _by_everybody_else(
+        self, user: str, own: SteeringDictionary, settings: SteeringSettings
+    ) -> Steering | None:
         """The others' mean in the place of what the user's own request would pick."""
-        settings = self.settings
         others = self._others(user)
         assert others is not None
         if settings.in_two_parts:
@@ -420,6 +448,25 @@ class SteerBy:
         """Whether it holds an entry of the kind that is picked."""
         wanted = self._personal_kind
         return any(wanted in (None, entry.contrast) for entry in dictionary.entries)
+
+
+def _with_options(
+    settings: SteeringSettings, strength: float | None, k: int | None, without: Collection[str]
+) -> SteeringSettings:
+    """The settings as one request wants them.
+
+    Raises:
+        TrimtabError: An option is out of its range.
+    """
+    if strength is not None and not (type(strength) in (int, float) and math.isfinite(strength)):
+        raise TrimtabError(f"expected a request's strength to be a finite number, got {strength!r}")
+    if k is not None and not (type(k) is int and k >= 1):
+        raise TrimtabError(f"expected a request's k to be a whole number of at least 1, got {k!r}")
+    if isinstance(without, str):
+        raise TrimtabError(f"expected a list of the samples to leave out, got {without!r}")
+    if strength is not None:
+        settings = replace(settings, strength=float(strength))
+    return settings if k is None else replace(settings, k=k)
 
 
 def user_name(user: Any) -> str:

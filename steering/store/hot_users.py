@@ -7,19 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from ..dictionaries.dictionary import SteeringDictionary
-
-
-@dataclass(frozen=True)
-class Switches:
-    """What a user has set for themselves.
-
-    Attributes:
-        enabled: Whether the user is steered at all.
-        strength: What every strength is multiplied with, 1 being as the settings say.
-    """
-
-    enabled: bool = True
-    strength: float = 1.0
+from ..dictionaries.switches import Switches
 
 
 @dataclass(frozen=True)

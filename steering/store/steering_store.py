@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -21,12 +21,13 @@ from safetensors.torch import load, save
 from ...errors import TrimtabError
 from ..dictionaries.dictionary import SteeringDictionary
 from ..dictionaries.population import Population
+from ..dictionaries.switches import MAX_STRENGTH, KnownUser, Switches
 from ..vectors.entries import Contrast
 from ..vectors.steering_vectors import SteeringVectors
 from . import audit, schema
 from .audit import AuditEvent, ReadCounter
 from .database import Database, now_milliseconds
-from .hot_users import HotUser, HotUsers, Switches
+from .hot_users import HotUser, HotUsers
 from .layout import Layout
 from .place import place_of
 from .schema import entries, secret_slots, users, weights
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 Default = TypeVar("Default")
 
-MAX_STRENGTH = 2.0
-"""The most that a user's own strength factor may be."""
-
 _NEAREST = 50_000  # above this, looking for the nearest id takes too long
 
 
@@ -49,21 +47,6 @@ class UnknownUser(TrimtabError, KeyError):
     """The store holds no dictionary of this user."""
 
     __str__ = Exception.__str__  # a KeyError would show its message in quotes
-
-
-@dataclass(frozen=True)
-class StoredUser:
-    """A user as the store has them at one moment.
-
-    Attributes:
-        dictionary: The caller's own; None where the user has none.
-        switches: What the user has set.
-        version: Changes with every write to the user.
-    """
-
-    dictionary: SteeringDictionary | None
-    switches: Switches
-    version: int
 
 
 class SteeringStore(Mapping[str, SteeringDictionary]):
@@ -221,7 +204,7 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
     def __repr__(self) -> str:
         return f"SteeringStore({self._shown!r})"
 
-    def user(self, user_id: str) -> StoredUser | None:
+    def user(self, user_id: str) -> KnownUser | None:
         """A user's dictionary and switches at one moment; None where nothing is kept of them.
 
         Raises:
@@ -233,7 +216,7 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
         if hot is not None and time.monotonic() - hot.checked < self._refresh:
             if self._audit_reads:
                 self._reads.count(self._owner(user_id))
-            return StoredUser(hot.dictionary.replaced(), hot.switches, hot.version)
+            return KnownUser(hot.dictionary.replaced(), hot.switches, hot.version)
         with self.database.reading() as connection:
             if connection is None:
                 return None
@@ -244,14 +227,14 @@ class SteeringStore(Mapping[str, SteeringDictionary]):
                 return None
             switches = Switches(row.enabled, row.strength)
             if layout is None or not row.stored:
-                return StoredUser(None, switches, row.version)
+                return KnownUser(None, switches, row.version)
             if hot is None or hot.version != row.version:
                 stored = opened(row, entry_rows(connection, row))
                 hot = HotUser(layout.dictionary(user_id, stored), switches, row.version, 0.0)
         self._hot.put(replace(hot, checked=time.monotonic()), generation)
         if self._audit_reads:
             self._reads.count(row.owner)
-        return StoredUser(hot.dictionary.replaced(), switches, row.version)
+        return KnownUser(hot.dictionary.replaced(), switches, row.version)
 
     def put(self, *dictionaries: SteeringDictionary) -> None:
         """Put users' dictionaries in the place of what the store holds of them.

@@ -42,6 +42,15 @@ def test_explains_by_entries_and_pushes() -> None:
     assert explain(Steering(own, 0.3, relative=True)).pushes == {ATTN: 0.3, MLP: 0.3}
 
 
+def test_says_what_max_norm_takes_off() -> None:
+    own = vectors(ATTN, MLP)
+    total = sum(float(vector.norm()) ** 2 for vector in own.values.values()) ** 0.5
+    free, bound = (explain(Steering(own, max_norm=total * share)) for share in (1.01, 0.5))
+    assert not free.capped and bound.capped
+    assert sum(push**2 for push in bound.pushes.values()) ** 0.5 == pytest.approx(total / 2)
+    assert str(bound).endswith("scaled down to max_norm") and "scaled" not in str(free)
+
+
 def next_token(model: SteeredModel, rows: list, ids: Tensor) -> Tensor:
     with torch.inference_mode(), model.steered(rows, prompt_lengths=[ids.shape[1]]):
         return model.hf(ids).logits[0, -1].softmax(-1)

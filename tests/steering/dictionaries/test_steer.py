@@ -234,6 +234,97 @@ def test_who_comes_after_the_draw_is_not_a_control(three: Any, model: Model) -> 
         steer("eve", QUERY)
 
 
+class TestAUsersSwitches:
+    """Of a store, since only a store keeps them; another process is another store object."""
+
+    @pytest.fixture
+    def store(self, three: Any, tmp_path: Path) -> SteeringStore:
+        store = SteeringStore(tmp_path / "store.db")
+        store.put(*three.values())
+        return store
+
+    @pytest.mark.parametrize("whose", ["own", "other", "population"])
+    def test_who_is_off_is_not_steered(self, store: Any, model: Model, whose: Any) -> None:
+        steer = steer_by(store, SETTINGS, whose, model=model)
+        elsewhere = SteeringStore(store.uri)
+        assert steer("ann", QUERY) is not None
+        elsewhere.switch("ann", enabled=False)
+        assert steer("ann", QUERY) is None and steer("ann", QUERY, strength=3.0) is None
+        assert steer("bob", QUERY) is not None
+        elsewhere.switch("ann", enabled=True)
+        assert steer("ann", QUERY) is not None
+        elsewhere.switch("ann", strength=0)
+        assert steer("ann", QUERY) is None
+
+    @pytest.mark.parametrize("whose", ["own", "other", "population"])
+    def test_a_factor_multiplies_the_strength(self, store: Any, model: Model, whose: Any) -> None:
+        steer = steer_by(store, replace(SETTINGS, strength=3.0, max_norm=9.0), whose, model=model)
+        before = steer("ann", QUERY)
+        SteeringStore(store.uri).switch("ann", strength=0.5)
+        after, asked = steer("ann", QUERY), steer("ann", QUERY, strength=4.0)
+        assert before and after and asked
+        assert (before.strength, after.strength, asked.strength) == (3.0, 1.5, 2.0)
+        assert after.max_norm == 9.0
+        assert number(after) == number(before)
+        assert steer("bob", QUERY).strength == 3.0
+
+    def test_nothing_else_is_read_for_them(self, store: Any, model: Model) -> None:
+        steer = steer_by(store, SETTINGS, model=model)
+        steer("bob", QUERY)
+        assert [(e.event, e.count) for e in store.audit("bob")].count(("read", 1)) == 1
+
+    def test_who_is_only_switched_has_no_dictionary(self, store: Any, model: Model) -> None:
+        store.switch("zoe", enabled=False)
+        assert steer_by(store, SETTINGS, model=model)("zoe", QUERY) is None
+
+    def test_a_description_tells_them_apart(self, store: Any, model: Model) -> None:
+        steer = steer_by(store, SETTINGS, model=model)
+        before = steer.description()
+        store.switch("ann", strength=0.5)
+        assert steer.description() != before
+        assert steer.description(["bob"]) == steer_by(store, SETTINGS, model=model).description(
+            ["bob"]
+        )
+        store.switch("ann", strength=1.0)
+        assert steer.description() == before
+
+
+class TestOneRequestsOptions:
+    @pytest.fixture
+    def steer(self, model: Model) -> Any:
+        users = {"ann": made("ann", 1.0, 2.0, 6.0), "bob": made("bob", 8.0)}
+        return steer_by(users, replace(SETTINGS, aggregate="mean"), model=model)
+
+    def test_set_strength_and_k_and_leave_entries_out(self, steer: Any) -> None:
+        assert number(steer("ann", QUERY)) == 3.0
+        assert number(steer("ann", QUERY, without=["ann-0"])) == 4.0
+        assert number(steer("ann", QUERY, 2, without=["ann-0"])) == 2.0
+        assert len(steer("ann", QUERY, k=2).picked) == 2
+        assert steer("ann", QUERY, strength=0.25).strength == 0.25
+        assert steer("ann", QUERY, without=["ann-0", "ann-1", "ann-2"]) is None
+        assert number(steer("ann", QUERY)) == 3.0 and steer("ann", QUERY).strength == 1.0
+
+    def test_leave_the_lenders_entries_in(self, steer: Any) -> None:
+        other = steer.control("other")
+        assert number(other("bob", QUERY, without=["ann-0"])) == 3.0
+        assert len(other("bob", QUERY, k=1).picked) == 1
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"strength": float("nan")}, "strength to be a finite number, got nan"),
+            ({"strength": "2"}, "strength to be a finite number, got '2'"),
+            ({"strength": True}, "strength to be a finite number, got True"),
+            ({"k": 0}, "k to be a whole number of at least 1, got 0"),
+            ({"k": 1.5}, "k to be a whole number of at least 1, got 1.5"),
+            ({"without": "ann-0"}, "a list of the samples to leave out, got 'ann-0'"),
+        ],
+    )
+    def test_out_of_range_are_refused(self, steer: Any, options: Any, said: str) -> None:
+        with pytest.raises(TrimtabError, match=f"expected .*{said}"):
+            steer("ann", QUERY, **options)
+
+
 def test_a_description_tells_vectors_settings_and_whose_apart(three: Any, model: Model) -> None:
     steer = steer_by(three, SETTINGS, model=model)
     same = steer_by({user: own.replaced() for user, own in three.items()}, SETTINGS, model=model)

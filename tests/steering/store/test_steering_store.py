@@ -20,9 +20,10 @@ import torch
 from trimtab import TrimtabError
 from trimtab.steering.dictionaries.dictionary import SteeringDictionary
 from trimtab.steering.dictionaries.population import Population
+from trimtab.steering.dictionaries.switches import Switches
 from trimtab.steering.store import schema
 from trimtab.steering.store.database import Database
-from trimtab.steering.store.hot_users import HotUser, HotUsers, Switches
+from trimtab.steering.store.hot_users import HotUser, HotUsers
 from trimtab.steering.store.layout import scales_of
 from trimtab.steering.store.steering_store import SteeringStore, UnknownUser
 from trimtab.steering.store.user_rows import user_of
