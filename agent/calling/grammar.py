@@ -144,6 +144,47 @@ def _grammar(
     return grammar
 
 
+def json_grammar(schema: Mapping[str, Any]) -> str:
+    """An llguidance grammar of one JSON value that fits a schema, bounded as a call's arguments.
+
+    Args:
+        schema: A JSON Schema of an object; empty is any object.
+
+    Raises:
+        TrimtabError: It is no schema, or one that cannot be enforced.
+    """
+    return f"start: answer\n{_json_rule(_json(schema))}"
+
+
+def or_json(calls: str, schema: Mapping[str, Any]) -> str:
+    """A grammar of calls, with one JSON value that fits a schema in their place.
+
+    Args:
+        calls: From ``call_grammar``, without text.
+        schema: As for ``json_grammar``.
+
+    Raises:
+        TrimtabError: As for ``json_grammar``.
+    """
+    start, _, rules = calls.partition("\n")
+    return f"{start} | answer\n{rules}{_json_rule(_json(schema))}"
+
+
+@lru_cache(maxsize=256)
+def _json_rule(text: str) -> str:
+    from llguidance import LLMatcher
+
+    owner = "the schema of the answer"
+    bounded = Bounds(MAX_STRING, MAX_ITEMS).narrowed(checked_schema(json.loads(text), owner))
+    rule = f"answer: %json {_json({**bounded, 'x-guidance': _SPACING})}\n"
+    problem = LLMatcher.validate_grammar(f"start: answer\n{rule}")
+    if problem:
+        raise TrimtabError(
+            f"answers cannot be held to the schema: {reason_of(problem)}; change the schema"
+        )
+    return rule
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 

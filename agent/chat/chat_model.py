@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,32 +19,16 @@ from pydantic import ConfigDict, Field
 from ...errors import TrimtabError
 from ...steering.dictionaries.steer import SteerBy, steer_or_store, user_name
 from ...steering.generation.batching import BatchedModel, run_together
-from ..calling.detection import call_format_of
-from ..calling.formats.call_format import CallFormat
-from ..calling.tool_choice import (
-    Tool,
-    ToolChoice,
-    answer_grammar,
-    as_dict,
-    read_choice,
-    several_calls,
-)
-from .messages import (
-    Answer,
-    before_any,
-    last_request,
-    new_call_id,
-    picked_entries,
-    to_message,
-    to_request,
-)
-from .streaming import AnswerReader, Delta
+from ..calling.tool_choice import Tool, ToolChoice, as_dict, read_choice
+from .messages import last_request, new_call_id, picked_entries, to_dict, to_request
+from .question import Question, question_of
+from .streaming import Delta
 
 if TYPE_CHECKING:
     from ...steering.dictionaries.dictionary import SteeringDictionary
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.dictionaries.steer import Steer
-    from ...steering.generation.requests import Completion, Request
+    from ...steering.generation.requests import Completion
     from ...steering.vectors.steering import Steering
 
 _OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
@@ -274,8 +257,8 @@ class SteeredChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        question = self._question(messages, stop, **kwargs)
-        [completion] = self.model.generate([question.request], **question.options)
+        question, options = self._question(messages, stop, **kwargs)
+        [completion] = self.model.generate([question.request], **options)
         return ChatResult(generations=[ChatGeneration(message=self._message(question, completion))])
 
     def _stream(
@@ -285,15 +268,10 @@ class SteeredChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        question = self._question(messages, stop, **kwargs)
+        question, options = self._question(messages, stop, **kwargs)
         ids: dict[int, str] = {}
-        pieces = self.model.stream(question.request, **question.options)
-        reader = AnswerReader(
-            question.answer,
-            strict=question.request.grammar is not None,
-            stop=question.stop,
-            call_format=question.call_format,
-        )
+        pieces = self.model.stream(question.request, **options)
+        reader = question.reader()
         while True:
             try:
                 deltas = reader.feed(next(pieces))
@@ -325,7 +303,7 @@ class SteeredChatModel(BaseChatModel):
         user_id: str | int | None = None,
         before: int | None = None,
         **kwargs: Any,
-    ) -> _Question:
+    ) -> tuple[Question, dict[str, Any]]:
         options = {name: getattr(self, name) for name in _OPTIONS}
         if "max_tokens" in kwargs:
             options["max_new_tokens"] = kwargs.pop("max_tokens")
@@ -337,20 +315,18 @@ class SteeredChatModel(BaseChatModel):
                 f"parallel_tool_calls, stop, {', '.join(_OPTIONS)}"
             )
         steering = self._steering(messages, user_id, before)
-        choice = read_choice(tool_choice, [tool["function"]["name"] for tool in tools])
-        answer: Answer = "text"
-        if tools and choice != "none":
-            answer = "either" if choice is None else "call"
-        own = call_format_of(self.model)
-        grammar = None
-        if answer != "text":
-            grammar = answer_grammar(tools, choice, parallel_tool_calls, own)
-        stops = tuple(word for word in (self.stop if stop is None else stop) or () if word)
-        if answer == "text":
-            options["stop"] = stops
-        request = to_request(messages, tools, steering=steering, grammar=grammar, call_format=own)
-        most_calls = None if several_calls(choice, parallel_tool_calls) else 1
-        return _Question(request, answer, options, stops, steering, most_calls, own)
+        question = question_of(
+            self.model,
+            [to_dict(message) for message in messages],
+            tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
+            stop=(self.stop if stop is None else stop) or (),
+            steering=steering,
+        )
+        if question.answer == "text":
+            options["stop"] = question.stop
+        return question, options
 
     def _steering(
         self, messages: list[BaseMessage], user_id: str | int | None, before: int | None
@@ -366,33 +342,12 @@ class SteeredChatModel(BaseChatModel):
         )
         return steering
 
-    def _message(self, question: _Question, completion: Completion) -> AIMessage:
-        message = to_message(
-            completion,
-            question.answer,
-            tools=question.request.tools,
-            most_calls=question.most_calls,
-            call_format=question.call_format,
-        )
-        if question.answer != "call" and isinstance(message.content, str):
-            message.content = before_any(message.content, question.stop)
+    def _message(self, question: Question, completion: Completion) -> AIMessage:
+        message = question.message(completion)
         message.response_metadata["model_name"] = self.model_name
         message.response_metadata["constrained"] = question.request.grammar is not None
-        message.response_metadata["picked"] = picked_entries(question.steering)
+        message.response_metadata["picked"] = picked_entries(question.request.steering)
         return message
-
-
-@dataclass(frozen=True)
-class _Question:
-    """One question to the model, and how its answer is read."""
-
-    request: Request
-    answer: Answer
-    options: dict[str, Any]
-    stop: tuple[str, ...]
-    steering: Steering | None
-    most_calls: int | None
-    call_format: CallFormat
 
 
 def _user(config: RunnableConfig | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from ...errors import TrimtabError
-from ...steering.prompts.conversation import content_text
+from ...steering.prompts.conversation import content_text, tidy_call
 from ...tools.toolkit import ToolError
 from ..calling.calls import ToolCall, parse_call, read_answer
 from ..calling.formats.call_format import CallFormat
@@ -58,7 +58,7 @@ def to_request(
     """
     from ...steering.generation.requests import Request
 
-    dicts = [_to_dict(message, call_format) for message in messages]
+    dicts = [as_taught(to_dict(message), call_format) for message in messages]
     return Request(messages=dicts, tools=tuple(tools), steering=steering, grammar=grammar)
 
 
@@ -165,11 +165,28 @@ def last_request(messages: Sequence[BaseMessage]) -> HumanMessage:
     raise TrimtabError(f"expected a message of the user among {len(messages)} messages, got none")
 
 
-def _to_dict(message: BaseMessage, call_format: CallFormat) -> dict[str, Any]:
+def to_dict(message: BaseMessage) -> dict[str, Any]:
+    """A message as an OpenAI-style dict.
+
+    Raises:
+        TrimtabError: It holds something else than text and tool calls.
+    """
     plain = message.model_copy(update={"content": content_text(message.content)})
     made = convert_to_openai_messages(plain, text_format="string")
     assert isinstance(made, dict)
-    if call_format is not HERMES and isinstance(message, AIMessage) and message.tool_calls:
-        calls = [ToolCall(call["name"], call["args"]) for call in message.tool_calls]
-        made["calls_as_text"] = call_format.write(calls)
     return made
+
+
+def as_taught(message: Mapping[str, Any], call_format: CallFormat) -> Mapping[str, Any]:
+    """An OpenAI-style message whose calls also stand in it as the model is taught to write them.
+
+    Templates that show no calls take that text.
+
+    Raises:
+        TrimtabError: Arguments of a call that are not JSON.
+    """
+    if call_format is HERMES or not message.get("tool_calls"):
+        return message
+    calls = [tidy_call(call)["function"] for call in message["tool_calls"]]
+    read = [ToolCall(call["name"], call.get("arguments", {})) for call in calls]
+    return {**message, "calls_as_text": call_format.write(read)}

@@ -76,7 +76,7 @@ def _tidy(message: Mapping[str, Any], control: re.Pattern[str]) -> dict[str, Any
         # speak in another role.
         content = control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
     tidy = {**message, "content": content}
-    calls = [_tidy_call(call) for call in message.get("tool_calls") or ()]
+    calls = [tidy_call(call) for call in message.get("tool_calls") or ()]
     if calls:
         tidy["tool_calls"] = calls
     else:
@@ -84,7 +84,12 @@ def _tidy(message: Mapping[str, Any], control: re.Pattern[str]) -> dict[str, Any
     return tidy
 
 
-def _tidy_call(call: Mapping[str, Any]) -> dict[str, Any]:
+def tidy_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call with its arguments as a mapping.
+
+    Raises:
+        TrimtabError: Its arguments are not JSON.
+    """
     function = dict(call.get("function", call))
     if isinstance(function.get("arguments"), str):
         try:
