@@ -142,6 +142,13 @@ class GrowingLayer(DynamicLayer):
         shape = (rows, -1, -1, -1)
         self.update(keys.expand(shape), values.expand(shape))
 
+    def restart(self, keys: Tensor, values: Tensor) -> None:
+        """Hold these states, which are copied, in the place of all that was held."""
+        self._buffers = None
+        self.keys = self.values = None
+        self.is_initialized = False
+        self.update(keys, values)
+
     def _hold(self, buffers: Sequence[Tensor], length: int) -> None:
         keys, values = buffers
         self._buffers = (keys, values)
