@@ -50,6 +50,12 @@ from .store.steering_store import UnknownUser as UnknownUser
 from .store.steering_store import population_of as population_of
 from .vectors.entries import Entry as Entry
 from .vectors.entries import Picked as Picked
+from .vectors.low_rank import LowRank as LowRank
+from .vectors.low_rank import Shift as Shift
+from .vectors.low_rank import Stage as Stage
+from .vectors.low_rank import load_stages as load_stages
+from .vectors.low_rank import save_stages as save_stages
+from .vectors.positions import PromptEdges as PromptEdges
 from .vectors.steering import Steering as Steering
 from .vectors.steering_vectors import SITES as SITES
 from .vectors.steering_vectors import Point as Point

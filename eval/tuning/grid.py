@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from ...errors import TrimtabError
 from ...steering.dictionaries.settings import SteeringSettings
 from ...steering.dictionaries.tuning import Grid
-from ...steering.vectors.steering import Positions
+from ...steering.vectors.positions import Positions
 from ...steering.vectors.steering_vectors import Site
 
 T = TypeVar("T")

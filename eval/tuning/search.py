@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import TrimtabError
 from ...steering.dictionaries.settings import SteeringSettings
 from ...steering.dictionaries.tuning import Grid, Measure, Trial, Tuner, search
-from ...steering.vectors.steering import Positions
+from ...steering.vectors.positions import Positions
 from ..methods.entries import kept_dictionaries
 from ..runs.folder import run_folder
 

@@ -18,7 +18,8 @@ from ...errors import TrimtabError
 from ...files import replacing
 from ..contrast.pairs import Keys
 from ..vectors.entries import Contrast
-from ..vectors.steering import Positions, Steering
+from ..vectors.positions import Positions
+from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Site
 from .dictionary import Guard, SteeringDictionary
 from .population import Population

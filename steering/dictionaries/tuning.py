@@ -22,7 +22,8 @@ from ..contrast.pairs import ContrastPair, Keys, key_text
 from ..model import SteeredModel
 from ..reading.likelihood import answer_log_likelihoods, batch_log_likelihoods
 from ..reading.teacher_forcing import Forced, ForcedBatch, forced_batches
-from ..vectors.steering import Positions, Steering
+from ..vectors.positions import Positions
+from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Site, points_of
 from .dictionary import SteeringDictionary
 from .population import Population

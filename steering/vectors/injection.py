@@ -1,7 +1,7 @@
 """Adding vectors inside the forward pass: the pulse after attention, the re-pulse after the MLP.
 
-Every row of a batch has its own ``Steering`` or none. Forward hooks add the vectors; when the
-context ends they are gone, whatever happened inside it.
+Every row of a batch has its own ``Steering`` or none. Forward hooks apply its trained interventions
+and then add its vectors; when the context ends they are gone, whatever happened inside it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ...errors import TrimtabError
 from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import in_own_pass
 from ..decoder.language_model import LanguageModel
+from .applying import RowInterventions, interventions_of, stages_of
+from .low_rank import Stage
+from .positions import asks_for_the_prompt
 from .pushes import Push, Rows, Windows, module_at, pushes_of
 from .steering import Steering
 
@@ -47,7 +50,9 @@ def steered(
 def injected(
     parts: Parts, rows: Rows, prompt_lengths: Sequence[int] | None = None
 ) -> Iterator[None]:
-    """Add each row's vectors in every forward pass that this thread makes inside the context.
+    """Steer each row in every forward pass that this thread makes inside the context.
+
+    After a layer, a row's trained interventions come first, stage by stage, then its vectors.
 
     A forward pass may hold as many rows as given, or a multiple of it (beams, several sampled
     sequences a prompt: each row stands for a run of neighbours). A position is the number of real
@@ -71,14 +76,19 @@ def injected(
             prompt ends.
     """
     plan = _Plan(parts, rows, prompt_lengths)
+    changed = [interventions_of(stages, len(parts.layers)) for stages in plan.stages]
     pushes = pushes_of(parts, rows)
     handles = []
     _active.set((*_active.get(), plan))
     try:
-        if pushes:
+        if pushes or changed:
             handles.append(
                 parts.decoder.register_forward_pre_hook(_locating(plan), with_kwargs=True)
             )
+        for stage, layers in enumerate(changed):
+            for layer, interventions in layers.items():
+                hook = _changing(plan, stage, interventions)
+                handles.append(parts.layers[layer].block.register_forward_hook(hook))
         for point, push in pushes.items():
             hook = _adding(plan, push)
             handles.append(module_at(parts, point).register_forward_hook(hook))
@@ -199,6 +209,20 @@ def _adding(plan: _Plan, push: Push) -> Any:
     return hook
 
 
+def _changing(plan: _Plan, stage: int, interventions: RowInterventions) -> Any:
+    """A hook that applies one stage's interventions to the output of a layer."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if plan not in _active.get():
+            return None
+        hidden = first_tensor(output)
+        gain = plan.stage_gains[stage].to(hidden.device)[..., None]
+        changed = hidden + (gain * interventions.delta(hidden)).to(hidden.dtype)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    return hook
+
+
 class _Plan:
     """Which tokens of the forward pass under way are steered, and how much."""
 
@@ -214,12 +238,17 @@ class _Plan:
         self._given = prompt_lengths is not None
         self._lengths = list(prompt_lengths) if prompt_lengths is not None else None
         # Only these ask where the prompt ends.
+        self.stages = stages_of(rows)
+        adding = [row if row and row.vectors.values else None for row in rows]
+        self._spans: list[Sequence[Steering | Stage | None]] = [adding, *self.stages]
         self._asks = any(
-            row and row.positions != "all" and not isinstance(row.positions, tuple) for row in rows
+            each and asks_for_the_prompt(each.positions) for span in self._spans for each in span
         )
         self._prompts = _Prompts()
-        self._windows: Windows | None = None
-        self.gain: Tensor  # of the tokens of the pass under way, (batch, tokens)
+        self._windows: list[Windows] = []  # of the vectors, and of each stage
+        # Of the tokens of the pass under way, (batch, tokens) each.
+        self.gain: Tensor
+        self.stage_gains: list[Tensor]
 
     def warn_of_a_pass_elsewhere(self) -> None:
         """Warn once of a pass that another thread makes, and that is not steered."""
@@ -253,13 +282,16 @@ class _Plan:
             # Beams share their prompt, so the first of each run of neighbours speaks for it.
             lengths = torch.where(real, positions + 1, 0).amax(dim=1)[::repeats]
             self._lengths = lengths.tolist() if self._asks else [0] * len(self.rows)
-            self._windows = None
+            self._windows = []
             if not past and cache is None:
                 self._prompts.note(tokens, real)
-        if self._windows is None or not self._windows.fit(batch, positions.device):
-            windows = Windows.of(self.rows, self._lengths, positions.device)
-            self._windows = windows.each(lambda each: each.repeat_interleave(repeats, dim=0))
-        self.gain = self._windows.gain(positions, real)
+        if not self._windows or not self._windows[0].fit(batch, positions.device):
+            every = [Windows.of(each, self._lengths, positions.device) for each in self._spans]
+            self._windows = [
+                windows.each(lambda each: each.repeat_interleave(repeats, dim=0))
+                for windows in every
+            ]
+        self.gain, *self.stage_gains = (each.gain(positions, real) for each in self._windows)
 
 
 class _Prompts:

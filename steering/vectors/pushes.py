@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ...errors import TrimtabError
 from ..decoder.families import Parts
+from .low_rank import Stage
+from .positions import windows
 from .steering import Steering
 from .steering_vectors import Point, Site
 
@@ -125,20 +127,27 @@ def module_at(parts: Parts, point: Point) -> nn.Module:
 
 @dataclass(frozen=True)
 class Windows:
-    """What the gain of each token is worked out from: ``(rows, 1)`` each, float32."""
+    """What the gain of each token is worked out from: ``(rows, 1)`` each, float32.
+
+    The second window is empty, but for the two edges of a prompt.
+    """
 
     start: Tensor
     end: Tensor
+    second_start: Tensor
+    second_end: Tensor
     decay: Tensor
     bound: Tensor
 
     @classmethod
-    def of(cls, rows: Rows, prompt_lengths: Sequence[int], device: torch.device) -> Windows:
+    def of(
+        cls,
+        rows: Sequence[Steering | Stage | None],
+        prompt_lengths: Sequence[int],
+        device: torch.device,
+    ) -> Windows:
         """The windows of rows with prompts of these lengths."""
-        values = [
-            (*row.window(length), row.decay, row.bound()) if row else (0, 0, 1.0, math.inf)
-            for row, length in zip(rows, prompt_lengths, strict=True)
-        ]
+        values = [_window_values(*each) for each in zip(rows, prompt_lengths, strict=True)]
         table = torch.tensor(values, dtype=torch.float32, device=device)
         return cls(*(column[:, None] for column in table.unbind(dim=1)))
 
@@ -157,6 +166,17 @@ class Windows:
             positions: Of each token in its row, ``(rows, tokens)``.
             real: Whether it is a token and no padding, ``(rows, tokens)``.
         """
-        steered = real & (positions >= self.start) & (positions < self.end)
-        since = (positions - self.start).clamp(min=0)
+        first = (positions >= self.start) & (positions < self.end)
+        second = (positions >= self.second_start) & (positions < self.second_end)
+        since = positions - torch.where(second, self.second_start, self.start)
+        since, steered = since.clamp(min=0), real & (first | second)
         return torch.where(steered, torch.minimum(self.decay**since, self.bound), 0.0)
+
+
+def _window_values(each: Steering | Stage | None, prompt_length: int) -> tuple[float, ...]:
+    """The numbers of ``Windows`` for one row."""
+    if each is None:
+        return 0.0, 0.0, 0.0, 0.0, 1.0, math.inf
+    first, second = windows(each.positions, prompt_length)
+    fading = (each.decay, each.bound()) if isinstance(each, Steering) else (1.0, math.inf)
+    return *first, *second, *fading

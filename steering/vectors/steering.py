@@ -1,17 +1,17 @@
-"""What is added for one row of a batch: vectors, strength and positions."""
+"""What is added for one row of a batch: vectors, strength, positions, trained interventions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ...errors import TrimtabError
 from .entries import Picked
+from .low_rank import Stage
+from .positions import Where, check_positions, start_of
 from .steering_vectors import SITES, Point, Site, SteeringVectors
-
-Positions = Literal["all", "answer", "prompt"] | int | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Steering:
             ``mlp``). 0 is no steering.
         positions: Which tokens of the row: ``all``; ``answer``, from the last prompt token on,
             which leaves the prompt's cache as it is without steering; a number ``n``, the first
-            ``n`` of these; ``prompt``; or a window ``(start, end)`` counted over the row's real
-            tokens, end exclusive.
+            ``n`` of these; ``prompt``; a window ``(start, end)`` counted over the row's real
+            tokens, end exclusive; or the ``PromptEdges``.
         relative: Scale each vector to the norm of the activation that it is added to, times the
             strength, in place of its own norm.
         cap: At most this share of the activation's norm is added at one place; None for no bound.
@@ -34,20 +34,23 @@ class Steering:
         decay: Factor from each steered token to the next.
         picked: The dictionary entries that the vectors were made from.
         fingerprint: The model that the vectors were read from, where it is known.
+        stages: Low-rank interventions that change the row first, one after the other, each at its
+            own positions; the vectors are added on top of them.
     """
 
     vectors: SteeringVectors
     strength: float | Mapping[Site, float] = 1.0
-    positions: Positions = "answer"
+    positions: Where = "answer"
     relative: bool = False
     cap: float | None = None
     max_norm: float | None = None
     decay: float = 1.0
     picked: tuple[Picked, ...] = ()
     fingerprint: str | None = None
+    stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_positions(self.positions)
+        check_positions(self.positions)
         _check_strength(self.strength)
         bounds = (self.cap or 0, self.max_norm or 0, self.decay)
         if not all(bound >= 0 for bound in bounds) or not math.isfinite(self.decay):
@@ -67,16 +70,10 @@ class Steering:
             return self.strength.get(site, 0.0)
         return self.strength
 
-    def window(self, prompt_length: int) -> tuple[int, float]:
-        """First steered position and the one after the last, in a row with this prompt."""
-        if self.positions == "all":
-            return 0, math.inf
-        if self.positions == "prompt":
-            return 0, prompt_length
-        if isinstance(self.positions, tuple):
-            return self.positions
-        start = max(prompt_length - 1, 0)
-        return start, math.inf if self.positions == "answer" else start + self.positions
+    @classmethod
+    def by_stages(cls, stages: Sequence[Stage], fingerprint: str | None = None) -> Steering:
+        """Trained interventions alone, without a vector."""
+        return cls(SteeringVectors({}), fingerprint=fingerprint, stages=tuple(stages))
 
     def pushes(self) -> dict[Point, float]:
         """At each point the norm of what is added, before decay and any ``cap``.
@@ -100,24 +97,10 @@ class Steering:
         return self.max_norm / total if total else math.inf
 
     def start(self, prompt_length: int) -> int:
-        """The first steered position; the cache of all before it is the unsteered one."""
-        return self.window(prompt_length)[0]
-
-
-def _check_positions(positions: object) -> None:
-    """Refuse what names no tokens; True is a number to Python, and no count of tokens."""
-    if isinstance(positions, tuple):
-        fine = len(positions) == 2 and all(type(side) is int for side in positions)
-        fine = fine and 0 <= positions[0] < positions[1]
-    elif isinstance(positions, str):
-        fine = positions in ("all", "answer", "prompt")
-    else:
-        fine = type(positions) is int and positions >= 1
-    if not fine:
-        raise TrimtabError(
-            "expected positions all, answer, prompt, a whole number of at least 1, or a window "
-            f"(start, end) with 0 <= start < end; got {positions!r}"
-        )
+        """The first changed position; the cache of all before it is the unsteered one."""
+        own = [self.positions] if self.vectors.values or not self.stages else []
+        every = [*own, *(stage.positions for stage in self.stages)]
+        return min(start_of(positions, prompt_length) for positions in every)
 
 
 def _check_strength(strength: object) -> None:
