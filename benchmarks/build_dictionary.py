@@ -1,28 +1,23 @@
 """How much faster dictionaries are built than in the obvious way, and whether they are the same.
 
 The obvious way takes one contrast pair at a time and runs both its sides from scratch, through all
-layers and on to the vocabulary. Every repetition runs both ways, one after the other, so that a
-busy machine slows both alike. The vectors are compared in float32 on a few pairs.
-
-    python benchmarks/build_dictionary.py --pairs 24 --repetitions 3
+layers and on to the vocabulary. Where the model is in float32, both ways' vectors are compared.
 """
 
-import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.protocol import Benchmark, Figure, Setting, interleaved, ratio
 from trimtab.agent.calling.contrast import tool_choice_pairs
 from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.shop.world import World
 from trimtab.envs.worlds.bazaar import generate_bazaar
-from trimtab.steering import DEFAULT_MODEL, ContrastPair, Exchange, Point, SteeredModel
+from trimtab.steering import ContrastPair, Exchange, Point, SteeredModel
 from trimtab.steering.contrast.context import Sample, contexts
 from trimtab.steering.contrast.pairs import Messages, context_pairs, response_pairs
 from trimtab.steering.contrast.relevance import by_recency
@@ -136,53 +131,31 @@ def read_obviously(model: SteeredModel, side: Exchange, points: Sequence[Point])
     return torch.stack(found)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--kind", choices=KINDS, default="tools")
-    parser.add_argument("--pairs", type=int, default=96)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--exact", type=int, default=4, help="pairs to compare in float32")
-    options = parser.parse_args()
-
-    world = generate_bazaar(users=-(-options.pairs // 10) + 1, products=300)
-    pairs = list(islice(KINDS[options.kind](world), options.pairs))
+def run(setting: Setting) -> Iterator[Figure]:
+    model = setting.model()
     settings = SteeringSettings()
-    model = SteeredModel.from_pretrained(options.model)
     points = points_of(settings.layers(model), settings.sites)
-    sides = [model.forced(side) for pair in pairs for side in (pair.positive, pair.negative)]
-    prompts = statistics.mean(len(side.prompt) for side in sides)
-    answers = statistics.mean(len(side.answer) for side in sides)
-    print(
-        f"{len(pairs)} pairs of {options.kind}, {prompts:.0f} prompt tokens and {answers:.0f} "
-        f"answer tokens a side; {', '.join(f'layer {p.layer} {p.site}' for p in points)}"
-    )
+    count = setting.size(24, 3)
+    world = generate_bazaar(users=-(-count // 10) + 1, products=300)
+    for kind, pairs_of in KINDS.items():
+        pairs = list(islice(pairs_of(world), count))
+        read: dict[str, Tensor] = {}
 
-    build(model, pairs[:2], points)  # what is made once a model
-    ways = {"this library": build, "one side at a time": build_obviously}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(options.repetitions):
-        for name, way in ways.items():
-            started = time.perf_counter(), time.process_time()
-            way(model, pairs, points)
-            taken[name].append((time.perf_counter() - started[0], time.process_time() - started[1]))
-    usual, obvious = (
-        [statistics.median(each) for each in zip(*runs, strict=True)] for runs in taken.values()
-    )
-    for name, (clock, processor) in zip(ways, (usual, obvious), strict=True):
-        print(f"{name:20} {clock:7.2f} s, {processor:7.2f} s of processor time")
-    print(
-        f"{obvious[0] / usual[0]:.1f} times faster, by processor time {obvious[1] / usual[1]:.1f}"
-    )
+        def ours(pairs: Sequence[ContrastPair] = pairs, read: dict[str, Tensor] = read) -> None:
+            read["ours"] = build(model, pairs, points)
 
-    del model
-    exact = SteeredModel.from_pretrained(options.model, dtype=torch.float32)
-    chosen = pairs[:: max(len(pairs) // max(options.exact, 1), 1)][: options.exact]
-    if chosen:
-        found, expected = build(exact, chosen, points), build_obviously(exact, chosen, points)
-        worst = ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max()
-        print(f"float32: vectors differ by at most {worst:.1e} of their norm")
+        def obvious(pairs: Sequence[ContrastPair] = pairs, read: dict[str, Tensor] = read) -> None:
+            read["obvious"] = build_obviously(model, pairs, points)
+
+        # Where a way takes a minute, a few repetitions tell as much as many of a short one.
+        times = interleaved({"obvious": obvious, "ours": ours}, setting.size(3, 1))
+        name = f"the obvious way / ours, {len(pairs)} pairs of {kind}"
+        aim = 8 if kind == "tools" else None
+        yield ratio(name, times, "obvious", "ours", at_least=aim, per=len(pairs))
+        if model.hf.dtype == torch.float32:
+            apart = (read["ours"] - read["obvious"]).norm(dim=-1)
+            worst = (apart / read["obvious"].norm(dim=-1)).max().item()
+            yield Figure(f"how far the two ways' vectors of {kind} are apart", worst, at_most=1e-3)
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark("dictionary", "Building a dictionary from contrast pairs.", run)

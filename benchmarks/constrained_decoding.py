@@ -1,17 +1,14 @@
 """What fast-forwarding forced tokens and sharing the prompts' prefix save, as ratios.
 
-Every repetition runs all variants, one after the other, so that a busy machine slows all alike.
 Times are those of one batch of schema-constrained calls of three shopping tools.
-
-    python benchmarks/constrained_decoding.py --rows 24 --repetitions 5
 """
 
-import argparse
-import statistics
-import time
+from collections.abc import Iterator
+from functools import partial
 
+from benchmarks.protocol import Benchmark, Figure, Setting, interleaved, ratio
 from trimtab.agent.calling.calls import call_grammar
-from trimtab.steering import DEFAULT_MODEL, Request, SteeredModel
+from trimtab.steering import Request
 from trimtab.steering.generation.generate import generate
 
 SYSTEM = (
@@ -66,16 +63,10 @@ TOOLS = [
 ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--repetitions", type=int, default=5)
-    options = parser.parse_args()
-
-    model = SteeredModel.from_pretrained(options.model)
+def requests(rows: int) -> list[Request]:
+    """So many requests, each held to the schemas of the three tools."""
     grammar = call_grammar(TOOLS)
-    requests = [
+    return [
         Request(
             [
                 {"role": "system", "content": SYSTEM},
@@ -84,26 +75,21 @@ def main() -> None:
             TOOLS,
             grammar=grammar,
         )
-        for n in range(options.rows)
+        for n in range(rows)
     ]
-    generate(model, requests[:2], max_new_tokens=8)  # what is made once a model
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for _ in range(options.repetitions):
-        for name, changes in VARIANTS.items():
-            started = time.perf_counter()
-            made = generate(model, requests, max_new_tokens=128, **changes)
-            seconds[name].append(time.perf_counter() - started)
-            if name == "as it is":
-                tokens = sum(len(completion.tokens) for completion in made)
-                forced = sum(completion.forced_tokens for completion in made)
-
-    usual = statistics.median(seconds["as it is"])
-    print(f"{options.rows} calls of {tokens} tokens together, {forced} of them forced")
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
-        spread = f"{min(taken):.2f} to {max(taken):.2f}"
-        print(f"{name:22} {median:6.2f} s ({spread})  x {median / usual:.2f}")
 
 
-if __name__ == "__main__":
-    main()
+def run(setting: Setting) -> Iterator[Figure]:
+    model = setting.model()
+    asked = requests(setting.size(16, 2))
+    ways = {
+        name: partial(generate, model, asked, max_new_tokens=setting.size(128, 32), **changes)
+        for name, changes in VARIANTS.items()
+    }
+    times = interleaved(ways, setting.size(3, 1))
+    for name in VARIANTS:
+        if name != "as it is":
+            yield ratio(f"{len(asked)} calls {name} / as it is", times, name, "as it is")
+
+
+BENCHMARK = Benchmark("constrained", "What forced tokens and shared prefixes save.", run)
