@@ -32,11 +32,13 @@ class ToolResult:
         content: What the model is shown.
         value: What scoring uses; None for an error.
         error: None if the call succeeded.
+        commands: LangGraph's ``Command``s that the tool gave: what it does to the graph around it.
     """
 
     content: str
     value: Any = None
     error: ToolError | None = None
+    commands: tuple[Any, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from ..errors import TrimtabError
 from .docstring import read_docstring
+from .langchain_tools import is_injected
 
 
 def arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
@@ -17,7 +18,8 @@ def arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
     Types, defaults and ``Annotated[..., Field(...)]`` come from the signature; a description is
     taken from the docstring unless a ``Field`` gives one. Fields have names of their own and the
     parameters' names as aliases, since a parameter may be called what a model's field may not
-    (``schema``, ``_private``). Arguments that the function does not have are refused.
+    (``schema``, ``_private``). Arguments that the function does not have are refused, and so are
+    those that LangGraph injects.
 
     Args:
         function: Any callable whose parameters can all be given by keyword.
@@ -34,6 +36,8 @@ def arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
     descriptions = read_docstring(inspect.getdoc(function)).arguments
     fields: dict[str, Any] = {}
     for number, parameter in enumerate(signature.parameters.values()):
+        if is_injected(parameter.annotation):
+            continue
         _check_parameter(parameter, name)
         default = ... if parameter.default is parameter.empty else parameter.default
         annotated = _annotated(parameter, descriptions.get(parameter.name))

@@ -4,14 +4,16 @@ import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from ..errors import TrimtabError
+from .context import CallContext
 from .docstring import read_docstring
+from .langchain_tools import calling, injected_parameters, langchain_tool
 from .schema import checked_schema, model_schema
 from .signature import arguments_model, keyword_arguments
 
@@ -37,6 +39,9 @@ class ToolSpec:
         convert: Turns JSON arguments that fit ``parameters`` into the keyword arguments of
             ``function``, for instance into instances of pydantic models. None leaves them as
             they are.
+        in_context: Makes the function of one call from what surrounds it, in the place of
+            ``function``, for tools that are given more than the model's arguments.
+        return_direct: A successful call's result is the agent's answer.
 
     Raises:
         TrimtabError: The name, the description, the schema or the timeout is not valid.
@@ -62,6 +67,10 @@ class ToolSpec:
     convert: Callable[[dict[str, Any]], dict[str, Any]] | None = field(
         default=None, repr=False, compare=False
     )
+    in_context: Callable[[CallContext], Callable[..., Any]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    return_direct: bool = False
 
     def __post_init__(self) -> None:
         """Check everything once, and take a copy of the schema."""
@@ -98,6 +107,8 @@ class ToolSpec:
 
         Literals, enums, optional and nested types, dataclasses, typed dicts, pydantic models and
         ``Annotated[..., Field(...)]`` become JSON Schema, and arrive in the function as instances.
+        Parameters that LangGraph injects (``ToolRuntime``, ``InjectedState``, ...) are filled in
+        when the tool is called, and not shown to the model.
 
         Raises:
             TrimtabError: A parameter has no type, cannot be given by keyword, or its type has no
@@ -106,13 +117,20 @@ class ToolSpec:
         called = name or str(getattr(function, "__name__", ""))
         model = arguments_model(function, called or repr(function))
         text = read_docstring(inspect.getdoc(function)).description
-        return cls(
+        made = cls(
             name=called,
             description=text if description is None else description,
             parameters=model_schema(model, f"tool {called}"),
             function=function,
             timeout=timeout,
             convert=partial(keyword_arguments, model),
+        )
+        if not injected_parameters(function):
+            return made
+        tool = langchain_tool(function, called, made.description)
+        in_context = calling(tool, made.parameters["properties"])
+        return replace(
+            made, function=in_context(CallContext()), convert=None, in_context=in_context
         )
 
     @classmethod
@@ -236,7 +254,10 @@ class ToolSpec:
 
     @classmethod
     def from_langchain(cls, tool: "BaseTool", *, timeout: float | None = None) -> "ToolSpec":
-        """Make a tool of a LangChain tool; arguments that LangChain injects are not shown.
+        """Make a tool of a LangChain tool.
+
+        Arguments that LangChain or LangGraph injects are not shown to the model; they are filled
+        in when an agent's graph calls the tool. Its messages, artifacts and commands are read.
 
         Raises:
             TrimtabError: It is no LangChain tool, or its schema is not valid.
@@ -244,18 +265,21 @@ class ToolSpec:
         schema = getattr(tool, "tool_call_schema", None)
         if schema is None or not hasattr(tool, "invoke"):
             raise TrimtabError(f"expected a LangChain tool, got {tool!r}")
-        only_async = getattr(tool, "coroutine", None) and not getattr(tool, "func", None)
-        call = tool.ainvoke if only_async else tool.invoke
-
-        def invoke(**arguments: Any) -> Any:
-            return call(arguments)
-
         if isinstance(schema, Mapping):
             parameters = {k: v for k, v in schema.items() if k not in ("title", "description")}
         else:
             parameters = model_schema(schema, f"tool {tool.name}")
         parameters = {**_NO_ARGUMENTS, **parameters}
-        return cls(tool.name, tool.description, parameters, invoke, timeout)
+        in_context = calling(tool, parameters["properties"])
+        return cls(
+            name=tool.name,
+            description=tool.description,
+            parameters=parameters,
+            function=in_context(CallContext()),
+            timeout=timeout,
+            in_context=in_context,
+            return_direct=tool.return_direct,
+        )
 
     def to_openai(self) -> dict[str, Any]:
         """The OpenAI tool dict, which chat templates take too. It is the caller's to change."""

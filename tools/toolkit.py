@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TrimtabError
+from .context import CallContext
 from .quoting import quoted, without_control_tokens
 from .result import ErrorKind as ErrorKind
 from .result import ToolError as ToolError
@@ -97,19 +98,27 @@ class Toolkit:
 
     def _langchain_tool(self, spec: ToolSpec) -> "BaseTool":
         from langchain_core.tools import StructuredTool, ToolException
+        from langgraph.prebuilt import ToolRuntime
 
-        def run(**arguments: Any) -> tuple[str, Any]:
-            result = self.call(spec.name, arguments)
+        def answered(result: ToolResult) -> Any:
             if not result.ok:
                 raise ToolException(result.content)
-            return result.content, result.value
+            return list(result.commands) or (result.content, result.value)
+
+        def run(**arguments: Any) -> Any:
+            return answered(self.call(spec.name, arguments))
+
+        def run_in_context(runtime: ToolRuntime, **arguments: Any) -> Any:
+            context = CallContext(runtime.tool_call_id or "", runtime.state, runtime.config)
+            return answered(self.call(spec.name, arguments, context=context))
 
         return StructuredTool.from_function(
-            run,
+            run if spec.in_context is None else run_in_context,
             name=spec.name,
             description=spec.description,
             args_schema=spec.to_openai()["function"]["parameters"],
             response_format="content_and_artifact",
+            return_direct=spec.return_direct,
             handle_tool_error=True,
             infer_schema=False,
         )
@@ -144,7 +153,7 @@ class Toolkit:
         message = f"{where}expected {found.expected}, got {found.got}"
         return ToolError("invalid_arguments", quoted(message, limit=500), found.path)
 
-    def call(self, name: Any, arguments: Any) -> ToolResult:
+    def call(self, name: Any, arguments: Any, *, context: CallContext | None = None) -> ToolResult:
         """Call a tool. Whatever the name and the arguments are, the answer is a result.
 
         A function that raises gives a result with the error ``failed``, one that takes longer
@@ -152,15 +161,23 @@ class Toolkit:
         no errors: they reach the graph. A function may return a ``ToolResult`` to show the model
         something else than what scoring uses; any other value is shown as it is if it is text,
         else as JSON.
+
+        Args:
+            name: The tool's.
+            arguments: As the model wrote them.
+            context: What surrounds the call, for tools that are given more; None is nothing.
         """
         error = self.validate(name, arguments)
         if error is not None:
             return ToolResult.of_error(error)
         spec = self._specs[name]
-        if spec.function is None:
+        function = spec.function
+        if context is not None and spec.in_context is not None:
+            function = spec.in_context(context)
+        if function is None:
             return failed(f"tool {name} has no function to call here")
         result = run_tool(
-            spec.function, arguments, name=name, convert=spec.convert, timeout=spec.timeout
+            function, arguments, name=name, convert=spec.convert, timeout=spec.timeout
         )
         return replace(result, content=_fitted(result.content, self.limit))
 

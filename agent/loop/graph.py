@@ -23,19 +23,21 @@ from ...steering.dictionaries.steer import steer_or_store
 from ...tools.shop.toolkit import STOP, conversation_tools
 from ..calling.calls import call_grammar
 from ..users.conversation import User
+from .commands import state_schemas
 from .nodes import Nodes, Remembers, ShowsRequest
 from .prompt import plain_request
 from .prompting import PROMPTINGS
-from .state import AgentInput, AgentState, LoopState
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
 
     from ...steering.dictionaries.dictionary import SteeringDictionary
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.dictionaries.steer import Steer
     from ...tools.toolkit import Toolkit
+    from .state import AgentInput, AgentState
 
 Decode = Literal["constrained", "free"]
 
@@ -64,6 +66,9 @@ def build_agent(
     temperature: float = 0.0,
     show_request: ShowsRequest = plain_request,
     checkpointer: Checkpointer = None,
+    state_schema: type | None = None,
+    context_schema: type | None = None,
+    tool_store: BaseStore | None = None,
 ) -> CompiledStateGraph[AgentState, None, AgentInput, AgentState]:
     """Build the agent as a compiled LangGraph graph.
 
@@ -85,7 +90,8 @@ def build_agent(
         prompting: A name in ``PROMPTINGS``: plain function calls, or ReAct's thoughts and actions.
         decode: ``constrained`` calls always fit the tools' schemas; ``free`` ones are parsed.
         must_call: Whether every step must be a call. Default: only with a user, or in ReAct.
-        final_tools: A successful call of one of these ends the episode. Default: with a user
+        final_tools: A successful call of one of these, or of a LangChain tool with
+            ``return_direct``, ends the episode. Default: with a user
             ``stop``, else any tool where every step must be a call, and none where words end it.
         max_retries: How many failed calls are answered with their error for another try.
             Default: with a user as many as there are steps, else 2.
@@ -94,9 +100,15 @@ def build_agent(
         temperature: 0 takes the most likely token; above, tokens are drawn.
         show_request: Writes the user's message from the request, purchases and memory lines.
         checkpointer: LangGraph's, to keep and resume episodes.
+        state_schema: A typed dict of further fields of the state, which tools may read
+            (``InjectedState``) and write (``Command(update=...)``).
+        context_schema: Of the context that ``invoke(..., context=...)`` hands to tools
+            (``ToolRuntime``).
+        tool_store: LangGraph's store, for tools that want one (``InjectedStore``).
 
     Raises:
-        TrimtabError: A final tool that the toolkit does not have, an unknown prompting or way to
+        TrimtabError: A final tool that the toolkit does not have, a state schema that adds no
+            field or changes one of the agent's, an unknown prompting or way to
             decode, a limit out of range, ReAct with words, or as for ``steer_by``.
 
     Example:
@@ -131,6 +143,7 @@ def build_agent(
         )
     if final_tools is None:
         final_tools = toolkit.names if must_call else ()
+    schemas = state_schemas(state_schema)
     if decode == "constrained" and must_call:
         call_grammar(toolkit.schemas())  # refuses now what could not be held to later
     nodes = Nodes(
@@ -144,17 +157,23 @@ def build_agent(
         prompting=prompting,
         constrained=decode == "constrained",
         must_call=must_call,
-        final_tools=frozenset(final_tools),
+        final_tools=frozenset([*final_tools, *(s.name for s in toolkit if s.return_direct)]),
         max_retries=max_retries,
         step_limit=step_limit,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        fields=schemas.fields,
     )
-    graph = StateGraph(LoopState, input_schema=AgentInput, output_schema=AgentState)
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(
+        schemas.state,
+        context_schema=context_schema,
+        input_schema=schemas.input,
+        output_schema=schemas.output,
+    )
     graph.add_node("recall", nodes.recall)
     graph.add_node("steer", nodes.choose_steering)
     graph.add_node("act", nodes.act)
-    graph.add_node("call", nodes.call)
+    graph.add_node("call", nodes.call, input_schema=schemas.state)  # tools may read all of it
     graph.add_edge(START, "recall")
     graph.add_edge("recall", "steer")
     graph.add_edge("steer", "act")
@@ -164,5 +183,5 @@ def build_agent(
     else:
         graph.add_node("observe", nodes.observe)
         graph.add_node("user", nodes.answer)
-    compiled: Any = graph.compile(checkpointer=checkpointer, name="trimtab")
+    compiled: Any = graph.compile(checkpointer=checkpointer, store=tool_store, name="trimtab")
     return compiled

@@ -12,13 +12,16 @@ from langgraph.types import Command
 
 from ...errors import TrimtabError
 from ...steering.dictionaries.steer import user_name
+from ...tools.context import CallContext
 from ...tools.quoting import without_control_tokens
+from ...tools.running import failed
 from ...tools.shop.toolkit import RESPOND
 from ...tools.toolkit import ToolError, ToolResult
 from ..calling.calls import parse_calls
 from ..chat.messages import last_request, picked_entries
 from ..users.conversation import Conversation, User
 from ..users.user_goal import UserGoal
+from .commands import Applied, applied
 from .memory import remembered_lines
 from .plain_values import plain_value
 from .prompt import REMINDER, with_profile
@@ -76,6 +79,7 @@ class Nodes:
         step_limit: At most this many steps.
         max_new_tokens: At most this many tokens a step.
         temperature: 0 takes the most likely token; above, tokens are drawn.
+        fields: Of the state, those that tools may write.
     """
 
     model: Any
@@ -93,6 +97,7 @@ class Nodes:
     step_limit: int
     max_new_tokens: int
     temperature: float = 0.0
+    fields: frozenset[str] = frozenset()
 
     def recall(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         """Put what is remembered in the user's message.
@@ -146,13 +151,25 @@ class Nodes:
             message = words
         return Command(update={"messages": [message]}, goto="call")
 
-    def call(self, state: AgentState) -> dict[str, Any]:
-        """Call the tool that the step asks for; an ``interrupt()`` in it pauses the graph."""
+    def call(self, state: AgentState, config: RunnableConfig) -> Any:
+        """Call the tool that the step asks for; an ``interrupt()`` in it pauses the graph.
+
+        A tool's command is obeyed: it may write fields of the state, or leave for a parent graph.
+        """
         message = state["messages"][-1]
         assert isinstance(message, AIMessage)
+        done = Applied({}, [], False)
         if message.tool_calls:
             wanted = message.tool_calls[0]
-            result = self.toolkit.call(wanted["name"], wanted["args"])
+            context = CallContext(wanted["id"] or "", state, config)
+            result = self.toolkit.call(wanted["name"], wanted["args"], context=context)
+            leaving = [command for command in result.commands if command.graph is not None]
+            if leaving:
+                return leaving
+            try:
+                done = applied(result.commands, context.call_id, self.fields)
+            except TrimtabError as error:
+                result = failed(str(error))
         elif message.invalid_tool_calls:
             reason = message.invalid_tool_calls[0]["error"] or "there is no tool call"
             result = ToolResult.of_error(ToolError("unparsable", reason))
@@ -160,11 +177,14 @@ class Nodes:
             result = ToolResult("")  # words
         # A tool may return anything; a checkpoint and a record hold plain data.
         return {
+            **done.update,
             "result": {
                 "content": result.content,
                 "value": plain_value(result.value),
                 "error": result.error and asdict(result.error),
-            }
+                "messages": done.messages,
+                "ends": done.ends,
+            },
         }
 
     def observe(self, state: LoopState) -> Command[Literal["steer", "user", "__end__"]]:
@@ -176,28 +196,28 @@ class Nodes:
         if not asked_for:
             return Command(update={"steps": steps, "outcome": "done"}, goto="__end__")
         wanted = asked_for[0]
-        failed = result["error"] is not None
+        wrong = result["error"] is not None
         resumes = (
             self.user is not None
-            and not failed
+            and not wrong
             and wanted["name"] not in {RESPOND, *self.final_tools}
         )
         shown = ToolMessage(
             content=f"{result['content']}\n\n{REMINDER}" if resumes else result["content"],
             tool_call_id=wanted["id"] or "",
             name=wanted["name"],
-            status="error" if failed else "success",
+            status="error" if wrong else "success",
         )
-        spoke = self.user is not None and not failed and wanted["name"] == RESPOND
+        spoke = self.user is not None and not wrong and wanted["name"] == RESPOND
         outcome: Outcome | None = None
-        if not failed and wanted["name"] in self.final_tools:
+        if not wrong and (wanted["name"] in self.final_tools or result["ends"]):
             outcome = "done"
         elif sum(step["error"] is not None for step in steps) > self.max_retries:
             outcome = "gave up"
         elif len(steps) >= self.step_limit or state["remaining_steps"] <= _ROUND + spoke:
             outcome = "step limit"  # LangGraph's own limit would raise, and lose what was done
         goto: Literal["steer", "user", "__end__"] = "user" if spoke else "steer"
-        update = {"messages": [shown], "steps": steps, "outcome": outcome}
+        update = {"messages": [shown, *result["messages"]], "steps": steps, "outcome": outcome}
         return Command(update=update, goto="__end__" if outcome else goto)
 
     def answer(self, state: AgentState) -> Command[Literal["steer", "__end__"]]:

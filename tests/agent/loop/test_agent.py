@@ -173,7 +173,7 @@ def test_nodes_can_be_called_alone(scripted, toolkit, call):
     assert acted.goto == "call"
     [message] = acted.update["messages"]
     state["messages"] = [*state["messages"], message]
-    state |= nodes.call(state)
+    state |= nodes.call(state, {})
     assert state["result"]["value"] == "rated 4"
     seen = nodes.observe({**state, "remaining_steps": 20})
     assert seen.goto == "steer" and seen.update["outcome"] is None
