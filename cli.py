@@ -23,6 +23,7 @@ from .commands import (
     play,
     report,
     run,
+    serve,
     store,
     study,
     tools,
@@ -48,6 +49,7 @@ app.command()(tune.tune)
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(serve.app, name="serve")
 app.add_typer(store.app, name="store")
 app.add_typer(study.app, name="study")
 app.add_typer(tools.app, name="tools")

@@ -1,0 +1,55 @@
+"""The app: all endpoints around one service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from . import chat
+from .failures import ApiError, add_handlers
+from .service import Service, service_of
+from .wire import ModelList, ServedModel
+
+models = APIRouter(tags=["models"])
+
+
+def create_app(service: Service) -> FastAPI:
+    """The server's app around a service.
+
+    Example:
+        >>> uvicorn.run(create_app(service))  # doctest: +SKIP
+    """
+    app = FastAPI(
+        title="trimtab",
+        summary="A language model steered by each user's own history, behind OpenAI's API",
+        version="1",
+    )
+    app.state.service = service
+    add_handlers(app)
+    app.include_router(chat.router)
+    app.include_router(models)
+    return app
+
+
+@models.get("/v1/models")
+async def list_models(service: Annotated[Service, Depends(service_of)]) -> ModelList:
+    """The one model that is served."""
+    return ModelList(data=[_served(service)])
+
+
+@models.get("/v1/models/{name:path}")
+async def one_model(name: str, service: Annotated[Service, Depends(service_of)]) -> ServedModel:
+    """The model that is served, by its name."""
+    if name != service.name:
+        raise ApiError(
+            404,
+            f"expected the model {service.name!r}, got {name!r}; GET /v1/models lists it",
+            code="model_not_found",
+            param="model",
+        )
+    return _served(service)
+
+
+def _served(service: Service) -> ServedModel:
+    return ServedModel(id=service.name, created=int(service.began))

@@ -1,0 +1,304 @@
+"""`POST /v1/chat/completions`: plain and streamed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse
+
+from ..agent.chat.question import Question, question_of
+from ..steering.generation.requests import Completion, Options
+from ..steering.prompts.conversation import content_text
+from .answers import chunks_of_delta, finish_of, logprobs_of, message_of, usage_of
+from .failures import ApiError, response_of
+from .service import Service, service_of
+from .standin import Piece, Ticket
+from .whose import Steered
+from .wire import (
+    AnsweredMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatRequest,
+    Choice,
+    ChunkChoice,
+    ErrorAnswer,
+    Message,
+    NamedTool,
+    Usage,
+)
+
+router = APIRouter(tags=["chat"])
+
+
+@dataclass
+class Answering:
+    """A request under way.
+
+    Attributes:
+        body: What was asked.
+        id: Of the answer.
+        questions: One for each of its answers.
+        options: How they are decoded.
+        steered: What is added.
+        tickets: The engine's, one a question.
+        created: When it came, in seconds since 1970.
+    """
+
+    body: ChatRequest
+    id: str
+    questions: Sequence[Question]
+    options: Options
+    steered: Steered
+    tickets: list[Ticket] = field(default_factory=list)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def cancel(self) -> None:
+        """Give all rows back."""
+        for ticket in self.tickets:
+            ticket.cancel()
+
+
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletion,
+    responses={status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 413, 429, 503)},
+)
+async def chat_completions(
+    body: ChatRequest, request: Request, service: Annotated[Service, Depends(service_of)]
+) -> Response:
+    """Answer a conversation, steered by the dictionary of the user that it names."""
+    answering = await to_thread.run_sync(_prepared, service, body)
+    try:
+        _submit(service, answering)
+        if body.stream:
+            return await _streamed(service, answering)
+        work = asyncio.ensure_future(_whole(service, answering))
+        return await _unless_gone(request, work)
+    except BaseException:
+        answering.cancel()
+        raise
+
+
+def _prepared(service: Service, body: ChatRequest) -> Answering:
+    """What is asked of the model; reads the store and compiles grammars, so in a thread."""
+    if body.model != service.name:
+        raise ApiError(
+            404,
+            f"expected the model {service.name!r}, got {body.model!r}; GET /v1/models lists it",
+            code="model_not_found",
+            param="model",
+        )
+    limits = service.limits
+    room = body.room or limits.new_tokens
+    if room > limits.most_new_tokens:
+        raise ApiError(
+            400,
+            f"expected at most {limits.most_new_tokens} new tokens, got {room}; ask for fewer",
+            code="invalid_value",
+            param="max_completion_tokens",
+        )
+    steered = service.whose.steered(body.user, query_of(body.messages), body.steering)
+    temperature = limits.temperature if body.temperature is None else body.temperature
+    seed = secrets.randbits(62) if body.seed is None else body.seed
+    choice = body.tool_choice
+    chosen = choice.model_dump() if isinstance(choice, NamedTool) else choice
+    form = body.response_format
+    questions = [
+        question_of(
+            service.model,
+            [message.plain() for message in body.messages],
+            [tool.plain() for tool in body.tools],
+            tool_choice=chosen,
+            parallel_tool_calls=body.parallel_tool_calls,
+            stop=body.stops,
+            schema=None if form is None else form.schema_of_answer,
+            steering=steered.steering,
+            draws=str(number),
+        )
+        for number in range(body.n or 1)
+    ]
+    options = Options(
+        max_new_tokens=room,
+        temperature=temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        seed=seed,
+        stop=questions[0].decoding_stop,
+    )
+    return Answering(body, f"chatcmpl-{secrets.token_hex(12)}", questions, options, steered)
+
+
+def query_of(messages: Sequence[Message]) -> str:
+    """What a dictionary is asked about: the user's last words, else the last message."""
+    said = [message for message in messages if message.role == "user"]
+    return content_text((said or messages)[-1].plain()["content"])
+
+
+def _submit(service: Service, answering: Answering) -> None:
+    seconds = service.limits.seconds
+    for question in answering.questions:
+        answering.tickets.append(
+            service.engine.submit(
+                question.request,
+                answering.options,
+                deadline=None if seconds is None else time.monotonic() + seconds,
+                logprobs=(answering.body.top_logprobs or 0) if answering.body.logprobs else None,
+            )
+        )
+
+
+async def _unless_gone(request: Request, work: asyncio.Future[Response]) -> Response:
+    """What the work gives, unless the client goes away before: then it is cancelled."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    watch = asyncio.ensure_future(gone())
+    try:
+        both: set[asyncio.Future[Any]] = {work, watch}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise asyncio.CancelledError
+        return work.result()
+    finally:
+        watch.cancel()
+        work.cancel()
+
+
+async def _whole(service: Service, answering: Answering) -> Response:
+    completions = await asyncio.gather(*(ticket.completion() for ticket in answering.tickets))
+    choices = []
+    for index, (question, completion) in enumerate(
+        zip(answering.questions, completions, strict=True)
+    ):
+        message = question.message(completion)
+        choices.append(
+            Choice(
+                index=index,
+                message=message_of(message),
+                logprobs=logprobs_of(service.model, getattr(completion, "logprobs", None)),
+                finish_reason=finish_of(message, completion),
+            )
+        )
+    answer = ChatCompletion(
+        id=answering.id,
+        created=answering.created,
+        model=service.name,
+        system_fingerprint=service.model.fingerprint,
+        choices=choices,
+        usage=usage_of(completions),
+        steering=answering.steered.block(),
+    )
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+# ---- streaming ---------------------------------------------------------------------------------
+
+
+async def _streamed(service: Service, answering: Answering) -> Response:
+    """A stream whose first piece is there, so that what fails before it has a status of its own."""
+    pieces = _pieces(answering)
+    first = await anext(pieces)
+    return EventSourceResponse(_events(service, answering, first, pieces), sep="\n")
+
+
+Arrived = tuple[int, Piece | Completion]
+"""Of the answer with this number, a piece or its end."""
+
+
+async def _pieces(answering: Answering) -> AsyncIterator[Arrived]:
+    """The pieces of all answers as they come, each answer's completion last."""
+    arrived: asyncio.Queue[Arrived | BaseException] = asyncio.Queue()
+
+    async def follow(index: int, ticket: Ticket) -> None:
+        try:
+            async for piece in ticket:
+                arrived.put_nowait((index, piece))
+            arrived.put_nowait((index, await ticket.completion()))
+        except Exception as error:
+            arrived.put_nowait(error)
+
+    tasks = [asyncio.ensure_future(follow(n, t)) for n, t in enumerate(answering.tickets)]
+    try:
+        left = len(tasks)
+        while left:
+            one = await arrived.get()
+            if isinstance(one, BaseException):
+                raise one
+            left -= isinstance(one[1], Completion)
+            yield one
+    finally:
+        for task in tasks:
+            task.cancel()
+        answering.cancel()
+
+
+async def _events(
+    service: Service, answering: Answering, first: Arrived, rest: AsyncIterator[Arrived]
+) -> AsyncIterator[dict[str, str]]:
+    """The server-sent events of an answer."""
+
+    def chunk(*choices: ChunkChoice, **more: Any) -> dict[str, str]:
+        made = ChatCompletionChunk(
+            id=answering.id,
+            created=answering.created,
+            model=service.name,
+            system_fingerprint=service.model.fingerprint,
+            choices=list(choices),
+            **more,
+        )
+        unset = {"usage", "steering"} - set(more)
+        return {"data": made.model_dump_json(exclude=unset)}
+
+    readers = [question.reader() for question in answering.questions]
+    ids: list[dict[int, str]] = [{} for _ in readers]
+    completions: dict[int, Completion] = {}
+
+    async def arrivals() -> AsyncIterator[Arrived]:
+        yield first
+        async for one in rest:
+            yield one
+
+    try:
+        block = answering.steered.block()
+        for index in range(len(readers)):
+            more = {"steering": block} if index == 0 else {}
+            start = AnsweredMessage(role="assistant", content="")
+            yield chunk(ChunkChoice(index=index, delta=start), **more)
+        async for index, what in arrivals():
+            if isinstance(what, Completion):
+                completions[index] = what
+                message = answering.questions[index].message(what)
+                for delta in chunks_of_delta(readers[index].finish(message), ids[index]):
+                    yield chunk(ChunkChoice(index=index, delta=delta))
+                ended = ChunkChoice(
+                    index=index, delta=AnsweredMessage(), finish_reason=finish_of(message, what)
+                )
+                yield chunk(ended)
+                continue
+            logprobs = logprobs_of(service.model, what.logprobs)
+            made = list(chunks_of_delta(readers[index].feed(what.text), ids[index]))
+            if logprobs is not None and not made:
+                made = [AnsweredMessage()]
+            for number, delta in enumerate(made):
+                likely = logprobs if number == 0 else None
+                yield chunk(ChunkChoice(index=index, delta=delta, logprobs=likely))
+        if answering.body.stream_options and answering.body.stream_options.include_usage:
+            yield chunk(usage=_usage(completions))
+        yield {"data": "[DONE]"}
+    except Exception as error:
+        yield {"data": bytes(response_of(error).body).decode()}
+    finally:
+        answering.cancel()
+
+
+def _usage(completions: dict[int, Completion]) -> Usage:
+    return usage_of([completions[index] for index in sorted(completions)])

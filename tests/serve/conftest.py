@@ -1,0 +1,62 @@
+"""A really running server around a tiny random model, and its clients."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from openai import OpenAI
+
+from trimtab.serve.app import create_app
+from trimtab.serve.opening import open_service
+from trimtab.steering.dictionaries.settings import SteeringSettings
+from trimtab.steering.model import SteeredModel
+
+SETTINGS = SteeringSettings(sites=("block",), depths=(0.5,), strength=4.0)
+
+
+@contextmanager
+def running(service) -> Iterator[str]:
+    """Serve in a thread of this process; gives the URL."""
+    config = uvicorn.Config(create_app(service), host="127.0.0.1", port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        service.close()
+
+
+@pytest.fixture(scope="session")
+def served_model(tiny_model_folder: Path) -> SteeredModel:
+    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def server(served_model, tmp_path_factory) -> Iterator[str]:
+    """A server with an empty store."""
+    store = tmp_path_factory.mktemp("served") / "users.db"
+    with running(open_service(served_model, store, settings=SETTINGS, name="tiny")) as url:
+        yield url
+
+
+@pytest.fixture
+def client(server) -> OpenAI:
+    return OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0)
+
+
+@pytest.fixture
+def http(server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server, timeout=60) as one:
+        yield one
