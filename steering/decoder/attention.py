@@ -49,7 +49,9 @@ def grouped_attention(
     """
     batch, heads, tokens, size = query.shape
     groups = heads // key.shape[1]
-    usual = groups == 1 or tokens == 1 or attention_mask is None or attention_mask.shape[1] != 1
+    # For one new token a processor's attention reads the cache as it is; a GPU's repeats it.
+    alone = tokens == 1 and not query.is_cuda
+    usual = groups == 1 or alone or attention_mask is None or attention_mask.shape[1] != 1
     if usual or kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
