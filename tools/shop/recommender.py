@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -377,26 +378,19 @@ def text_components(texts: Sequence[str], size: int) -> Tensor:
     Returns:
         Shape ``(texts, n)``, with ``n`` at most ``size``; centred, with unit variance overall.
     """
-    counts = [Counter(words(text)) for text in texts]
-    frequency = Counter(word for count in counts for word in count)
-    shared = (word for word, number in sorted(frequency.items()) if number > 1)
-    columns = {word: column for column, word in enumerate(shared)}
-    places, values = [], []
-    for row, count in enumerate(counts):
-        weights = {
-            columns[word]: (1 + math.log(times)) * math.log(len(texts) / frequency[word])
-            for word, times in count.items()
-            if word in columns
-        }
-        norm = math.sqrt(sum(weight**2 for weight in weights.values())) or 1.0
-        places += [(row, column) for column in weights]
-        values += [weight / norm for weight in weights.values()]
-    if not any(values):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    weighing = TfidfVectorizer(analyzer=words, min_df=2, sublinear_tf=True, smooth_idf=False)
+    try:
+        weighing.fit(texts)
+    except ValueError:  # no word stands in two texts
         return torch.zeros(len(texts), 0)
+    weighing.idf_ = weighing.idf_ - 1  # scikit-learn adds 1, so that words of all texts count too
+    found = weighing.transform(texts).tocoo()
     matrix = torch.sparse_coo_tensor(
-        torch.tensor(places).T,
-        torch.tensor(values),
-        (len(texts), len(columns)),
+        torch.from_numpy(np.stack([found.row, found.col])),
+        torch.from_numpy(found.data).float(),
+        found.shape,
         check_invariants=True,
     ).coalesce()
     left, singular, _ = torch.svd_lowrank(matrix, q=min(size, *matrix.shape), niter=4)
