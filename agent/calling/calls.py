@@ -26,7 +26,8 @@ from .formats.table import HERMES, formats
 from .formats.unmarked import UNMARKED
 from .grammar import CALL_CLOSE, CALL_OPEN
 from .grammar import call_grammar as call_grammar
-from .literals import Unreadable, read_arguments, read_value
+from .lenient_json import Unreadable, read_value
+from .python_calls import read_arguments
 from .tool_call import ToolCall as ToolCall
 
 Tools = Sequence[Mapping[str, Any]]
@@ -328,7 +329,8 @@ def _code(text: str) -> Iterator[Found]:
                 arguments = value if isinstance(value, dict) else {}
                 end = text.find(")", end) + 1 or len(text)
             else:
-                arguments, end = read_arguments(text, at)
+                arguments, closing = read_arguments(text, at)
+                end = closing + 1
         except Unreadable:
             continue
         alone = not (text[: start.start()] + text[end:]).strip()

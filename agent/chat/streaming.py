@@ -17,7 +17,7 @@ from ..calling.calls import CALL_CLOSE, CALL_OPEN, parse_calls
 from ..calling.formats.call_format import CallFormat
 from ..calling.formats.json_calls import read_objects
 from ..calling.formats.table import HERMES, formats
-from ..calling.literals import Unreadable, read_strictly
+from ..calling.lenient_json import Unreadable, read_strictly
 from .messages import Answer, before_any
 
 _HEAD = re.compile(

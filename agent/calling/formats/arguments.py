@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....errors import TrimtabError
-from ..literals import Unreadable, read_arguments, read_strictly, read_value, sound
+from ..lenient_json import Unreadable, read_strictly, read_value, sound
+from ..python_calls import read_arguments
 from .json_calls import written_json
 from .typed_text import only_strings, read_typed, typed_text
 from .value_rules import Notation, Rules
@@ -207,13 +207,7 @@ class PythonArguments:
 
     def read(self, text: str, at: int, schema: Schema) -> tuple[dict[str, Any], int]:
         """See ``Arguments``; the end is in front of the parenthesis."""
-        end = _closing_parenthesis(text, at)
-        if end is not None:
-            arguments = _parsed_arguments(text[at:end])
-            if arguments is not None:
-                return arguments, end
-        arguments, after = read_arguments(text, at)
-        return arguments, after - 1 if text[after - 1 : after] == ")" else after
+        return read_arguments(text, at)
 
     def rules(self, schema: Schema, rules: Rules) -> str:
         """See ``Arguments``."""
@@ -249,69 +243,6 @@ def _is_name(text: str) -> bool:
     import keyword
 
     return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
-
-
-def _closing_parenthesis(text: str, at: int) -> int | None:
-    """Where what was opened before ``at`` is closed; None if it never is."""
-    depth, quote = 0, ""
-    while at < len(text):
-        character = text[at]
-        if quote:
-            if character == "\\":
-                at += 1
-            elif character == quote:
-                quote = ""
-        elif character in "\"'":
-            quote = character
-        elif character in "([{":
-            depth += 1
-            if depth > _MAX_DEPTH:
-                return None
-        elif character in ")]}":
-            if depth == 0:
-                return at if character == ")" else None
-            depth -= 1
-        at += 1
-    return None
-
-
-def _parsed_arguments(inside: str) -> dict[str, Any] | None:
-    """Keyword arguments that are Python's literals; None where they are not."""
-    try:
-        made = ast.parse(f"f({inside}\n)", mode="eval").body
-        if not isinstance(made, ast.Call) or made.args:
-            return None
-        arguments: dict[str, Any] = {}
-        for keyword in made.keywords:
-            value = sound(_literal_of(keyword.value))
-            if keyword.arg is not None:
-                arguments[keyword.arg] = value
-            elif isinstance(value, dict):
-                arguments |= value
-            else:
-                return None
-    except (SyntaxError, ValueError, RecursionError, MemoryError, Unreadable, OverflowError):
-        return None
-    return arguments
-
-
-def _literal_of(node: ast.expr) -> Any:
-    if isinstance(node, ast.Constant) and not isinstance(node.value, bytes | complex):
-        return None if node.value is Ellipsis else node.value
-    if isinstance(node, ast.Name) and node.id in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[node.id]
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return [_literal_of(item) for item in node.elts]
-    if isinstance(node, ast.Dict):
-        keys = [_literal_of(key) if key is not None else None for key in node.keys]
-        if any(not isinstance(key, str) for key in keys):
-            raise Unreadable
-        return dict(zip(keys, map(_literal_of, node.values), strict=True))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        value = _literal_of(node.operand)
-        if isinstance(value, int | float):
-            return -value if isinstance(node.op, ast.USub) else value
-    raise Unreadable
 
 
 # ---- Gemma -------------------------------------------------------------------------------------

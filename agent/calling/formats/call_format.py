@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from ....errors import TrimtabError
-from ..literals import Unreadable
+from ..lenient_json import Unreadable
 from ..tool_call import ToolCall
 from .json_calls import calls_in, read_objects
 from .value_rules import Rules

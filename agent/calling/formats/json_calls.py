@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..literals import Unreadable, read_strictly, read_value
+from ..lenient_json import Unreadable, read_strictly, read_value
 
 Found = tuple[str, dict[str, Any]]
 """A tool's name and the arguments of its call."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..literals import Unreadable, read_strictly, sound
+from ..lenient_json import Unreadable, read_strictly, sound
 from .json_calls import written_json
 
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
