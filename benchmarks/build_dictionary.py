@@ -105,7 +105,7 @@ def build_obviously(
 
 @torch.inference_mode()
 def read_obviously(model: SteeredModel, side: Exchange, points: Sequence[Point]) -> Tensor:
-    forced = model.forced(side)
+    exchange = model.tokenized(side)
     outputs: dict[Point, Tensor] = {}
     handles = []
     for point in points:
@@ -117,7 +117,7 @@ def read_obviously(model: SteeredModel, side: Exchange, points: Sequence[Point])
             )
         )
     states = model.hf(
-        torch.tensor([[*forced.prompt, *forced.answer]], device=model.device),
+        torch.tensor([[*exchange.prompt, *exchange.answer]], device=model.device),
         output_hidden_states=True,
     ).hidden_states
     for handle in handles:
@@ -127,7 +127,7 @@ def read_obviously(model: SteeredModel, side: Exchange, points: Sequence[Point])
         activation = outputs[point]
         if point.site == "mid":
             activation = activation + states[point.layer]
-        found.append(activation[0, len(forced.prompt) :].float().mean(dim=0).cpu())
+        found.append(activation[0, len(exchange.prompt) :].float().mean(dim=0).cpu())
     return torch.stack(found)
 
 

@@ -43,7 +43,7 @@ from trimtab.steering import (
 )
 from trimtab.steering.dictionaries.derangement import derangement
 from trimtab.steering.reading.likelihood import batch_log_likelihoods
-from trimtab.steering.reading.teacher_forcing import Forced, forced_batches
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange, answer_batches
 
 KINDS = ("response", "neutral", "people", "context")
 HOW = ("raw", "consistent", "subspace")
@@ -57,7 +57,7 @@ class Item:
 
     user: str
     held_back: bool
-    forced: Forced
+    exchange: TokenizedExchange
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def asked(
 
     def item(user: str, held_back: bool, request: str, output: str) -> Item:
         exchange = Exchange(bench.prompt.fit(request).messages, output.strip())
-        return Item(user, held_back, bench.model.forced(exchange))
+        return Item(user, held_back, bench.model.tokenized(exchange))
 
     found = []
     for user, past in bench.past.items():
@@ -217,9 +217,9 @@ class Scorer:
 
     def __init__(self, model: SteeredModel, items: Sequence[Item], point: Point) -> None:
         self._model, self._items, self._point = model, items, point
-        self._forced = [item.forced for item in items]
+        self._exchanges = [item.exchange for item in items]
         with torch.inference_mode():
-            self._batches = list(forced_batches(model.parts, self._forced))
+            self._batches = list(answer_batches(model.parts, self._exchanges))
 
     @torch.inference_mode()
     def __call__(self, vectors: Mapping[str, Tensor]) -> list[float]:
@@ -231,8 +231,10 @@ class Scorer:
         found = torch.zeros(len(self._items))
         for batch in self._batches:
             rows = [steerings.get(self._items[row].user) for row in batch.rows]
-            found[list(batch.rows)] = batch_log_likelihoods(self._model, batch, self._forced, rows)
-        lengths = torch.tensor([len(forced.answer) for forced in self._forced])
+            found[list(batch.rows)] = batch_log_likelihoods(
+                self._model, batch, self._exchanges, rows
+            )
+        lengths = torch.tensor([len(exchange.answer) for exchange in self._exchanges])
         return (found / lengths).tolist()
 
     def told(self, first: Sequence[float], second: Sequence[float]) -> tuple[str, str]:

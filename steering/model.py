@@ -18,7 +18,7 @@ from .generation.generate import completions, generate, stream
 from .generation.requests import Completion, Request
 from .prompts.render import tokenize
 from .reading.capture import mean_activations
-from .reading.teacher_forcing import Forced
+from .reading.teacher_forcing import TokenizedExchange
 from .vectors.injection import steered
 from .vectors.steering import Steering
 from .vectors.steering_vectors import Point
@@ -102,9 +102,9 @@ class SteeredModel(LanguageModel):
         with steered(self, rows, prompt_lengths):
             yield
 
-    def forced(self, exchange: Exchange) -> Forced:
+    def tokenized(self, exchange: Exchange) -> TokenizedExchange:
         """An exchange as token ids."""
-        return Forced(
+        return TokenizedExchange(
             self.prompt_tokens(exchange.messages, exchange.tools),
             tuple(tokenize(self.tokenizer, exchange.answer)),
         )
@@ -120,8 +120,8 @@ class SteeredModel(LanguageModel):
 
         See ``trimtab.steering.reading.capture.mean_activations``.
         """
-        forced = [self.forced(exchange) for exchange in exchanges]
-        return mean_activations(self.parts, forced, points, progress=progress)
+        tokenized = [self.tokenized(exchange) for exchange in exchanges]
+        return mean_activations(self.parts, tokenized, points, progress=progress)
 
     def generate(
         self,

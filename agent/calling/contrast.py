@@ -49,7 +49,7 @@ def response_pairs(
     every = [pair for own in tool_choice_pairs(environment, tasks).values() for pair in own]
     wrong = answer_log_likelihoods(
         model,
-        [model.forced(pair.negative) for pair in every],
+        [model.tokenized(pair.negative) for pair in every],
         progress=progress,
     )
     likeliest: dict[str, tuple[float, ContrastPair]] = {}

@@ -22,7 +22,7 @@ from .finding import Cell, Finding
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...steering.reading.teacher_forcing import Forced
+    from ...steering.reading.teacher_forcing import TokenizedExchange
     from ..texts.prompt import Fitted
     from .setting import Setting
 
@@ -124,25 +124,25 @@ def read_deltas(setting: Setting, layers: Sequence[int], shown: int) -> Deltas:
         progress=setting.progress,
     )
     users: list[str] = []
-    forced: list[Forced] = []
+    exchanges: list[TokenizedExchange] = []
     for sample in prepared.samples():
         users.append(sample.user_id)
         near = prepared.nearest(sample, "encoder", shown)
         for past in ((), near):
-            forced.append(_last_token(prepared, prepared.prompt.fit(sample.request, shown=past)))
+            exchanges.append(_last_token(prepared, prepared.prompt.fit(sample.request, shown=past)))
     points = points_of(layers, ["block"])
-    with prepared.telling("activations", len(forced)) as done:
-        read = mean_activations(setting.model.parts, forced, points, progress=done)
+    with prepared.telling("activations", len(exchanges)) as done:
+        read = mean_activations(setting.model.parts, exchanges, points, progress=done)
     found = read.double().numpy()
     return Deltas(tuple(layers), tuple(users), found[1::2] - found[0::2])
 
 
-def _last_token(prepared: TextUsers, prompt: Fitted) -> Forced:
+def _last_token(prepared: TextUsers, prompt: Fitted) -> TokenizedExchange:
     """The prompt with its last token as the answer, so that the answer's mean is that token's."""
-    from ...steering.reading.teacher_forcing import Forced
+    from ...steering.reading.teacher_forcing import TokenizedExchange
 
     tokens = prepared.model.prompt_tokens(prompt.messages)
-    return Forced(tokens[:-1], tokens[-1:])
+    return TokenizedExchange(tokens[:-1], tokens[-1:])
 
 
 def ranks(vectors: _Floats, shares: Sequence[float] = SHARES) -> list[int]:

@@ -17,7 +17,7 @@ from ...steering.generation.guidance import GuidedRequest, generate_guided, guid
 from ...steering.generation.requests import Completion, Request
 from ...steering.prompts.render import tokenize
 from ...steering.reading.likelihood import answer_log_likelihoods
-from ...steering.reading.teacher_forcing import Forced
+from ...steering.reading.teacher_forcing import TokenizedExchange
 
 if TYPE_CHECKING:
     from ...steering.model import SteeredModel
@@ -231,19 +231,19 @@ def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely
         if places:
             nats = answer_log_likelihoods(
                 model,
-                [_forced(model, prompts[n].fitted.messages, known[n]) for n in places],
+                [_tokenized(model, prompts[n].fitted.messages, known[n]) for n in places],
                 [prompts[n].steering for n in places],
             )
             for place, value in zip(places, nats.tolist(), strict=True):
                 found[place] = _Likely(value, len(known[place]))
     guided = [place for place in guided if known[place]]
     if guided:
-        both: tuple[list[Forced], list[Forced]] = ([], [])
+        both: tuple[list[TokenizedExchange], list[TokenizedExchange]] = ([], [])
         for place in guided:
             prompt = prompts[place]
             for side, fitted in zip(both, (prompt.fitted, prompt.without), strict=True):
                 assert fitted is not None
-                side.append(_forced(model, fitted.messages, known[place]))
+                side.append(_tokenized(model, fitted.messages, known[place]))
         strengths = [prompts[place].guidance for place in guided]
         nats = guided_log_likelihoods(model, *both, strengths)
         for place, value in zip(guided, nats.tolist(), strict=True):
@@ -255,11 +255,13 @@ def _gold(model: SteeredModel, gold: str) -> tuple[int, ...]:
     return tuple(tokenize(model.tokenizer, gold.strip())) if gold.strip() else ()
 
 
-def _forced(model: SteeredModel, messages: Sequence[Any], gold: tuple[int, ...]) -> Forced:
+def _tokenized(
+    model: SteeredModel, messages: Sequence[Any], gold: tuple[int, ...]
+) -> TokenizedExchange:
     prompt = model.prompt_tokens(messages)
     if len(prompt) < 2:
         raise TrimtabError("expected a prompt of at least 2 tokens")
-    return Forced(prompt, gold)
+    return TokenizedExchange(prompt, gold)
 
 
 def _touches_prompt(model: SteeredModel, prompt: Prompt) -> bool:

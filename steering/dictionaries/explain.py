@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..model import SteeredModel
 from ..reading.capture import reading
-from ..reading.teacher_forcing import Forced, forced_batches
+from ..reading.teacher_forcing import TokenizedExchange, answer_batches
 from ..vectors.entries import Picked
 from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Point
@@ -120,8 +120,8 @@ def compare(
     prompt = model.prompt_tokens(messages, tools)
     untouched = steering.start(len(prompt)) >= len(prompt) - 1
     # An answer is needed to force, but only what precedes it is looked at.
-    forced = Forced(prompt, prompt[-1:])
-    (batch,) = forced_batches(model.parts, [forced], prefill=untouched)
+    exchange = TokenizedExchange(prompt, prompt[-1:])
+    (batch,) = answer_batches(model.parts, [exchange], prefill=untouched)
     activations: dict[Point, Tensor] = {}
     points = [Point(p.layer, "attn") if p.site == "mid" else p for p in steering.vectors.points]
 

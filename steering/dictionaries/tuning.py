@@ -21,7 +21,7 @@ from ...errors import TrimtabError
 from ..contrast.pairs import ContrastPair, Keys, key_text
 from ..model import SteeredModel
 from ..reading.likelihood import answer_log_likelihoods, batch_log_likelihoods
-from ..reading.teacher_forcing import Forced, ForcedBatch, forced_batches
+from ..reading.teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches
 from ..vectors.positions import Positions
 from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Site, points_of
@@ -153,20 +153,20 @@ class Tuner:
         self._own: list[int] = []
         self._rejected: list[int] = []
         self._pair_of: list[int] = []
-        self._forced: list[Forced] = []
-        there: dict[tuple[str, str, Forced], int] = {}
+        self._exchanges: list[TokenizedExchange] = []
+        there: dict[tuple[str, str, TokenizedExchange], int] = {}
         for number, (user, pair) in enumerate(zip(self._users, self._pairs, strict=True)):
-            own = model.forced(pair.positive)
-            place = there.setdefault((user, pair.sample_id, own), len(self._forced))
+            own = model.tokenized(pair.positive)
+            place = there.setdefault((user, pair.sample_id, own), len(self._exchanges))
             self._own.append(place)
-            added = [own] if place == len(self._forced) else []
+            added = [own] if place == len(self._exchanges) else []
             if by == "margin":
-                added.append(model.forced(pair.negative))
-                self._rejected.append(len(self._forced) + len(added) - 1)
-            self._forced += added
+                added.append(model.tokenized(pair.negative))
+                self._rejected.append(len(self._exchanges) + len(added) - 1)
+            self._exchanges += added
             self._pair_of += [number] * len(added)
         with torch.inference_mode():
-            self._batches: list[ForcedBatch] = list(forced_batches(model.parts, self._forced))
+            self._batches: list[AnswerBatch] = list(answer_batches(model.parts, self._exchanges))
 
     def steerings(self, settings: SteeringSettings) -> list[Steering | None]:
         """What each held-back pair's request picks from its user's dictionary.
@@ -196,15 +196,15 @@ class Tuner:
         steerings = [picked[pair] for pair in self._pair_of]
         # Both start at the last prompt token, and leave the prompts' caches as they are.
         if settings is None or settings.positions == "answer" or type(settings.positions) is int:
-            found = torch.zeros(len(self._forced))
+            found = torch.zeros(len(self._exchanges))
             with torch.inference_mode():
                 for batch in self._batches:
                     rows = [steerings[row] for row in batch.rows]
                     found[list(batch.rows)] = batch_log_likelihoods(
-                        self._model, batch, self._forced, rows
+                        self._model, batch, self._exchanges, rows
                     )
         else:
-            found = answer_log_likelihoods(self._model, self._forced, steerings)
+            found = answer_log_likelihoods(self._model, self._exchanges, steerings)
         return self._trial(settings, found, time.monotonic() - started)
 
     def _trial(self, settings: SteeringSettings | None, found: Tensor, seconds: float) -> Trial:
@@ -213,7 +213,7 @@ class Tuner:
         likelihoods: dict[str, dict[str, float]] = {user: {} for user in self._users}
         for number, (user, pair) in enumerate(zip(self._users, self._pairs, strict=True)):
             own = self._own[number]
-            likelihoods[user][pair.sample_id] = float(found[own]) / len(self._forced[own].answer)
+            likelihoods[user][pair.sample_id] = float(found[own]) / len(self._exchanges[own].answer)
             if self._rejected:
                 margin = float(found[own] - found[self._rejected[number]])
                 known = margins[user].get(pair.sample_id, math.inf)

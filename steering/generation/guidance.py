@@ -18,7 +18,7 @@ from ...errors import TrimtabError
 from ..decoder.forward import padded, run
 from ..decoder.language_model import LanguageModel
 from ..decoder.prefixes import new_cache
-from ..reading.teacher_forcing import Forced, forced_batches
+from ..reading.teacher_forcing import TokenizedExchange, answer_batches
 from ..vectors.injection import refuse_steered
 from .decode_loop import Row
 from .generate import completion_of
@@ -88,30 +88,30 @@ def generate_guided(
 @torch.inference_mode()
 def guided_log_likelihoods(
     model: LanguageModel,
-    forced: Sequence[Forced],
-    plain: Sequence[Forced],
+    exchanges: Sequence[TokenizedExchange],
+    plain: Sequence[TokenizedExchange],
     strengths: Sequence[float],
 ) -> Tensor:
     """Log-probability of each answer under the guided distribution, summed over its tokens.
 
     Args:
         model: The model.
-        forced: Prompts with the context, and the answers.
+        exchanges: Prompts with the context, and the answers.
         plain: Prompts without it, and the same answers.
         strengths: Lambda of each.
 
     Returns:
-        Shape ``(len(forced),)``, nats, float32.
+        Shape ``(len(exchanges),)``, nats, float32.
 
     Raises:
         TrimtabError: Nothing to force, or a prompt or answer too short.
     """
-    hidden = _answer_states(model, [*forced, *plain])
-    total = torch.zeros(len(forced))
-    for n, (item, strength) in enumerate(zip(forced, strengths, strict=True)):
+    hidden = _answer_states(model, [*exchanges, *plain])
+    total = torch.zeros(len(exchanges))
+    for n, (item, strength) in enumerate(zip(exchanges, strengths, strict=True)):
         # Row by row: logits of all at once would be answers times vocabulary.
         logits = guided(
-            model.logits(hidden[n]), model.logits(hidden[len(forced) + n]), strength
+            model.logits(hidden[n]), model.logits(hidden[len(exchanges) + n]), strength
         ).log_softmax(dim=-1)
         targets = torch.tensor(item.answer, device=logits.device)
         total[n] = logits.gather(-1, targets[:, None]).sum().cpu()
@@ -183,10 +183,10 @@ def _decode(model: LanguageModel, pairs: Sequence[_Pair], options: Options) -> N
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
 
 
-def _answer_states(model: LanguageModel, forced: Sequence[Forced]) -> list[Tensor]:
+def _answer_states(model: LanguageModel, exchanges: Sequence[TokenizedExchange]) -> list[Tensor]:
     """The last hidden states that predict each answer's tokens: ``(answer tokens, hidden)``."""
-    states: list[Tensor] = [torch.empty(0)] * len(forced)
-    for batch in forced_batches(model.parts, forced):
+    states: list[Tensor] = [torch.empty(0)] * len(exchanges)
+    for batch in answer_batches(model.parts, exchanges):
         hidden = batch.run()
         assert hidden is not None
         predicts = batch.answer[:, 1:].bool().to(hidden.device)

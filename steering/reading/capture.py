@@ -16,7 +16,7 @@ from ...errors import TrimtabError
 from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import of_this_thread
 from ..vectors.steering_vectors import Point
-from .teacher_forcing import TOKEN_BUDGET, Forced, forced_batches
+from .teacher_forcing import TOKEN_BUDGET, TokenizedExchange, answer_batches
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def reading(
 @torch.inference_mode()
 def mean_activations(
     parts: Parts,
-    forced: Sequence[Forced],
+    exchanges: Sequence[TokenizedExchange],
     points: Sequence[Point],
     *,
     token_budget: int = TOKEN_BUDGET,
@@ -82,13 +82,13 @@ def mean_activations(
 
     Args:
         parts: The decoder and its layers.
-        forced: Prompts with the answers to force. Equal prompts run once.
+        exchanges: Prompts with the answers to force. Equal prompts run once.
         points: Where to read.
         token_budget: Tokens in one batch, padding included.
         progress: Told after each batch how many answers it held.
 
     Returns:
-        Shape ``(len(forced), len(points), hidden_size)``, float32, on the CPU.
+        Shape ``(len(exchanges), len(points), hidden_size)``, float32, on the CPU.
 
     Raises:
         TrimtabError: No sample or point, a prompt or answer too short, or a layer out of range.
@@ -100,8 +100,8 @@ def mean_activations(
         raise TrimtabError(
             f"layer {last} was asked for, but the model has layers 0 to {len(parts.layers) - 1}"
         )
-    means: list[Tensor] = [torch.empty(0)] * len(forced)
-    for batch in forced_batches(parts, forced, last_layer=last, token_budget=token_budget):
+    means: list[Tensor] = [torch.empty(0)] * len(exchanges)
+    for batch in answer_batches(parts, exchanges, last_layer=last, token_budget=token_budget):
         found: list[Tensor] = [torch.empty(0)] * len(points)
         weight = batch.answer[..., None]
 

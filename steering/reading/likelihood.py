@@ -10,7 +10,7 @@ from torch import Tensor
 from ..decoder.language_model import LanguageModel
 from ..vectors.injection import refuse_steered, row_by_row, set_aside, steered_by_all
 from ..vectors.steering import Steering
-from .teacher_forcing import Forced, ForcedBatch, forced_batches
+from .teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches
 
 _LOGIT_ROWS = 256  # tokens whose logits are in memory at once: 150 MB of a vocabulary of 150,000
 
@@ -18,7 +18,7 @@ _LOGIT_ROWS = 256  # tokens whose logits are in memory at once: 150 MB of a voca
 @torch.inference_mode()
 def answer_log_likelihoods(
     model: LanguageModel,
-    forced: Sequence[Forced],
+    exchanges: Sequence[TokenizedExchange],
     steerings: Sequence[Steering | None] | None = None,
     *,
     progress: Callable[[int], None] | None = None,
@@ -31,27 +31,27 @@ def answer_log_likelihoods(
 
     Args:
         model: The model.
-        forced: Prompts with answers.
+        exchanges: Prompts with answers.
         steerings: One a sample; default none.
         progress: Told after each batch how many answers it held.
 
     Returns:
-        Shape ``(len(forced),)``, nats, float32.
+        Shape ``(len(exchanges),)``, nats, float32.
 
     Raises:
         TrimtabError: Nothing to force, or a prompt or answer too short.
     """
-    total = torch.zeros(len(forced))
+    total = torch.zeros(len(exchanges))
     with set_aside(model.parts) as around:
-        every = row_by_row(around, steerings or [None] * len(forced))
+        every = row_by_row(around, steerings or [None] * len(exchanges))
         untouched = all(
             steering.start(len(item.prompt)) >= len(item.prompt) - 1
-            for row, item in zip(every, forced, strict=True)
+            for row, item in zip(every, exchanges, strict=True)
             for steering in row
         )
-        for batch in forced_batches(model.parts, forced, prefill=untouched):
+        for batch in answer_batches(model.parts, exchanges, prefill=untouched):
             rows = [every[row] for row in batch.rows]
-            total[list(batch.rows)] = _log_likelihoods(model, batch, forced, rows)
+            total[list(batch.rows)] = _log_likelihoods(model, batch, exchanges, rows)
             if progress:
                 progress(len(rows))
     return total
@@ -59,8 +59,8 @@ def answer_log_likelihoods(
 
 def batch_log_likelihoods(
     model: LanguageModel,
-    batch: ForcedBatch,
-    forced: Sequence[Forced],
+    batch: AnswerBatch,
+    exchanges: Sequence[TokenizedExchange],
     steerings: Sequence[Steering | None],
 ) -> Tensor:
     """The same for one batch whose prompts have run, so that many steerings can be tried on it.
@@ -70,16 +70,16 @@ def batch_log_likelihoods(
     """
     refuse_steered(model.parts, "the likelihood of a prepared batch")
     rows = [() if steering is None else (steering,) for steering in steerings]
-    return _log_likelihoods(model, batch, forced, rows)
+    return _log_likelihoods(model, batch, exchanges, rows)
 
 
 def _log_likelihoods(
     model: LanguageModel,
-    batch: ForcedBatch,
-    forced: Sequence[Forced],
+    batch: AnswerBatch,
+    exchanges: Sequence[TokenizedExchange],
     steerings: Sequence[Sequence[Steering]],
 ) -> Tensor:
-    lengths = [len(forced[row].prompt) for row in batch.rows]
+    lengths = [len(exchanges[row].prompt) for row in batch.rows]
     with steered_by_all(model, steerings, lengths):
         hidden = batch.run()
     assert hidden is not None

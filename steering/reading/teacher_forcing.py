@@ -32,7 +32,7 @@ model outgrows what the allocator keeps, and every step on a processor pays for 
 
 
 @dataclass(frozen=True)
-class Forced:
+class TokenizedExchange:
     """A prompt of at least two tokens and an answer that is forced after it, as token ids."""
 
     prompt: tuple[int, ...]
@@ -40,7 +40,7 @@ class Forced:
 
 
 @dataclass(frozen=True)
-class ForcedBatch:
+class AnswerBatch:
     """Rows that are ready for their answers' pass: the prompts have run, but for the last token.
 
     Attributes:
@@ -73,19 +73,19 @@ class ForcedBatch:
         return _run(self._parts, self._last, self.tokens, mask, cache)
 
 
-def forced_batches(
+def answer_batches(
     parts: Parts,
-    forced: Sequence[Forced],
+    exchanges: Sequence[TokenizedExchange],
     *,
     last_layer: int | None = None,
     prefill: bool = True,
     token_budget: int = TOKEN_BUDGET,
-) -> Iterator[ForcedBatch]:
+) -> Iterator[AnswerBatch]:
     """Run the prompts and yield batches that are ready for their answers.
 
     Args:
         parts: The decoder and its layers.
-        forced: Prompts with the answers to force.
+        exchanges: Prompts with the answers to force.
         last_layer: Stop every pass after this layer; None runs all.
         prefill: Run the prompts beforehand; otherwise they are part of the answers' pass, as a
             steering that changes the prompt needs it. They always are where a row outgrows a
@@ -96,19 +96,19 @@ def forced_batches(
         TrimtabError: Nothing to force, a prompt of fewer than two tokens, or an empty answer.
     """
     refuse_steered(parts, "a reading of the model under teacher forcing")
-    if not forced:
+    if not exchanges:
         raise TrimtabError("nothing to force: expected at least one prompt with an answer")
-    for index, item in enumerate(forced):
+    for index, item in enumerate(exchanges):
         if len(item.prompt) < 2 or not item.answer:
             raise TrimtabError(
                 "expected prompts of at least 2 tokens and answers of at least 1; sample "
                 f"{index} has {len(item.prompt)} and {len(item.answer)}; leave it out"
             )
     answers: dict[tuple[int, ...], list[int]] = {}
-    for index, item in enumerate(forced):
+    for index, item in enumerate(exchanges):
         answers.setdefault(item.prompt, []).append(index)
     prompts = sorted(answers, key=lambda prompt: (len(prompt), prompt))
-    longest = max(len(item.prompt) + len(item.answer) for item in forced)
+    longest = max(len(item.prompt) + len(item.answer) for item in exchanges)
     # What runs apart is padded apart, which leaves padding between a row's tokens.
     prefill = prefill and not window_passed(parts.decoder.config, longest)
     shared = shared_prefix(prompts) if prefill else 0
@@ -117,7 +117,7 @@ def forced_batches(
         start = torch.tensor([prompts[0][:shared]])
         _run(parts, last_layer, start, torch.ones_like(start), prefix)
 
-    for batch in _by_length(prompts, answers, forced, shared, token_budget):
+    for batch in _by_length(prompts, answers, exchanges, shared, token_budget):
         cache = select_rows(prefix, [0] * len(batch))
         ready = [prompt[shared:-1] if prefill else () for prompt in batch]
         tokens, real = padded(ready, left=True)
@@ -126,15 +126,15 @@ def forced_batches(
             _run(parts, last_layer, tokens, before, cache)
         rows = [index for prompt in batch for index in answers[prompt]]
         of_prompt = [n for n, prompt in enumerate(batch) for _ in answers[prompt]]
-        leading = [forced[row].prompt[-1:] if prefill else forced[row].prompt for row in rows]
+        leading = [exchanges[row].prompt[-1:] if prefill else exchanges[row].prompt for row in rows]
         tokens, real = padded(
-            [(*lead, *forced[row].answer) for lead, row in zip(leading, rows, strict=True)],
+            [(*lead, *exchanges[row].answer) for lead, row in zip(leading, rows, strict=True)],
             left=False,
         )
         answer = real.clone()
         for row, lead in enumerate(leading):
             answer[row, : len(lead)] = 0
-        yield ForcedBatch(
+        yield AnswerBatch(
             rows=tuple(rows),
             tokens=tokens,
             real=real,
@@ -162,7 +162,7 @@ def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
 def _by_length(
     prompts: Sequence[tuple[int, ...]],
     answers: dict[tuple[int, ...], list[int]],
-    forced: Sequence[Forced],
+    exchanges: Sequence[TokenizedExchange],
     shared: int,
     budget: int,
 ) -> Iterator[list[tuple[int, ...]]]:
@@ -170,7 +170,7 @@ def _by_length(
     batch: list[tuple[int, ...]] = []
     width = rows = 0
     for prompt in prompts:
-        own = len(prompt) - shared + max(len(forced[index].answer) for index in answers[prompt])
+        own = len(prompt) - shared + max(len(exchanges[index].answer) for index in answers[prompt])
         if batch and max(width, own) * (rows + len(answers[prompt])) > budget:
             yield batch
             batch, width, rows = [], 0, 0

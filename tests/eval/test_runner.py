@@ -206,8 +206,8 @@ def test_a_disk_that_cannot_be_written_to_is_no_full_one(run, monkeypatch):
 def test_a_likelihood_that_is_no_number_is_a_fault_and_no_score(run, tmp_path, monkeypatch):
     real = answering.answer_log_likelihoods
 
-    def broken(model, forced, steering):
-        nats = real(model, forced, steering)
+    def broken(model, exchanges, steering):
+        nats = real(model, exchanges, steering)
         return nats.index_fill(0, torch.tensor([0]), torch.nan)
 
     monkeypatch.setattr(answering, "answer_log_likelihoods", broken)

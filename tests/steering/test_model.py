@@ -77,9 +77,9 @@ def test_logits_are_the_models_own(
 
 
 def test_an_exchange_is_prompt_and_answer_tokens(tiny_steered: SteeredModel) -> None:
-    forced = tiny_steered.forced(Exchange([{"role": "user", "content": "w20"}], "w21 w22"))
-    assert forced.prompt == (3, 20, 2, 4)  # user: w20 </s> assistant:
-    assert forced.answer == (21, 22)
+    exchange = tiny_steered.tokenized(Exchange([{"role": "user", "content": "w20"}], "w21 w22"))
+    assert exchange.prompt == (3, 20, 2, 4)  # user: w20 </s> assistant:
+    assert exchange.answer == (21, 22)
 
 
 def test_mean_activations_are_per_exchange_and_point(tiny_steered: SteeredModel) -> None:
@@ -92,13 +92,13 @@ def test_mean_activations_are_per_exchange_and_point(tiny_steered: SteeredModel)
     )
     assert found.shape == (3, 2, 32) and sum(told) == 3
     for row, exchange in enumerate(exchanges):
-        forced = tiny_steered.forced(exchange)
+        made = tiny_steered.tokenized(exchange)
         with torch.inference_mode():
             states = tiny_steered.hf(
-                torch.tensor([[*forced.prompt, *forced.answer]]), output_hidden_states=True
+                torch.tensor([[*made.prompt, *made.answer]]), output_hidden_states=True
             ).hidden_states
         for column, layer in enumerate((1, 2)):
-            expected = states[layer + 1][0, len(forced.prompt) :].mean(dim=0)
+            expected = states[layer + 1][0, len(made.prompt) :].mean(dim=0)
             torch.testing.assert_close(found[row, column], expected, atol=1e-4, rtol=1e-4)
 
 

@@ -49,12 +49,12 @@ def tuner(tiny_steered: SteeredModel) -> Tuner:
 
 
 def log_likelihood(model: SteeredModel, side: Exchange, steering) -> torch.Tensor:
-    forced = model.forced(side)
-    ids = torch.tensor([[*forced.prompt, *forced.answer]])
-    with torch.inference_mode(), model.steered([steering], prompt_lengths=[len(forced.prompt)]):
+    exchange = model.tokenized(side)
+    ids = torch.tensor([[*exchange.prompt, *exchange.answer]])
+    with torch.inference_mode(), model.steered([steering], prompt_lengths=[len(exchange.prompt)]):
         logs = model.hf(ids).logits[0].log_softmax(-1)
-    start = len(forced.prompt) - 1
-    return torch.stack([logs[start + t, token] for t, token in enumerate(forced.answer)]).sum()
+    start = len(exchange.prompt) - 1
+    return torch.stack([logs[start + t, token] for t, token in enumerate(exchange.answer)]).sum()
 
 
 def by_hand(model: SteeredModel, settings: SteeringSettings | None) -> tuple[float, float, float]:
@@ -114,7 +114,7 @@ def test_a_trial_is_the_likelihood_margin(
 def test_the_likelihood_alone_needs_no_rejected_answers(tuner, tiny_steered: SteeredModel) -> None:
     quick = Tuner(tiny_steered, built(tiny_steered, BUILD), HELD_BACK, by="likelihood")
     own = {(user, p.sample_id) for user, pairs in HELD_BACK.items() for p in pairs}
-    assert len(quick._forced) == len(own) == 3  # two pairs of one sample share its own answer
+    assert len(quick._exchanges) == len(own) == 3  # two pairs of one sample share its own answer
     for settings in (None, SteeringSettings(depths=(0.3,), strength=3.0)):
         trial, whole = quick.try_settings(settings), tuner.try_settings(settings)
         assert trial.likelihood == pytest.approx(whole.likelihood, abs=1e-5)

@@ -13,7 +13,7 @@ from trimtab.steering.generation.guidance import (
     guided,
     guided_log_likelihoods,
 )
-from trimtab.steering.reading.teacher_forcing import Forced
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 
 
 def ask(words: str) -> list[dict[str, str]]:
@@ -76,17 +76,17 @@ def test_draws_are_named_and_do_not_depend_on_the_batch(tiny_steered: SteeredMod
 @torch.inference_mode()
 def test_likelihood_is_that_of_the_guided_distribution(tiny_steered: SteeredModel) -> None:
     answers = [(50, 51, 52), (53,), (54, 55)]
-    forced, plain = [], []
+    exchanges, plain = [], []
     for request, answer in zip(REQUESTS, answers, strict=True):
-        forced.append(Forced(tiny_steered.prompt_tokens(request.messages), answer))
-        plain.append(Forced(tiny_steered.prompt_tokens(request.plain), answer))
-    found = guided_log_likelihoods(tiny_steered, forced, plain, [r.strength for r in REQUESTS])
+        exchanges.append(TokenizedExchange(tiny_steered.prompt_tokens(request.messages), answer))
+        plain.append(TokenizedExchange(tiny_steered.prompt_tokens(request.plain), answer))
+    found = guided_log_likelihoods(tiny_steered, exchanges, plain, [r.strength for r in REQUESTS])
     for n, answer in enumerate(answers):
         expected = torch.tensor(0.0)
         for t, token in enumerate(answer):
             logs = [
                 tiny_steered.hf(torch.tensor([[*side[n].prompt, *answer[:t]]])).logits[0, -1]
-                for side in (forced, plain)
+                for side in (exchanges, plain)
             ]
             mixed = guided(logs[0], logs[1], REQUESTS[n].strength)
             chances = mixed.softmax(-1)

@@ -8,20 +8,20 @@ from transformers import PreTrainedModel
 from trimtab import TrimtabError
 from trimtab.steering import Point, mean_activations
 from trimtab.steering.decoder.families import first_tensor, parts_of
-from trimtab.steering.reading.teacher_forcing import Forced, shared_prefix
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange, shared_prefix
 from trimtab.steering.vectors.steering_vectors import SITES, points_of
 
 SYSTEM = tuple(range(10, 40))
 FORCED = [
-    Forced((*SYSTEM, 41, 42, 43), (50, 51)),
-    Forced((*SYSTEM, 41, 42, 43), (52, 53, 54, 55)),
-    Forced((*SYSTEM, 44), (56,)),
-    Forced((*SYSTEM, *range(60, 70)), (57, 58, 59)),
-    Forced(SYSTEM, (3, 4)),
+    TokenizedExchange((*SYSTEM, 41, 42, 43), (50, 51)),
+    TokenizedExchange((*SYSTEM, 41, 42, 43), (52, 53, 54, 55)),
+    TokenizedExchange((*SYSTEM, 44), (56,)),
+    TokenizedExchange((*SYSTEM, *range(60, 70)), (57, 58, 59)),
+    TokenizedExchange(SYSTEM, (3, 4)),
 ]
 
 
-def read_plainly(model: PreTrainedModel, sample: Forced, point: Point) -> torch.Tensor:
+def read_plainly(model: PreTrainedModel, sample: TokenizedExchange, point: Point) -> torch.Tensor:
     """Full forward pass with logits, everything from scratch."""
     layer = parts_of(model).layers[point.layer]
     kept: dict[str, torch.Tensor] = {}
@@ -140,7 +140,7 @@ def test_bad_input_is_named(llama: PreTrainedModel) -> None:
     with pytest.raises(TrimtabError, match="layer 4 was asked for.*0 to 3"):
         mean_activations(parts, FORCED, points_of([4], ["mlp"]))
     with pytest.raises(TrimtabError, match="sample 1 has 2 and 0"):
-        mean_activations(parts, [FORCED[0], Forced((3, 4), ())], points_of([0], ["mlp"]))
+        mean_activations(parts, [FORCED[0], TokenizedExchange((3, 4), ())], points_of([0], ["mlp"]))
     with pytest.raises(TrimtabError, match="nothing to force"):
         mean_activations(parts, [], points_of([0], ["mlp"]))
     with pytest.raises(TrimtabError, match="sites out of attn, mid, mlp, block"):

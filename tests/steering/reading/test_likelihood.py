@@ -4,13 +4,13 @@ import torch
 
 from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
 from trimtab.steering.reading.likelihood import answer_log_likelihoods
-from trimtab.steering.reading.teacher_forcing import Forced
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 
 SYSTEM = tuple(range(10, 40))
 FORCED = [
-    Forced((*SYSTEM, 41, 42), (50, 51, 52)),
-    Forced((*SYSTEM, 41, 42), (53,)),
-    Forced((*SYSTEM, 43, 44, 45), (54, 55)),
+    TokenizedExchange((*SYSTEM, 41, 42), (50, 51, 52)),
+    TokenizedExchange((*SYSTEM, 41, 42), (53,)),
+    TokenizedExchange((*SYSTEM, 43, 44, 45), (54, 55)),
 ]
 
 

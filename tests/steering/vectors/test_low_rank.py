@@ -14,7 +14,7 @@ from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
 from trimtab.steering.decoder.families import first_tensor, parts_of
 from trimtab.steering.generation.requests import Request
 from trimtab.steering.reading.likelihood import answer_log_likelihoods
-from trimtab.steering.reading.teacher_forcing import Forced
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 from trimtab.steering.vectors.injection import injected
 from trimtab.steering.vectors.low_rank import LowRank, Shift, Stage, load_stages, save_stages
 from trimtab.steering.vectors.positions import PromptEdges, parse_positions, windows
@@ -154,9 +154,11 @@ def test_answers_and_likelihoods_take_it_as_any_steering(tiny_steered: SteeredMo
         [Request(request.messages) for request in requests], max_new_tokens=6
     )
     assert [c.tokens for c in together] != [c.tokens for c in plain]
-    forced = [Forced(tiny_steered.prompt_tokens(r.messages), (40, 41, 42)) for r in requests]
-    likely = answer_log_likelihoods(tiny_steered, forced, rows)
-    for request, completion, item, nats in zip(requests, together, forced, likely, strict=True):
+    exchanges = [
+        TokenizedExchange(tiny_steered.prompt_tokens(r.messages), (40, 41, 42)) for r in requests
+    ]
+    likely = answer_log_likelihoods(tiny_steered, exchanges, rows)
+    for request, completion, item, nats in zip(requests, together, exchanges, likely, strict=True):
         # Greedy decoding without a cache, hook by hook.
         tokens = list(item.prompt)
         for chosen in completion.tokens:
