@@ -91,6 +91,25 @@ def export(
         opened[user].save(file)
 
 
+@app.command("copy")
+def copy(
+    uri: Uri,
+    user: Annotated[str, typer.Argument(help="Of whom.")],
+    file: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+) -> None:
+    """Write everything that is kept of one user to a JSON file, for that user."""
+    import json
+
+    from ..files import replacing
+    from ..steering.store.steering_store import SteeringStore
+
+    with SteeringStore(uri, existing=True) as opened:
+        kept = opened.copy_of(user)
+    with replacing(file) as temporary:
+        text = json.dumps(kept.to_dict(), ensure_ascii=False, indent=1)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+
+
 @app.command("forget")
 def forget(
     uri: Uri,

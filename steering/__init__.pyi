@@ -28,6 +28,7 @@ from .dictionaries.steer import Steer as Steer
 from .dictionaries.steer import SteerBy as SteerBy
 from .dictionaries.steer import Whose as Whose
 from .dictionaries.steer import steer_by as steer_by
+from .dictionaries.sums import population_of as population_of
 from .dictionaries.switches import Switches as Switches
 from .dictionaries.tuning import Grid as Grid
 from .dictionaries.tuning import Trial as Trial
@@ -44,10 +45,9 @@ from .generation.requests import Request as Request
 from .model import SteeredModel as SteeredModel
 from .reading.capture import mean_activations as mean_activations
 from .reading.likelihood import answer_log_likelihoods as answer_log_likelihoods
+from .store.access import UnknownUser as UnknownUser
 from .store.audit import AuditEvent as AuditEvent
 from .store.steering_store import SteeringStore as SteeringStore
-from .store.steering_store import UnknownUser as UnknownUser
-from .store.steering_store import population_of as population_of
 from .vectors.entries import Entry as Entry
 from .vectors.entries import Picked as Picked
 from .vectors.low_rank import LowRank as LowRank

@@ -74,3 +74,19 @@ class OthersSums:
                 self._total = self._total.minus(known[1])
             self._total = own if self._total is None else self._total.plus(own)
             self._summed[user] = dictionary.vectors, own
+
+
+def population_of(dictionaries: Mapping[str, SteeringDictionary], *, without: str) -> Population:
+    """Everybody's entries but one user's, of a store or of any other mapping by user.
+
+    A store keeps them summed up; of another mapping, all are read.
+
+    Raises:
+        TrimtabError: There is nobody else.
+    """
+    if isinstance(dictionaries, KeepsSums):
+        return dictionaries.population(without=without)
+    others = [own for user, own in dictionaries.items() if user != without]
+    if not others:
+        raise TrimtabError(f"expected the dictionaries of others than {without!r}, got none")
+    return Population.of(*others)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import threading
-import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,16 +10,12 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ...errors import TrimtabError
-from .database import Database, now_milliseconds
+from .database import now_milliseconds
 from .schema import audit
 
 Event = Literal[
     "built", "added", "dropped", "read", "listed", "copied", "switched", "expired", "forgotten"
 ]
-
-_READERS_AT_ONCE = 1000
-_SECONDS_AT_ONCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -78,80 +70,18 @@ def events(connection: Connection, owners: Iterable[str] | None = None) -> list[
     ]
 
 
-class ReadCounter:
-    """Counts reads in memory and writes them together.
+def forgotten(connection: Connection, owners: Iterable[str]) -> dict[str, int]:
+    """When those of these owners who were forgotten were so last, in milliseconds since 1970."""
+    last = sa.select(audit.c.owner, sa.func.max(audit.c.at)).group_by(audit.c.owner)
+    last = last.where(audit.c.event == "forgotten", audit.c.owner.in_(list(owners)))
+    return {owner: at for owner, at in connection.execute(last)}
 
-    They are written once a minute and before the process ends; ``kill -9`` loses at most that
-    minute.
-    """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._reads: dict[str, list[int]] = {}  # owner: first, last, how many
-        self._written = time.monotonic()
-        self._lock = threading.RLock()
-        atexit.register(self.finish)
-
-    def after_fork(self) -> None:
-        """In a child process: the reads so far are the parent's to write."""
-        self._lock = threading.RLock()
-        self._reads = {}
-
-    def count(self, owner: str) -> None:
-        """Count a read; cheap, and written later."""
-        now = now_milliseconds()
-        with self._lock:
-            reads = self._reads.setdefault(owner, [now, now, 0])
-            reads[1] = now
-            reads[2] += 1
-            age = time.monotonic() - self._written
-            if len(self._reads) >= _READERS_AT_ONCE or age > _SECONDS_AT_ONCE:
-                self.flush()
-
-    def flush(self) -> None:
-        """Write the reads that were counted since the last time.
-
-        Raises:
-            TrimtabError: The store cannot be written.
-        """
-        with self._lock:
-            self._written = time.monotonic()
-            if not self._reads:
-                return
-            try:
-                with self._database.writing() as connection:
-                    if connection is not None:
-                        self._write(connection)
-            except TrimtabError as error:
-                raise TrimtabError(
-                    f"reads cannot be recorded in the audit trail: {error}; or open the store with "
-                    "audit_reads=False and only read"
-                ) from error
-            self._reads.clear()
-
-    def _write(self, connection: Connection) -> None:
-        # Another process may have forgotten a user since: then nothing else is kept.
-        gone = sa.select(audit.c.owner, sa.func.max(audit.c.at)).group_by(audit.c.owner)
-        gone = gone.where(audit.c.event == "forgotten", audit.c.owner.in_(list(self._reads)))
-        forgotten = {owner: at for owner, at in connection.execute(gone)}
-        _insert(
-            connection,
-            [
-                (owner, "read", first, last, count)
-                for owner, (first, last, count) in self._reads.items()
-                if last > forgotten.get(owner, 0)
-            ],
-        )
-
-    def close(self) -> None:
-        """The last flush, of a store that is no longer in use."""
-        atexit.unregister(self.finish)
-        self.finish()
-
-    def finish(self) -> None:
-        """The last flush before the process ends; where the store is gone, there is none."""
-        with suppress(TrimtabError):
-            self.flush()
+def record_reads(connection: Connection, reads: Iterable[tuple[str, int, int, int]]) -> None:
+    """Record reads that were counted: owner, when the first and the last were, how many."""
+    _insert(
+        connection, [(owner, "read", first, last, count) for owner, first, last, count in reads]
+    )
 
 
 def _insert(connection: Connection, rows: list[tuple[str, Event, int, int, int]]) -> None:

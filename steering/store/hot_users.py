@@ -47,6 +47,12 @@ class HotUsers:
         self.generation = 0
         """Counts what was discarded: what was read before that must not come in after it."""
 
+    def after_fork(self) -> None:
+        """In a child process: nothing that another thread of the parent may have held."""
+        self._users = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
     def __len__(self) -> int:
         return len(self._users)
 

@@ -226,6 +226,13 @@ def head_of(content: bytes) -> list[Any]:
     return list(json.loads(content[start : start + int(length)]))
 
 
+def rest_of(content: bytes) -> bytes:
+    """What follows the texts that content begins with."""
+    start = _LENGTH.itemsize
+    (length,) = np.frombuffer(content[:start], _LENGTH)
+    return content[start + int(length) :]
+
+
 def sample_of(content: bytes) -> str:
     """The id of the sample that content is of."""
     return str(head_of(content)[0])

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from .layout import EntryContent
-from .schema import entries, secret_slots, users
+from .schema import entries, secret_slots, users, weights
 from .sealing import Seal
 
 _USER = sa.select(users, secret_slots.c.secret).join(secret_slots)
@@ -85,3 +85,11 @@ def entry_rows(connection: Connection, user: UserRow) -> Sequence[Any]:
 def opened(user: UserRow, rows: Sequence[Any]) -> list[EntryContent]:
     """What rows of the user's hold."""
     return [EntryContent(r.contrast, r.timestamp, user.seal.open(r.content)) for r in rows]
+
+
+def intervention_content(connection: Connection, user: UserRow, name: str) -> bytes | None:
+    """A low-rank intervention of the user's; None where there is none of this name."""
+    query = sa.select(weights.c.content)
+    query = query.where(weights.c.user == user.id, weights.c.name == name)
+    content = connection.execute(query).scalar()
+    return None if content is None else user.seal.open(content)

@@ -168,6 +168,16 @@ class StoreWrite:
             self._reseal(user)
         return len(dropped)
 
+    def drop_samples(self, user: UserRow, sample_ids: Iterable[str]) -> int:
+        """Take what there is of these samples out and off the disk; how many entries there were."""
+        sample_ids = set(sample_ids)
+        hashes = {user.seal.sample(sample_id) for sample_id in sample_ids}
+        waited = self.take(user, sample_ids)
+        dropped = self.drop(user, lambda row: bytes(row.sample) in hashes)
+        if waited and not dropped:
+            self._reseal(user)
+        return dropped
+
     def left(self, user: UserRow) -> int:
         """How many entries a user has."""
         query = sa.select(sa.func.count()).where(entries.c.user == user.id)
@@ -237,14 +247,47 @@ class StoreWrite:
         with_new = Population.of(self.layout.dictionary("", come))
         self._population = self._population.minus(without).plus(with_new)
 
-    def put_weights(self, user: UserRow, name: str, content: bytes) -> None:
-        """Keep other tensors of a user's, sealed."""
+    def put_intervention(self, user: UserRow, name: str, content: bytes) -> None:
+        """Keep a low-rank intervention of a user's, sealed, in the place of one of this name."""
         self._connection.execute(
             sa.delete(weights).where(weights.c.user == user.id, weights.c.name == name)
         )
         row = {"user": user.id, "name": name, "content": user.seal.close(content)}
         self._connection.execute(sa.insert(weights).values(row))
         self.change(user)
+
+    def drop_intervention(self, user: UserRow, name: str) -> bool:
+        """Take a low-rank intervention out and off the disk; whether there was one."""
+        which = sa.delete(weights).where(weights.c.user == user.id, weights.c.name == name)
+        there = bool(self._connection.execute(which).rowcount)
+        if there:
+            self._reseal(user)
+        return there
+
+    def wait(self, user: UserRow, interaction_id: str, content: bytes) -> bool:
+        """Keep an interaction of a user's until it is learned from, sealed.
+
+        Returns:
+            Whether it is new: neither waiting, nor learned from already.
+        """
+        sample = user.seal.sample(interaction_id)
+        for table in (pending, entries):
+            there = sa.select(table.c.id).where(table.c.user == user.id, table.c.sample == sample)
+            if self._connection.execute(there.limit(1)).first() is not None:
+                return False
+        row = {"user": user.id, "sample": sample, "content": user.seal.close(content)}
+        self._connection.execute(sa.insert(pending).values(row))
+        return True
+
+    def take(self, user: UserRow, interaction_ids: Iterable[str]) -> set[str]:
+        """End the waiting of these interactions; those that did wait."""
+        taken = set()
+        for each in interaction_ids:
+            sample = user.seal.sample(each)
+            which = sa.delete(pending).where(pending.c.user == user.id, pending.c.sample == sample)
+            if self._connection.execute(which).rowcount:
+                taken.add(each)
+        return taken
 
     def forget(self, owners: Iterable[str]) -> None:
         """Leave in the audit trail only that these were forgotten."""

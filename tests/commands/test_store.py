@@ -1,5 +1,7 @@
 """The store's commands on a real store: what they print, and what is left on the disk."""
 
+import json
+
 import pytest
 import torch
 
@@ -51,6 +53,16 @@ def test_users_are_put_listed_and_exported(filled, trimtab, tmp_path) -> None:
     exported = SteeringDictionary.load(tmp_path / "out.safetensors")
     assert exported.entries == dictionary("bob", 1).entries
     assert torch.equal(exported.vectors, dictionary("bob", 1).vectors)
+
+
+def test_a_copy_is_everything_as_json(filled, trimtab, tmp_path) -> None:
+    trimtab("copy", filled, "ann", tmp_path / "ann.json")
+    copy = json.loads((tmp_path / "ann.json").read_text())
+    assert copy["user"] == "ann" and [entry["key"] for entry in copy["entries"]] == [
+        "key 0", "key 1", "key 2"
+    ]  # fmt: skip
+    assert copy["vectors"] == dictionary("ann", 0).vectors.tolist()
+    assert trimtab("audit", filled, "ann").splitlines()[-1].split()[2] == "copied"
 
 
 def test_the_forgotten_are_gone_and_their_trail_too(filled, trimtab) -> None:

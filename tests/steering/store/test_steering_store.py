@@ -22,10 +22,11 @@ from trimtab.steering.dictionaries.dictionary import SteeringDictionary
 from trimtab.steering.dictionaries.population import Population
 from trimtab.steering.dictionaries.switches import Switches
 from trimtab.steering.store import schema
+from trimtab.steering.store.access import UnknownUser
 from trimtab.steering.store.database import Database
 from trimtab.steering.store.hot_users import HotUser, HotUsers
 from trimtab.steering.store.layout import scales_of
-from trimtab.steering.store.steering_store import SteeringStore, UnknownUser
+from trimtab.steering.store.steering_store import SteeringStore
 from trimtab.steering.store.user_rows import user_of
 from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
@@ -80,21 +81,6 @@ def same(one: SteeringDictionary, other: SteeringDictionary) -> bool:
 
 def samples(found: SteeringDictionary) -> list[str]:
     return [entry.sample_id for entry in found.entries]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store may be made, in either database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/users.db"
-    return request.getfixturevalue("postgres_server").new_database()
-
-
-@pytest.fixture
-def store(place: str) -> Iterator[SteeringStore]:
-    store = SteeringStore(place)
-    yield store
-    store.close()
 
 
 @pytest.fixture
@@ -337,7 +323,7 @@ class TestMemory:
         store["ann"], store["bob"]
         store.put(dictionary("cid"))
         assert len(store["bob"]) == 3
-        monkeypatch.setattr("trimtab.steering.store.steering_store.entry_rows", None)
+        monkeypatch.setattr("trimtab.steering.store.reader.entry_rows", None)
         assert same(store["ann"], dictionary("ann"))
 
     def test_sees_what_another_writer_did(self, store: SteeringStore) -> None:
@@ -440,7 +426,7 @@ class TestForgetting:
     def test_leaves_no_row_in_any_table(self, store: SteeringStore) -> None:
         store.put(dictionary("ann"), dictionary("mallory"))
         store.switch("mallory", enabled=False)
-        store.put_weights("mallory", "loreft", {"a": torch.ones(2)})
+        store.put_intervention("mallory", "loreft", {"a": torch.ones(2)})
         store["mallory"]
         store.close()
         ((number, owner),) = [
@@ -456,7 +442,7 @@ class TestForgetting:
         assert bytes(secret) == bytes(32)
         trail = rows(store, f"SELECT event FROM trimtab_audit WHERE owner = '{owner}'")
         assert trail == [("forgotten",)]
-        assert store.weights("mallory", "loreft") is None
+        assert store.intervention("mallory", "loreft") is None
         store.put(dictionary("mallory", 1))
         assert store.user("mallory").switches == Switches()
 
@@ -507,12 +493,12 @@ class TestForgetting:
 
     def test_expires_by_the_age_of_samples(self, store: SteeringStore) -> None:
         store.put(dictionary("ann", 5), dictionary("bob", 2), dictionary("cid", 3, start=7))
-        store.put_weights("ann", "loreft", {"a": torch.ones(2)})
+        store.put_intervention("ann", "loreft", {"a": torch.ones(2)})
         before = secrets_of(store)
         assert store.expire(before=1003) == 5
         assert store.users() == ["ann", "cid"]
         assert samples(store["ann"]) == ["s3", "s4"]
-        assert torch.equal(store.weights("ann", "loreft")["a"], torch.ones(2))
+        assert torch.equal(store.intervention("ann", "loreft").tensors["a"], torch.ones(2))
         assert same(store["cid"], dictionary("cid", 3, start=7))
         # What was sealed before can be opened no longer.
         assert secrets_of(store)["ann"] != before["ann"]
@@ -556,16 +542,6 @@ class TestSwitches:
     def test_have_bounds(self, store: SteeringStore, strength: float) -> None:
         with pytest.raises(TrimtabError, match="expected a strength between 0 and 2, got"):
             store.switch("ann", strength=strength)
-
-
-def test_weights_lie_beside_the_vectors(store: SteeringStore) -> None:
-    assert store.weights("ann", "loreft") is None
-    store.put_weights("ann", "loreft", {"a": torch.ones(2), "b": torch.zeros(1)})
-    store.put_weights("ann", "loreft", {"a": torch.arange(6.0).reshape(2, 3).T})
-    found = SteeringStore(store.uri).weights("ann", "loreft")
-    assert list(found) == ["a"] and found["a"].tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert store.weights("ann", "other") is None
-    assert store.users() == []
 
 
 def test_rows_under_another_user_cannot_be_read(store: SteeringStore) -> None:
