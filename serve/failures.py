@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from ..errors import TrimtabError
 from ..files import encodable
-from ..steering.store.steering_store import UnknownUser
+from ..steering.store.access import UnknownUser
 
 _log = logging.getLogger(__name__)
 
