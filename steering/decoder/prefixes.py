@@ -6,7 +6,7 @@ starts from what they left in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,11 +97,27 @@ def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: 
     return cache
 
 
-def extended(prefix: Prefix | None, tokens: Sequence[int], decoder: PreTrainedModel) -> Prefix:
-    """Run what ``tokens`` adds to a prefix of them; returns the whole as a prefix."""
+def extended(
+    prefix: Prefix | None, tokens: Sequence[int], decoder: PreTrainedModel, pass_tokens: int
+) -> Generator[None, None, Prefix]:
+    """Run what ``tokens`` adds to a prefix of them, a forward pass each time it is asked to go on.
+
+    Args:
+        prefix: What has run.
+        tokens: The whole.
+        decoder: The module that runs the layers.
+        pass_tokens: At most so many tokens in a pass.
+
+    Returns:
+        The whole as a prefix.
+    """
     done = len(prefix.tokens) if prefix else 0
-    cache = new_cache(decoder.config, prefix, 1, len(tokens))
-    if done < len(tokens):
-        mask = torch.ones(1, len(tokens), dtype=torch.long)
-        run(decoder, torch.tensor([list(tokens[done:])]), mask, cache)
+    with torch.inference_mode():
+        cache = new_cache(decoder.config, prefix, 1, len(tokens))
+    for start in range(done, len(tokens), pass_tokens):
+        part = tokens[start : start + pass_tokens]
+        with torch.inference_mode():
+            mask = torch.ones(1, start + len(part), dtype=torch.long)
+            run(decoder, torch.tensor([list(part)]), mask, cache)
+        yield
     return Prefix.of(cache, tokens)

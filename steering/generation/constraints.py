@@ -6,14 +6,13 @@ llguidance follows the grammar and works out the tokens; the masks are applied h
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...errors import TrimtabError
 from ..prompts.render import tokenize
@@ -136,14 +135,14 @@ class Constraints:
             raise TrimtabError(f"expected a grammar that llguidance accepts: {reason}")
         return matcher
 
-    def allowed(self, rows: Sequence[Constraint]) -> NDArray[np.bool_]:
-        """Which tokens may come next, ``(rows, vocabulary)``."""
-        words = (max(self._tokenizer.vocab_size, self._width) + 31) // 32
-        bits = np.zeros((len(rows), words), dtype=np.int32)
-        for row, constraint in enumerate(rows):
-            constraint.fill(bits, row)
-        flags = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")
-        return flags[:, : self._width].view(np.bool_)
+    @property
+    def words(self) -> int:
+        """How many words of 32 bits hold one bit for every token."""
+        return (max(self._tokenizer.vocab_size, self._width) + 31) // 32
+
+    def flags(self, bits: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which tokens may come next, ``(vocabulary,)``, from their bits ``(words,)``."""
+        return np.unpackbits(bits.view(np.uint8), bitorder="little")[: self._width].view(np.bool_)
 
     def closing(self, allowed: NDArray[np.bool_]) -> int | None:
         """The best token to bring an answer to its end, of those that may come next.
@@ -172,6 +171,7 @@ class Constraints:
 
 
 _constraints: WeakKeyDictionary[LanguageModel, Constraints] = WeakKeyDictionary()
+_making = threading.Lock()
 
 
 def constraints_of(model: LanguageModel) -> Constraints:
@@ -180,13 +180,8 @@ def constraints_of(model: LanguageModel) -> Constraints:
     Raises:
         TrimtabError: Its tokenizer cannot be followed.
     """
-    if model not in _constraints:
-        width = model.hf.get_output_embeddings().weight.shape[0]
-        _constraints[model] = Constraints(model.tokenizer, width, model.ends)
-    return _constraints[model]
-
-
-def masked(logits: Tensor, allowed: NDArray[np.bool_]) -> Tensor:
-    """Logits with those of tokens that may not come set to minus infinity; same shape."""
-    forbidden = torch.from_numpy(~allowed).to(logits.device)
-    return logits.masked_fill(forbidden, -torch.inf)
+    with _making:
+        if model not in _constraints:
+            width = model.hf.get_output_embeddings().weight.shape[0]
+            _constraints[model] = Constraints(model.tokenizer, width, model.ends)
+        return _constraints[model]

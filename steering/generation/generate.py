@@ -19,8 +19,10 @@ from ..decoder.forward import window_passed
 from ..decoder.language_model import LanguageModel
 from ..decoder.prefixes import MIN_SHARED, common
 from ..vectors.injection import row_by_row, set_aside
-from .decode_loop import Batch, Row
+from .decode_loop import Batch
+from .pieces import Pieces
 from .requests import Completion, Options, Request
+from .row import Row
 
 _BATCH_TOKENS = 8192  # a processor runs a few hundred tokens of a prompt a second
 _MEMORY_SHARE = 0.3  # of a GPU's free memory, for one batch's keys and values
@@ -98,7 +100,7 @@ def completions(
         Row(model, index, request, wanted, steering)
         for index, (request, steering) in enumerate(zip(requests, steerings, strict=True))
     ]
-    return _completions(model, rows, batch_size, batch_tokens, wanted)
+    return _completions(model, rows, batch_size, batch_tokens)
 
 
 def stream(
@@ -119,54 +121,44 @@ def stream(
     wanted = Options(**options)
     with set_aside(model.parts) as around:
         [steerings] = row_by_row(around, [request.steering])
-    return _stream(model, Row(model, 0, request, wanted, steerings), wanted)
+    return _stream(model, Row(model, 0, request, wanted, steerings))
 
 
-def _stream(model: LanguageModel, row: Row, options: Options) -> Generator[str, None, Completion]:
-    # A stop text may begin in what is still held back.
-    held = max((len(text) for text in options.stop), default=1) - 1
+def _stream(model: LanguageModel, row: Row) -> Generator[str, None, Completion]:
+    pieces = Pieces(row)
     batch = None
     if row.finish is None:
+        batch = Batch(model, [row])
         with model.lock, set_aside(model.parts):
-            batch = Batch(model, [row], options)
-    shown = ""
-    while batch is not None and batch.rows:
+            _begun(batch)
+        yield from filter(None, [pieces.next()])
+    while batch is not None and row.finish is None:
         with model.lock, set_aside(model.parts), batch.steered():
             batch.step()
-        text = row.text()
-        ready = text[: len(text) - held] if row.finish is None else text
-        # The first bytes of a character decode to a mark that the whole one does not start with.
-        ready = ready.rstrip("\ufffd") if row.finish is None else ready
-        if len(ready) > len(shown):
-            yield ready[len(shown) :]
-            shown = ready
-    completion = completion_of(row)
-    if len(completion.text) > len(shown):
-        yield completion.text[len(shown) :]
+        yield from filter(None, [pieces.next()])
+    completion = row.completion()
+    yield from filter(None, [pieces.next()])
     return completion
 
 
 def _completions(
-    model: LanguageModel,
-    rows: Sequence[Row],
-    batch_size: int,
-    batch_tokens: int | None,
-    options: Options,
+    model: LanguageModel, rows: Sequence[Row], batch_size: int, batch_tokens: int | None
 ) -> Iterator[tuple[int, Completion]]:
     for row in rows:
         if row.finish is not None:  # the grammar leaves no choice at all
-            yield row.index, completion_of(row)
-    waiting = _in_order([row for row in rows if row.finish is None], options)
+            yield row.index, row.completion()
+    waiting = _in_order([row for row in rows if row.finish is None])
     if not waiting:
         return
-    tokens = _tokens_at_once(model) if batch_tokens is None else batch_tokens
-    queue = _Queue(deque(waiting), batch_size, tokens, options)
+    tokens = tokens_at_once(model) if batch_tokens is None else batch_tokens
+    queue = _Queue(deque(waiting), batch_size, tokens)
     while queue.waiting:
-        for row in _decode(model, queue, options):
-            yield row.index, completion_of(row)
+        for row in _decode(model, queue):
+            yield row.index, row.completion()
 
 
-def _tokens_at_once(model: LanguageModel) -> int:
+def tokens_at_once(model: LanguageModel) -> int:
+    """How many tokens a batch may hold where nobody says: see ``completions``."""
     if model.device.type != "cuda":
         return _BATCH_TOKENS
     config = model.hf.config.get_text_config()
@@ -177,13 +169,9 @@ def _tokens_at_once(model: LanguageModel) -> int:
     return max(int(_MEMORY_SHARE * free / bytes_a_token), _BATCH_TOKENS)
 
 
-def _in_order(rows: Sequence[Row], options: Options) -> list[Row]:
+def _in_order(rows: Sequence[Row]) -> list[Row]:
     """Rows by length, those that can share no prefix last; equal prompts are neighbours."""
-    return sorted(rows, key=lambda row: (not _shares(row, options), len(row.prompt), row.prompt))
-
-
-def _shares(row: Row, options: Options) -> bool:
-    return options.share_prefix and row.shareable >= MIN_SHARED
+    return sorted(rows, key=lambda row: (not row.shares, len(row.prompt), row.prompt))
 
 
 @dataclass(frozen=True)
@@ -194,13 +182,11 @@ class _Queue:
         waiting: Those that wait.
         batch_size: At most this many rows in a batch.
         batch_tokens: At most this many tokens in a batch, padding included.
-        options: How answers are decoded.
     """
 
     waiting: deque[Row]
     batch_size: int
     batch_tokens: int
-    options: Options
 
     def take(self, beside: Sequence[Row] = ()) -> list[Row]:
         """The next rows for a batch that holds ``beside``: all or none of them share prefixes.
@@ -209,15 +195,15 @@ class _Queue:
         """
         taken: list[Row] = []
         first = self.waiting[0]
-        shared = first.shareable if _shares(first, self.options) else 0
-        longest = max((len(row.prompt) for row in beside), default=0)
+        shared = first.shareable if first.shares else 0
+        longest = max((row.longest for row in beside), default=0)
         while self.waiting and len(beside) + len(taken) < self.batch_size:
             row = self.waiting[0]
-            if _shares(row, self.options) != _shares(first, self.options):
+            if row.shares != first.shares:
                 break
             shared = min(shared, row.shareable, common(first.prompt, row.prompt))
-            longest = max(longest, len(row.prompt))
-            own = longest - (shared if shared >= MIN_SHARED else 0) + self.options.max_new_tokens
+            longest = max(longest, row.longest)
+            own = longest - (shared if shared >= MIN_SHARED else 0)
             rows = len(beside) + len(taken) + 1
             if rows > 1 and rows * own > self.batch_tokens:
                 break
@@ -225,18 +211,19 @@ class _Queue:
         return taken
 
 
-def _decode(model: LanguageModel, queue: _Queue, options: Options) -> Iterator[Row]:
+def _decode(model: LanguageModel, queue: _Queue) -> Iterator[Row]:
     """Answer rows that wait, each yielded as it ends; others take its place in the batch."""
-    longest = max(len(row.prompt) for row in queue.waiting) + options.max_new_tokens
-    refill = not window_passed(model.hf.config, longest)
+    refill = not window_passed(model.hf.config, max(row.longest for row in queue.waiting))
+    batch = Batch(model, queue.take())
     with model.lock, set_aside(model.parts):
-        batch = Batch(model, queue.take(), options)
+        ended = _begun(batch)
+    yield from ended
     room = False
     while batch.rows:
-        ended: list[Row] = []
+        ended = []
         with model.lock, set_aside(model.parts):
             if refill and room and queue.waiting:
-                ended += _refill(model, batch, queue, options)
+                ended += _refill(model, batch, queue)
             before = len(batch.rows)
             with batch.steered():
                 # The hooks stay on until a row ends and the rest may need hooks of its own.
@@ -246,26 +233,23 @@ def _decode(model: LanguageModel, queue: _Queue, options: Options) -> Iterator[R
         yield from ended
 
 
-def _refill(model: LanguageModel, batch: Batch, queue: _Queue, options: Options) -> list[Row]:
-    """Let rows that wait join the batch; returns those that ended in their first step."""
+def _begun(batch: Batch) -> list[Row]:
+    """Run a batch's prompts; returns the rows that ended with their first token."""
+    passes = batch.begin()
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            return end.value
+
+
+def _refill(model: LanguageModel, batch: Batch, queue: _Queue) -> list[Row]:
+    """Let rows that wait join the batch; returns those that ended with their first token."""
     taken = queue.take(beside=[row for row in batch.rows if row.finish is None])
     if not taken:
         return []
-    fresh = Batch(model, taken, options)
-    with fresh.steered():
-        ended = fresh.step()
+    fresh = Batch(model, taken)
+    ended = _begun(fresh)
     if fresh.rows:
         batch.join(fresh)
     return ended
-
-
-def completion_of(row: Row, *, prompt_tokens: int | None = None) -> Completion:
-    """What a row that has finished holds; ``prompt_tokens`` where it is not its prompt's length."""
-    assert row.finish is not None
-    return Completion(
-        text=row.text(),
-        tokens=tuple(row.tokens),
-        prompt_tokens=len(row.prompt) if prompt_tokens is None else prompt_tokens,
-        forced_tokens=row.forced,
-        finish=row.finish,
-    )

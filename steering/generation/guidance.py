@@ -20,9 +20,9 @@ from ..decoder.language_model import LanguageModel
 from ..decoder.prefixes import new_cache
 from ..reading.teacher_forcing import TokenizedExchange, answer_batches
 from ..vectors.injection import refuse_steered
-from .decode_loop import Row
-from .generate import completion_of
+from .choosing import take_next
 from .requests import Completion, Options, Request
+from .row import Row
 
 _PASS_TOKENS = 8192  # in one pass over prompts, to bound its memory
 
@@ -80,7 +80,7 @@ def generate_guided(
     for batch in _batches(sorted(pairs, key=lambda pair: pair.width), max(batch_size // 2, 1)):
         _decode(model, batch, wanted)
     return [
-        completion_of(pair.row, prompt_tokens=len(pair.row.prompt) + len(pair.plain.prompt))
+        pair.row.completion(prompt_tokens=len(pair.row.prompt) + len(pair.plain.prompt))
         for pair in pairs
     ]
 
@@ -166,11 +166,7 @@ def _decode(model: LanguageModel, pairs: Sequence[_Pair], options: Options) -> N
         logits = model.logits(run(decoder, tokens, mask, cache)[:, -1])
         strengths = torch.tensor([[pair.strength] for pair in live], device=logits.device)
         with_context, without = logits.chunk(2)
-        combined = guided(with_context, without, strengths).cpu()
-        for pair, chances, likeliest in zip(
-            live, combined, combined.argmax(dim=-1).tolist(), strict=True
-        ):
-            pair.row.take(pair.row.choose(chances, likeliest, None))
+        take_next([pair.row for pair in live], guided(with_context, without, strengths), None)
         kept = [n for n, pair in enumerate(live) if pair.row.finish is None]
         if len(kept) < len(live):
             rows = [*kept, *(len(live) + n for n in kept)]

@@ -32,6 +32,24 @@ class Request:
     draws: str = ""
 
 
+Finish = Literal["stop", "length", "deadline", "cancelled"]
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """How likely a token of an answer was, before its grammar and its temperature had a say.
+
+    Attributes:
+        token: Its id.
+        logprob: Natural logarithm of its probability; 0 where a grammar forced it without a pass.
+        top: The likeliest tokens in its place with theirs, the likeliest first.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
 @dataclass(frozen=True)
 class Completion:
     """An answer.
@@ -43,19 +61,21 @@ class Completion:
         forced_tokens: How many of ``tokens`` the grammar forced, without a pass of their own.
         finish: ``stop``: the model, the grammar or a stop text ended it. ``length``: there was no
             room for more; a constrained answer was closed early, and fits its grammar if it could
-            still be closed.
+            still be closed. ``deadline``, ``cancelled``: an engine ended it before its end.
+        logprobs: One a token; None where they were not asked for.
     """
 
     text: str
     tokens: tuple[int, ...]
     prompt_tokens: int
     forced_tokens: int
-    finish: Literal["stop", "length"]
+    finish: Finish
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """How answers are decoded.
+    """How an answer is decoded.
 
     Attributes:
         max_new_tokens: At most this many tokens an answer.
@@ -66,6 +86,8 @@ class Options:
         stop: Texts that end an answer; they are not part of it.
         share_prefix: Run what all prompts of a batch begin with once, and keep it for later.
         fast_forward: Let tokens that a grammar forces pass without a forward pass of their own.
+        logprobs: Give the log-probability of every token, and of so many likeliest ones in its
+            place, 0 to 20; None for none.
     """
 
     max_new_tokens: int = 256
@@ -75,6 +97,7 @@ class Options:
     stop: tuple[str, ...] = ()
     share_prefix: bool = True
     fast_forward: bool = True
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be decoded with.
@@ -86,6 +109,11 @@ class Options:
             raise TrimtabError(
                 "expected max_new_tokens of at least 1, temperature of at least 0 and top_p above "
                 f"0 and up to 1; got {self.max_new_tokens}, {self.temperature} and {self.top_p}"
+            )
+        if self.logprobs is not None and not 0 <= self.logprobs <= 20:
+            raise TrimtabError(
+                f"expected logprobs of None or from 0 to 20, got {self.logprobs}; ask for fewer "
+                "alternatives a token"
             )
 
     @property

@@ -116,6 +116,25 @@ def set_aside(parts: Parts) -> Iterator[tuple[Rows, ...]]:
         _active.set(around)
 
 
+def check_fits(model: LanguageModel, steering: Steering) -> None:
+    """Refuse a steering that cannot be added inside a model.
+
+    Raises:
+        TrimtabError: It was read from another model, or names a layer or a size that this one does
+            not have.
+    """
+    if steering.fingerprint is not None:
+        model.check_fingerprint(steering.fingerprint, "the steering")
+    _places(model.parts, [steering])
+    hidden = model.hf.config.get_text_config().hidden_size
+    for vector in steering.vectors.values.values():
+        if vector.shape != (hidden,):
+            raise TrimtabError(
+                f"expected vectors of {hidden} numbers, the model's hidden size, got one of shape "
+                f"{tuple(vector.shape)}; build the dictionary with this model"
+            )
+
+
 def is_steered(parts: Parts) -> bool:
     """Whether this thread steers the passes that it makes now."""
     return any(plan.decoder is parts.decoder for plan in _active.get())

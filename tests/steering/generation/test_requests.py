@@ -12,13 +12,15 @@ import pytest
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
-from trimtab.steering.generation.decode_loop import Row
+from trimtab.steering.generation.choosing import take_next
 from trimtab.steering.generation.generate import generate, stream
 from trimtab.steering.generation.requests import Completion, Options, Request
+from trimtab.steering.generation.row import Row
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
@@ -456,10 +458,12 @@ def test_draws_do_not_depend_on_the_batch(qwen: SteeredModel) -> None:
 def test_draws_follow_the_chances_and_never_what_has_none(qwen: SteeredModel) -> None:
     options = Options(temperature=1.0)
     logits = torch.tensor([0.0, -torch.inf, 1.0, -torch.inf, 2.0, -torch.inf])
+    first = max(qwen.ends) + 1  # no token before it ends an answer
     counts = torch.zeros(6)
     for name in range(3000):
         row = Row(qwen, 0, Request(talk(ASKS[0]), draws=str(name)), options)
-        counts[row.choose(logits, 4, None)] += 1
+        take_next([row], pad(logits, (first, 0), value=-torch.inf)[None], None)
+        counts[row.tokens[0] - first] += 1
     assert counts[[1, 3, 5]].sum() == 0
     torch.testing.assert_close(counts / 3000, logits.softmax(-1), atol=0.03, rtol=0)
 

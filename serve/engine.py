@@ -1,0 +1,493 @@
+"""The engine: one thread owns the model, and requests join and leave its running batch.
+
+It knows no HTTP. Each turn of its loop lets go of rows that were cancelled or ran out of time,
+lets requests that wait begin, runs a bounded part of their prompts, and makes one decode step for
+all rows that are under way. So an answer that is long holds up nobody, and a prompt that is long
+holds the others up by no more than one bounded pass a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from ..errors import TrimtabError
+from ..steering.decoder.caches import holds_keys_only
+from ..steering.decoder.prefixes import MIN_SHARED, common
+from ..steering.generation.decode_loop import Batch
+from ..steering.generation.generate import tokens_at_once
+from ..steering.generation.requests import Options, Request
+from ..steering.generation.row import Row
+from ..steering.model import SteeredModel
+from ..steering.vectors.injection import check_fits, row_by_row, set_aside
+from .ticket import Piece, Ticket
+
+__all__ = ["Engine", "EngineClosed", "EngineFailure", "EngineStatistics", "Piece", "QueueFull"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_PASS_TOKENS = {"cpu": 128, "cuda": 2048}
+"""Tokens of new prompts in one pass between two decode steps, by the kind of device."""
+
+_SECONDS_AT_FIRST = 2.0  # what an answer is taken to need until one has been given
+
+
+class QueueFull(TrimtabError):
+    """More requests wait than the engine holds.
+
+    Attributes:
+        retry_after: Seconds after which one is likely to find room.
+    """
+
+    def __init__(self, waiting: int, retry_after: float) -> None:
+        super().__init__(
+            f"expected fewer than {waiting} requests that wait, which is all that the queue "
+            f"holds; ask again in {retry_after:.0f} s"
+        )
+        self.retry_after = retry_after
+
+
+class EngineClosed(TrimtabError):
+    """The engine takes no more requests, since it is being closed."""
+
+
+class EngineFailure(RuntimeError):
+    """The engine's own code failed while an answer was under way; the log has the traceback."""
+
+
+@dataclass(frozen=True)
+class EngineStatistics:
+    """What an engine has done since it was started, and what it does now.
+
+    Attributes:
+        running: Rows under way, those whose prompts are still being run among them.
+        waiting: Requests that wait for a row.
+        steps: Decode steps.
+        step_rows: How many steps had so many rows.
+        prompt_tokens: Of the prompts of all requests that have begun.
+        kept_tokens: How many of them had run before, in another prompt with the same beginning.
+        new_tokens: Of all answers.
+        forced_tokens: How many of them a grammar forced.
+        finished: Requests that have ended, by how: ``stop``, ``length``, ``deadline``,
+            ``cancelled``, ``refused`` (the row's own error), ``failed`` (the engine's).
+        turned_away: Requests that found the queue full.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    steps: int = 0
+    step_rows: dict[int, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    kept_tokens: int = 0
+    new_tokens: int = 0
+    forced_tokens: int = 0
+    finished: dict[str, int] = field(default_factory=dict)
+    turned_away: int = 0
+
+
+@dataclass(eq=False)
+class _Fresh:
+    """A batch whose prompts are being run, and the passes that are left."""
+
+    batch: Batch
+    passes: Generator[None, None, list[Row]]
+
+
+class Engine:
+    """One loop over one model, in a thread of its own.
+
+    Args:
+        model: The model; whoever else uses it holds ``model.lock``, or goes through ``call``.
+        max_rows: At most this many answers under way at once.
+        max_waiting: At most this many requests wait for a row.
+        max_tokens: At most this many tokens of all rows in the cache, padding included: rows
+            times the longest of them, prompt and room for the answer. Default: as ``generate``
+            on a GPU; 65,536 elsewhere.
+        pass_tokens: At most so many tokens of new prompts between two decode steps. Default: 128
+            on a processor, where a token costs about as much as a row's step, 2,048 elsewhere.
+
+    Raises:
+        TrimtabError: A bound below 1.
+    """
+
+    def __init__(
+        self,
+        model: SteeredModel,
+        *,
+        max_rows: int = 16,
+        max_waiting: int = 64,
+        max_tokens: int | None = None,
+        pass_tokens: int | None = None,
+    ) -> None:
+        kind = model.device.type
+        default = tokens_at_once(model) if kind == "cuda" else 65_536
+        self._max_tokens = default if max_tokens is None else max_tokens
+        self._pass_tokens = _PASS_TOKENS.get(kind, 2048) if pass_tokens is None else pass_tokens
+        if min(max_rows, max_waiting, self._max_tokens, self._pass_tokens) < 1:
+            raise TrimtabError(
+                "expected max_rows, max_waiting, max_tokens and pass_tokens of at least 1, got "
+                f"{max_rows}, {max_waiting}, {self._max_tokens} and {self._pass_tokens}"
+            )
+        self._model = model
+        self._max_rows = max_rows
+        self._max_waiting = max_waiting
+        self._joins = holds_keys_only(model.hf.config)
+        self._changed = threading.Condition()
+        # Guarded by `_changed`:
+        self._waiting: deque[Ticket] = deque()
+        self._calls: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._closing = False
+        self._stopped = False
+        self._turned_away = 0
+        self._seconds = _SECONDS_AT_FIRST  # of the time between two answers' ends
+        # The loop's own:
+        self._tickets: dict[Row, Ticket] = {}
+        self._fresh: _Fresh | None = None
+        self._batch: Batch | None = None
+        self._hooks = ExitStack()  # of the batch, for as long as its rows stay the same
+        self._hooked = False
+        self._steps: Counter[int] = Counter()
+        self._finished: Counter[str] = Counter()
+        self._done = EngineStatistics()
+        self._last_end = time.monotonic()
+        self._thread = threading.Thread(target=self._loop, name="trimtab-engine", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        request: Request,
+        options: Options | None = None,
+        *,
+        deadline: float | None = None,
+        logprobs: int | None = None,
+    ) -> Ticket:
+        """Take a request; it begins as soon as there is a row for it, first come, first served.
+
+        The prompt is written and its grammar compiled here, in the caller's thread, which takes
+        some milliseconds. Inside ``with model.steered(...)``, what is steered there is added.
+
+        Args:
+            request: What to answer. Its draws depend on the options' seed and the request's own
+                ``draws`` alone, whatever else is answered with it.
+            options: How it is answered.
+            deadline: Seconds from now after which it ends with what there is, waiting included.
+            logprobs: In the place of the options' own.
+
+        Raises:
+            QueueFull: So many wait that this one cannot.
+            EngineClosed: The engine is closed.
+            TrimtabError: The request cannot be answered; the line says why.
+        """
+        wanted = options or Options()
+        if logprobs is not None:
+            wanted = replace(wanted, logprobs=logprobs)
+        if deadline is not None and not deadline > 0:
+            raise TrimtabError(f"expected a deadline above 0 seconds, got {deadline}")
+        with self._changed:
+            self._admit_one_more()
+        with set_aside(self._model.parts) as around:
+            [steerings] = row_by_row(around, [request.steering])
+        for steering in steerings:
+            check_fits(self._model, steering)
+        row = Row(self._model, 0, request, wanted, steerings)
+        if row.longest > self._max_tokens:
+            raise TrimtabError(
+                f"a prompt of {len(row.prompt)} tokens and an answer of up to "
+                f"{wanted.max_new_tokens} do not fit the engine's {self._max_tokens} tokens; "
+                "shorten the prompt, lower max_new_tokens, or raise the engine's max_tokens"
+            )
+        ticket = Ticket(row, deadline, self._wake)
+        if row.finish is not None:  # the grammar leaves no choice at all
+            ticket.advance()
+            return ticket
+        with self._changed:
+            self._admit_one_more()
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+        return ticket
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Run a function in the engine's thread between two steps, as to read vectors.
+
+        It has the model for itself; rows that are under way wait for its end.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closing:
+                raise EngineClosed("the engine is closed, and runs nothing more")
+            self._calls.append((function, future))  # type: ignore[arg-type]  # one type at a time
+            self._changed.notify_all()
+        return future
+
+    def close(self, drain: bool = True, timeout: float = 30.0) -> None:
+        """Take no more requests, and end.
+
+        Args:
+            drain: Answer those that were taken, for at most ``timeout`` seconds; what is not done
+                by then is cancelled. Otherwise all are cancelled at once.
+            timeout: In seconds.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if drain:
+            self._thread.join(timeout)
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(max(timeout, 5.0))
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """What the engine has done and does."""
+        with self._changed:
+            waiting, turned_away = len(self._waiting), self._turned_away
+        return replace(
+            self._done,
+            running=len(self._tickets),
+            waiting=waiting,
+            step_rows=dict(self._steps),
+            finished=dict(self._finished),
+            turned_away=turned_away,
+        )
+
+    def _admit_one_more(self) -> None:
+        """Refuse what there is no room for; holds ``_changed``."""
+        if self._closing:
+            raise EngineClosed("the engine is closed, and takes no more requests")
+        if len(self._waiting) >= self._max_waiting:
+            self._turned_away += 1
+            raise QueueFull(self._max_waiting, min(max(self._seconds, 1.0), 60.0))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # What follows runs in the engine's thread.
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                if not self._has_work():
+                    self._changed.wait_for(self._has_work)
+                    self._last_end = time.monotonic()  # what it waited says nothing of its speed
+                if self._stopped or (self._closing and not self._busy()):
+                    break
+            try:
+                self._turn()
+            except Exception as error:
+                _log.exception("the engine failed; the answers that were under way are lost")
+                self._unhook()
+                self._fail(list(self._tickets), error)
+                self._batch = self._fresh = None
+        self._hooks.close()
+        for row in list(self._tickets):
+            row.finish = row.finish or "cancelled"
+            self._end(row)
+        with self._changed:
+            left, self._waiting = list(self._waiting), deque()
+            calls, self._calls = list(self._calls), deque()
+        for ticket in left:
+            ticket.row.finish = "cancelled"
+            self._count(ticket)
+        for _, future in calls:
+            future.cancel()
+
+    def _busy(self) -> bool:
+        return bool(self._tickets or self._waiting or self._calls)
+
+    def _has_work(self) -> bool:
+        return self._stopped or self._closing or self._busy()
+
+    def _turn(self) -> None:
+        """Let go, take in, run a part of a prompt, and make a step."""
+        self._run_calls()
+        self._let_go()
+        with self._model.lock, set_aside(self._model.parts):
+            self._take_in()
+            self._run_prompts()
+            self._step()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._unhook()
+            function, future = self._calls.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                with self._model.lock:
+                    future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+    def _let_go(self) -> None:
+        """End what was cancelled or has run out of time, whether it waits or is under way."""
+        now = time.monotonic()
+        with self._changed:
+            waiting = [ticket for ticket in self._waiting if ticket.overdue(now)]
+            for ticket in waiting:
+                self._waiting.remove(ticket)
+        for ticket in waiting:
+            ticket.row.finish = ticket.overdue(now)
+            self._count(ticket)
+        left = [row for row, ticket in self._tickets.items() if ticket.overdue(now)]
+        for row in left:
+            row.finish = self._tickets[row].overdue(now)
+            self._end(row)
+        if not left:
+            return
+        self._unhook()
+        if self._batch is not None:
+            self._batch.drop_finished()
+        # A batch that has not begun keeps its rows, which have finished, until it has.
+        if self._fresh is not None and all(r.finish is not None for r in self._fresh.batch.rows):
+            self._fresh = None
+
+    def _take_in(self) -> None:
+        """Begin with requests that wait, as many as there is room for."""
+        if self._fresh is not None or not self._waiting:
+            return
+        under_way = [row for row in self._tickets if row.finish is None]
+        if under_way and not self._joins:
+            return  # a state that cannot be padded: the next batch begins when this one has ended
+        longest = max((row.longest for row in under_way), default=0)
+        taken: list[Ticket] = []
+        with self._changed:
+            while self._waiting and len(under_way) + len(taken) < self._max_rows:
+                row = self._waiting[0].row
+                rows = len(under_way) + len(taken) + 1
+                if rows * max(longest, row.longest) > self._max_tokens and rows > 1:
+                    break
+                if taken and not _begin_together(self._model, [t.row for t in taken], row):
+                    break
+                longest = max(longest, row.longest)
+                taken.append(self._waiting.popleft())
+        if not taken:
+            return
+        self._unhook()
+        rows_taken = [ticket.row for ticket in taken]
+        for ticket in taken:
+            ticket.begin()
+            self._tickets[ticket.row] = ticket
+        batch = Batch(self._model, rows_taken)
+        self._fresh = _Fresh(batch, batch.begin(self._pass_tokens))
+        prompts = sum(len(row.prompt) for row in rows_taken)
+        self._done = replace(self._done, prompt_tokens=self._done.prompt_tokens + prompts)
+
+    def _run_prompts(self) -> None:
+        """Run a bounded part of the prompts that are new; when all has run, they join."""
+        if self._fresh is None:
+            return
+        self._unhook()
+        batch = self._fresh.batch
+        try:
+            next(self._fresh.passes)
+        except StopIteration as end:
+            self._fresh = None
+            self._show(batch.rows)
+            self._show(end.value)
+            if not any(row.finish is None for row in batch.rows):
+                return
+            batch.drop_finished(at_once=True)
+            if self._batch is None or not any(r.finish is None for r in self._batch.rows):
+                self._batch = batch
+            else:
+                self._batch.drop_finished(at_once=True)
+                self._batch.join(batch)
+        except Exception as error:
+            if not isinstance(error, TrimtabError):
+                _log.exception("the engine failed on new prompts; what was under way goes on")
+            self._fresh = None
+            self._fail([row for row in batch.rows if row in self._tickets], error)
+
+    def _step(self) -> None:
+        """One step of all rows under way."""
+        batch = self._batch
+        if batch is None or not any(row.finish is None for row in batch.rows):
+            self._batch = None
+            return
+        if not self._hooked:
+            self._hooks.enter_context(batch.steered())
+            self._hooked = True
+        rows = [row for row in batch.rows if row.finish is None]
+        ended = batch.step()
+        self._steps[len(rows)] += 1
+        self._done = replace(self._done, steps=self._done.steps + 1)
+        if ended:
+            self._unhook()  # the rest may need hooks of its own
+        self._show(rows)
+
+    def _unhook(self) -> None:
+        self._hooks.close()
+        self._hooked = False
+
+    def _show(self, rows: list[Row]) -> None:
+        """Give out what has come of some rows."""
+        for row in rows:
+            if row not in self._tickets:
+                continue
+            if row.finish is not None:
+                self._end(row)
+            else:
+                self._tickets[row].advance()
+
+    def _end(self, row: Row) -> None:
+        self._count(self._tickets.pop(row))
+
+    def _count(self, ticket: Ticket) -> None:
+        """Settle a ticket whose row has finished."""
+        row = ticket.row
+        how = "refused" if row.error is not None else str(row.finish)
+        self._finished[how] += 1
+        self._done = replace(
+            self._done,
+            new_tokens=self._done.new_tokens + len(row.tokens),
+            forced_tokens=self._done.forced_tokens + row.forced,
+        )
+        now = time.monotonic()
+        self._seconds += 0.2 * (now - self._last_end - self._seconds)
+        self._last_end = now
+        ticket.advance()
+
+    def _fail(self, rows: list[Row], error: Exception) -> None:
+        """End rows by an error: their own, or one of the engine's code."""
+        for row in rows:
+            ticket = self._tickets.pop(row)
+            row.finish = "cancelled"
+            self._finished["refused" if isinstance(error, TrimtabError) else "failed"] += 1
+            if isinstance(error, TrimtabError):
+                ticket.fail(error)
+            else:
+                failure = EngineFailure(
+                    f"the engine failed while the answer was under way: {type(error).__name__}"
+                )
+                failure.__cause__ = error
+                ticket.fail(failure)
+
+
+def _begin_together(model: SteeredModel, rows: Sequence[Row], other: Row) -> bool:
+    """Whether a prompt is best run in one batch with others.
+
+    None may lose a beginning that is known, and padding must not be most of what is run.
+    """
+    first = rows[0]
+    if first.shares != other.shares:
+        return False
+    shared = 0
+    if first.shares:
+        shared = min(first.shareable, common(first.prompt, other.prompt), other.shareable)
+        for row in (first, other):
+            known = model.prefixes.longest(row.prompt[: row.shareable])
+            if known is not None and len(known.tokens) > shared + MIN_SHARED:
+                return False
+    lengths = [len(row.prompt) - shared for row in (*rows, other)]
+    return 2 * sum(lengths) >= len(lengths) * max(lengths)
