@@ -312,7 +312,7 @@ class Engine:
         """Let go, take in, run a part of a prompt, and make a step."""
         self._run_calls()
         self._let_go()
-        with self._model.lock, set_aside(self._model.parts):
+        with self._model.lock:
             self._take_in()
             self._run_prompts()
             self._step()

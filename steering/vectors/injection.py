@@ -125,14 +125,17 @@ def check_fits(model: LanguageModel, steering: Steering) -> None:
     """
     if steering.fingerprint is not None:
         model.check_fingerprint(steering.fingerprint, "the steering")
-    _places(model.parts, [steering])
+    pushes_of(model.parts, [steering])
     hidden = model.hf.config.get_text_config().hidden_size
-    for vector in steering.vectors.values.values():
-        if vector.shape != (hidden,):
-            raise TrimtabError(
-                f"expected vectors of {hidden} numbers, the model's hidden size, got one of shape "
-                f"{tuple(vector.shape)}; build the dictionary with this model"
-            )
+    sizes = {size for vector in steering.vectors.values.values() for size in vector.shape}
+    for stages in stages_of([steering]):
+        for interventions in interventions_of(stages, len(model.parts.layers)).values():
+            sizes.add(interventions.hidden_size)
+    if sizes - {hidden}:
+        raise TrimtabError(
+            f"expected vectors of {hidden} numbers, the model's hidden size, got "
+            f"{sorted(sizes - {hidden})}; build them with this model"
+        )
 
 
 def is_steered(parts: Parts) -> bool:
