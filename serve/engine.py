@@ -29,7 +29,15 @@ from ..steering.model import SteeredModel
 from ..steering.vectors.injection import check_fits, row_by_row, set_aside
 from .ticket import Piece, Ticket
 
-__all__ = ["Engine", "EngineClosed", "EngineFailure", "EngineStatistics", "Piece", "QueueFull"]
+__all__ = [
+    "Engine",
+    "EngineClosed",
+    "EngineFailure",
+    "EngineStatistics",
+    "Piece",
+    "QueueFull",
+    "Ticket",
+]
 
 T = TypeVar("T")
 
@@ -179,7 +187,8 @@ class Engine:
             request: What to answer. Its draws depend on the options' seed and the request's own
                 ``draws`` alone, whatever else is answered with it.
             options: How it is answered.
-            deadline: Seconds from now after which it ends with what there is, waiting included.
+            deadline: When it ends with what there is, even if it still waits: a time of
+                ``time.monotonic()``. None: when it ends by itself.
             logprobs: In the place of the options' own.
 
         Raises:
@@ -190,8 +199,6 @@ class Engine:
         wanted = options or Options()
         if logprobs is not None:
             wanted = replace(wanted, logprobs=logprobs)
-        if deadline is not None and not deadline > 0:
-            raise TrimtabError(f"expected a deadline above 0 seconds, got {deadline}")
         with self._changed:
             self._admit_one_more()
         with set_aside(self._model.parts) as around:

@@ -44,7 +44,7 @@ class Ticket:
         self.row = row
         self.prompt_tokens = len(row.prompt)
         self._submitted = time.monotonic()
-        self._deadline = None if deadline is None else self._submitted + deadline
+        self._deadline = deadline
         self._wake = wake
         self._text = Pieces(row)
         self._given = 0

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -202,10 +203,12 @@ async def _one_piece(ticket: Ticket) -> None:
 
 def test_a_deadline_ends_an_answer_with_what_there_is(engine: Engine) -> None:
     grammar = string(1500, 1600)
-    ticket = engine.submit(Request(talk("x"), grammar=grammar), Options(1700), deadline=0.3)
-    made = ticket.result(60)
-    assert made.finish == "deadline"
-    assert len(made.tokens) < 1500
+    request, options = Request(talk("x"), grammar=grammar), Options(1700)
+    begun = engine.submit(request, options, deadline=time.monotonic() + 0.3)
+    late = engine.submit(request, options, deadline=time.monotonic() - 1)
+    assert begun.result(60).finish == late.result(60).finish == "deadline"
+    assert len(begun.result(0).tokens) < 1500
+    assert not late.result(0).tokens
 
 
 def test_a_full_queue_says_when_to_come_back(tiny_model: SteeredModel) -> None:
