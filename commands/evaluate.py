@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from ..eval.opening import Plan
 
 
+_SPECTRUM = ("part", "offered", "references")
+"""Flags of the task toolspectrum alone."""
+
+
 def evaluate(
     task: Annotated[
         str | None,
         typer.Argument(
             help="headlines, abstracts, lamp-2n, lamp-2m, lamp-3, lamp-5, lamp-7, texts (your "
-            "own records), shop or bfcl.",
+            "own records), shop, bfcl or toolspectrum.",
             show_default=False,
         ),
     ] = None,
@@ -27,7 +31,7 @@ def evaluate(
         typer.Option(
             help="Comma-separated, with options: zero-shot,rag(k=3,by=bm25),fints(strength=2). "
             "There are zero-shot, rag, pag, cos, stylevector, fints and two-part; of bfcl free, "
-            "constrained and auto.",
+            "constrained and auto; of toolspectrum also persona and persona-vector.",
             show_default="zero-shot,rag,fints",
         ),
     ] = None,
@@ -78,6 +82,29 @@ def evaluate(
     batch: Annotated[
         int, typer.Option(help="Rows at once; with 1, seconds are each answer's own latency.")
     ] = 48,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Of toolspectrum, whose items: test, or tune, the third that settings are chosen "
+            "on.",
+            show_default="test",
+        ),
+    ] = None,
+    offered: Annotated[
+        str | None,
+        typer.Option(
+            help="Of toolspectrum, whose functions a prompt shows: competing (the right app's and "
+            "its competitors'), or all.",
+            show_default="competing",
+        ),
+    ] = None,
+    references: Annotated[
+        int | None,
+        typer.Option(
+            help="Of toolspectrum, how many requests of others a persona's vector is read from.",
+            show_default="4",
+        ),
+    ] = None,
     plan: Annotated[
         Path | None, typer.Option(help="A TOML file with these fields; flags go before it.")
     ] = None,
@@ -114,6 +141,8 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
         "context": context,
     }
+    spectrum = {"part": part, "offered": offered, "references": references}
+    given |= {name: value for name, value in spectrum.items() if value is not None}
     placement = Placement(dtype, device, device_map)
     how: dict[str, Any] = {"batch_size": batch, "show": show, "quiet": quiet, "as_json": as_json}
     folder = resume or rescore
@@ -154,11 +183,16 @@ def plan_from(
     task = given.get("task")
     if task is not None:
         check_task(task, [*TASKS, *OTHER_TASKS])
+    if task != "toolspectrum":
+        named = {name for name in _SPECTRUM if given.get(name) is not None}
+        _check(named, (), str(task), "`trimtab eval --help`")
     if task not in OTHER_TASKS:
         return make_plan(given, file=file, controls=controls)
     if file is not None:
         raise TrimtabError(f"--plan says nothing to the task {task}; give its flags instead")
     flags = {name: value for name, value in given.items() if value is not None and name != "task"}
+    if task == "toolspectrum":
+        return _spectrum_plan(flags, controls)
     return _shop_plan(flags, controls) if task == "shop" else _call_plan(flags)
 
 
@@ -201,7 +235,24 @@ def _call_plan(flags: Mapping[str, Any]) -> "Plan":
     )
 
 
-def _check(flags: Mapping[str, Any], known: Collection[str], task: str, where: str) -> None:
+def _spectrum_plan(flags: Mapping[str, Any], controls: bool) -> "Plan":
+    from ..eval.calls.spectrum.methods import DEFAULT_METHODS, spectrum_methods
+    from ..eval.calls.spectrum.plan import SpectrumPlan
+
+    known = {"model", "data", "methods", "users", "seed", "settings", "max_new_tokens"}
+    known |= set(_SPECTRUM)
+    _check(flags, known, "toolspectrum", "`trimtab eval --help`")
+    settings = flags.get("settings")
+    methods = spectrum_methods(
+        flags.get("methods", DEFAULT_METHODS),
+        None if settings is None else Path(settings),
+        controls=controls,
+    )
+    rest = {k: v for k, v in flags.items() if k not in ("methods", "settings", "data")}
+    return SpectrumPlan(methods=methods, data=flags.get("data", ""), **rest)
+
+
+def _check(flags: Collection[str], known: Collection[str], task: str, where: str) -> None:
     from ..errors import TrimtabError
 
     unknown = sorted(set(flags) - set(known))

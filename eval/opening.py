@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TrimtabError
 from .calls.plan import CallPlan
+from .calls.spectrum.plan import SpectrumPlan
 from .shop.plan import ShopPlan
 from .texts.plan import TextPlan
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .runs.record import Record
     from .task import Task
 
-Plan = TextPlan | ShopPlan | CallPlan
+Plan = TextPlan | ShopPlan | CallPlan | SpectrumPlan
 """What a run is made of, as plain data."""
 
 Loads = Callable[[str], "SteeredModel"]
@@ -43,6 +44,8 @@ def plan_of(configuration: Mapping[str, Any]) -> Plan:
     study = configuration.get("study")
     if study == "shop":
         return ShopPlan.of(configuration)
+    if study == "toolspectrum":
+        return SpectrumPlan.of(configuration)
     return CallPlan.of(configuration) if study == "bfcl" else TextPlan.of(configuration)
 
 
@@ -80,6 +83,8 @@ def opened(
     elif isinstance(plan, ShopPlan):
         with _shop(plan, load, batch_size, cache, doing) as task:
             yield task
+    elif isinstance(plan, SpectrumPlan):
+        yield _spectrum(plan, load, batch_size, cache, doing)
     else:
         yield _calls(plan, load, batch_size, doing)
 
@@ -146,6 +151,17 @@ def _calls(plan: CallPlan, load: Loads, batch_size: int, doing: Tells) -> Task:
     )
 
 
+def _spectrum(
+    plan: SpectrumPlan, load: Loads, batch_size: int, cache: Path | None, doing: Tells
+) -> Task:
+    from ..envs.toolspectrum.items import load_toolspectrum
+    from .calls.spectrum.task import SpectrumTask
+
+    data = load_toolspectrum(plan.data)
+    doing(f"loading {plan.model}")
+    return SpectrumTask(load(plan.model), data, plan, cache=cache, batch_size=batch_size)
+
+
 def summary_of(name: str, records: Sequence[Record]) -> Mapping[str, Any]:
     """What the summary of a task's run holds besides what all runs' have."""
     if name == "shop":
@@ -157,6 +173,11 @@ def summary_of(name: str, records: Sequence[Record]) -> Mapping[str, Any]:
         from .calls.summary import call_summary
 
         return call_summary(records, METRICS)
+    if name == "toolspectrum":
+        from .calls.spectrum.scoring import METRICS as SPECTRUM_METRICS
+        from .calls.summary import scores_by_category
+
+        return scores_by_category(records, SPECTRUM_METRICS)
     return {}
 
 
@@ -169,6 +190,8 @@ def scorer_of(configuration: Mapping[str, Any]) -> Scores:
     plan = plan_of(configuration)
     if isinstance(plan, TextPlan):
         return _text_scores(plan)
+    if isinstance(plan, SpectrumPlan):
+        return _spectrum_scores(plan)
     return _shop_scores(plan) if isinstance(plan, ShopPlan) else _call_scores(plan)
 
 
@@ -202,6 +225,25 @@ def _shop_scores(plan: ShopPlan) -> Scores:
                 "episodes in the world that was played are scored anew"
             )
         return episode_scores(task, episode, load_encoder().similarity)
+
+    return scores
+
+
+def _spectrum_scores(plan: SpectrumPlan) -> Scores:
+    from ..agent.calling.calls import ToolCall
+    from ..envs.toolspectrum.items import load_toolspectrum
+    from .calls.spectrum.scoring import spectrum_scores
+    from .calls.spectrum.task import offered_apps
+
+    data = load_toolspectrum(plan.data)
+    items = {item.id: item for item in data.items}
+
+    def scores(record: Record) -> dict[str, float | None]:
+        if record.sample_id not in items:
+            raise TrimtabError(f"{plan.data} has no item {record.sample_id!r}")
+        item = items[record.sample_id]
+        calls = [ToolCall(made["name"], made["arguments"]) for made in record.detail["calls"]]
+        return spectrum_scores(calls, item, data, offered_apps(item, data, plan))
 
     return scores
 

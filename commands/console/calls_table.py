@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...eval.calls.scoring import FAULTS, PROBLEMS
-from ...eval.calls.summary import categories_of, errors_of, methods_of, scores_of
+from ...eval.calls.summary import ALL, categories_of, errors_of, methods_of, scores_of
 from ...eval.runs.record import Record
 from ...eval.statistics.intervals import mean_interval
 from ...eval.statistics.notes import interval_note
@@ -38,8 +38,15 @@ def print_calls(console: Console, records: Sequence[Record], metrics: Sequence[s
     )
 
 
-def _score_table(records: Sequence[Record], metric: str) -> Table:
-    categories = categories_of(records)
+def print_categories(console: Console, records: Sequence[Record], metric: str) -> None:
+    """Print one metric by category, a line a method."""
+    console.print(_score_table(records, metric, [c for c in categories_of(records) if c != ALL]))
+
+
+def _score_table(
+    records: Sequence[Record], metric: str, categories: Sequence[str] | None = None
+) -> Table:
+    categories = categories_of(records) if categories is None else categories
     table = titled_table(metric, ["", *categories])
     for method in methods_of(records):
         cells = []

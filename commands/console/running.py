@@ -187,6 +187,13 @@ def print_tables_of(run: EvalRun, console: Console) -> None:
 
         print_calls(console, run.records, run.run.metrics)
         return
+    if run.run.task == "toolspectrum":
+        from .calls_table import print_categories
+        from .standings_table import print_standings
+
+        print_standings(console, run.standings)
+        print_categories(console, run.records, "app")
+        return
     if run.run.task == "shop":
         from .shop_table import print_shop
 

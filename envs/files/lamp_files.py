@@ -76,6 +76,7 @@ _OWN = "a person's own records (texts)"
 _FOLDERS = {
     "user_instructions.json": "a shopping world in PersonalWAB's format (shop)",
     "BFCL_v*.json": "the Berkeley Function Calling Leaderboard (bfcl)",
+    "dataset_persona.json": "ToolSpectrum's persona part (toolspectrum)",
     "*.parquet": "LongLaMP (abstracts)",
     "*questions*.json": "LaMP",
     "*.jsonl": f"LongLaMP (abstracts) or {_OWN}",

@@ -164,7 +164,7 @@ def _value_fault(
         type(value) is type(right) and right != ""
         for right in acceptable
     )
-    if typed and any(_same(value, right, exact) for right in acceptable):
+    if typed and any(same_value(value, right, exact) for right in acceptable):
         return None
     found = {error.validator for error in validator(schema).iter_errors(value)}
     if not typed or "type" in found:
@@ -178,7 +178,7 @@ def _has_type(value: Any, wanted: Any) -> bool:
     return names is None or any(isinstance(value, _PYTHON.get(name, ())) for name in names)
 
 
-def _same(value: Any, right: Any, exact: bool) -> bool:
+def same_value(value: Any, right: Any, exact: bool) -> bool:
     """Whether a value is the right one."""
     if isinstance(value, str) and isinstance(right, str):
         return value == right if exact else _plain(value) == _plain(right)
@@ -186,11 +186,11 @@ def _same(value: Any, right: Any, exact: bool) -> bool:
         return value is right
     if isinstance(value, list) and isinstance(right, list):
         return len(value) == len(right) and all(
-            _same(one, other, exact) for one, other in zip(value, right, strict=True)
+            same_value(one, other, exact) for one, other in zip(value, right, strict=True)
         )
     if isinstance(value, dict) and isinstance(right, dict):
         return set(value) <= set(right) and all(
-            any(_same(value[name], one, exact) for one in _members(right[name]))
+            any(same_value(value[name], one, exact) for one in _members(right[name]))
             if name in value
             else "" in _members(right[name])
             for name in right

@@ -18,6 +18,14 @@ def call_summary(records: Sequence[Record], metrics: Sequence[str]) -> dict[str,
     Cases that the machinery failed at are left out, not counted as wrong.
     """
     return {
+        **scores_by_category(records, metrics),
+        "errors": {method: errors_of(records, method) for method in methods_of(records)},
+    }
+
+
+def scores_by_category(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, Any]:
+    """Each method's mean in each metric, category by category, as plain data."""
+    return {
         "by_category": [
             {
                 "method": method,
@@ -30,8 +38,7 @@ def call_summary(records: Sequence[Record], metrics: Sequence[str]) -> dict[str,
             for category in categories_of(records)
             for metric in metrics
             for values in [scores_of(records, method, category, metric)]
-        ],
-        "errors": {method: errors_of(records, method) for method in methods_of(records)},
+        ]
     }
 
 

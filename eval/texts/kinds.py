@@ -13,7 +13,7 @@ from ...envs.texts.lamp import MOVIE_TAGS, NEWS_CATEGORIES, RATINGS
 from ...errors import TrimtabError
 from ..metrics import METRICS, Metric, f1_sums, macro_f1
 
-OTHER_TASKS = ("shop", "bfcl")
+OTHER_TASKS = ("shop", "bfcl", "toolspectrum")
 """What `trimtab eval` runs besides."""
 
 Load = Callable[[Path | None, int], TextDataset]

@@ -1,0 +1,1 @@
+"""ToolSpectrum's requests: which app's function suits the person, answered and scored."""
