@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from .low_rank import Intervention, Linear, Stage
+from .low_rank import Intervention, Linear, Lora, ModuleName, Stage
 from .steering import Steering
 
 
 class RowInterventions:
-    """One intervention a row at one layer, or none.
+    """One intervention a row at one place, or none.
 
     Rows of one intervention share its numbers: what all rows have is one matrix product.
 
@@ -24,28 +24,30 @@ class RowInterventions:
         TrimtabError: Hidden sizes that differ.
     """
 
-    def __init__(self, rows: Sequence[Intervention | None]) -> None:
+    def __init__(self, rows: Sequence[Intervention | Lora | None]) -> None:
         distinct = list({id(each): each for each in rows if each is not None}.values())
-        sizes = sorted({each.hidden_size for each in distinct})
+        linear = [each.linear() for each in distinct]
+        sizes = sorted({(each.down.shape[1], each.up.shape[1]) for each in linear})
         if len(sizes) != 1:
-            raise TrimtabError(f"expected interventions of one hidden size in a batch, got {sizes}")
-        self.hidden_size = sizes[0]
+            raise TrimtabError(
+                f"expected interventions of one hidden size in a batch, got {[n for n, _ in sizes]}"
+            )
         place = {id(each): n for n, each in enumerate(distinct)}
         # A row that has none is given any, times 0.
         self._has = torch.tensor([float(each is not None) for each in rows])
         self._index = torch.tensor([place.get(id(each), 0) for each in rows])
-        self._linear = _stacked([each.linear() for each in distinct])
+        self._linear = _stacked(linear)
         self._on: dict[torch.device, tuple[Linear, Tensor, Tensor]] = {}
 
     def delta(self, hidden: Tensor) -> Tensor:
         """What the interventions add to ``hidden``.
 
         Args:
-            hidden: ``(batch, tokens, hidden_size)``, the batch a multiple of the rows: each row
-                stands for a run of neighbours.
+            hidden: ``(batch, tokens, hidden_size)``, or the inputs of a linear module; the batch
+                is a multiple of the rows: each row stands for a run of neighbours.
 
         Returns:
-            The same shape, float32.
+            ``(batch, tokens, hidden_size)``, or the module's outputs; float32.
         """
         linear, index, has = self._at(hidden.device)
         repeats = len(hidden) // len(index)
@@ -76,8 +78,10 @@ def stages_of(rows: Sequence[Steering | None]) -> list[list[Stage | None]]:
     ]
 
 
-def interventions_of(stages: Sequence[Stage | None], layers: int) -> dict[int, RowInterventions]:
-    """What one stage of a batch changes, by layer.
+def interventions_of(
+    stages: Sequence[Stage | None], layers: int
+) -> tuple[dict[int, RowInterventions], dict[ModuleName, RowInterventions]]:
+    """What one stage of a batch changes: after layers, and beside linear modules.
 
     Args:
         stages: One a row; None changes nothing.
@@ -86,15 +90,21 @@ def interventions_of(stages: Sequence[Stage | None], layers: int) -> dict[int, R
     Raises:
         TrimtabError: A layer that the model has not, or hidden sizes that differ.
     """
-    named = sorted({layer for stage in stages if stage for layer in stage.layers})
-    if named and named[-1] >= layers:
+    there = [stage for stage in stages if stage]
+    last = max((stage.last_layer for stage in there), default=0)
+    if last >= layers:
         raise TrimtabError(
-            f"the interventions name layer {named[-1]}, but the model has layers 0 to "
+            f"the interventions name layer {last}, but the model has layers 0 to "
             f"{layers - 1}; train them for this model"
         )
+    named = sorted({layer for stage in there for layer in stage.layers})
+    modules = sorted({name for stage in there for name in stage.modules})
     return {
         layer: RowInterventions([stage.layers.get(layer) if stage else None for stage in stages])
         for layer in named
+    }, {
+        name: RowInterventions([stage.modules.get(name) if stage else None for stage in stages])
+        for name in modules
     }
 
 

@@ -21,7 +21,7 @@ from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import in_own_pass
 from ..decoder.language_model import LanguageModel
 from .applying import RowInterventions, interventions_of, stages_of
-from .low_rank import Stage
+from .low_rank import ModuleName, Stage
 from .positions import asks_for_the_prompt
 from .pushes import Push, Rows, Windows, module_at, pushes_of
 from .steering import Steering
@@ -85,7 +85,11 @@ def injected(
             handles.append(
                 parts.decoder.register_forward_pre_hook(_locating(plan), with_kwargs=True)
             )
-        for stage, layers in enumerate(changed):
+        for stage, (layers, modules) in enumerate(changed):
+            for place, interventions in modules.items():
+                module = linear_at(parts, place)
+                hook = _changing(plan, stage, interventions, by_input=True)
+                handles.append(module.register_forward_hook(hook))
             for layer, interventions in layers.items():
                 hook = _changing(plan, stage, interventions)
                 handles.append(parts.layers[layer].block.register_forward_hook(hook))
@@ -231,15 +235,36 @@ def _adding(plan: _Plan, push: Push) -> Any:
     return hook
 
 
-def _changing(plan: _Plan, stage: int, interventions: RowInterventions) -> Any:
-    """A hook that applies one stage's interventions to the output of a layer."""
+def linear_at(parts: Parts, place: ModuleName) -> nn.Module:
+    """The linear module inside a layer.
+
+    Raises:
+        TrimtabError: The layer has no module of that name.
+    """
+    try:
+        return parts.layers[place.layer].block.get_submodule(place.name)
+    except AttributeError:
+        raise TrimtabError(
+            f"the interventions name the module {place.name!r}, which layer {place.layer} of this "
+            "model has not; train them for this model"
+        ) from None
+
+
+def _changing(
+    plan: _Plan, stage: int, interventions: RowInterventions, *, by_input: bool = False
+) -> Any:
+    """A hook that applies one stage's interventions to a module's output.
+
+    ``by_input`` works what is added out from the module's input.
+    """
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if plan not in _active.get():
             return None
         hidden = first_tensor(output)
         gain = plan.stage_gains[stage].to(hidden.device)[..., None]
-        changed = hidden + (gain * interventions.delta(hidden)).to(hidden.dtype)
+        added = gain * interventions.delta(args[0] if by_input else hidden)
+        changed = hidden + added.to(hidden.dtype)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     return hook

@@ -2,7 +2,8 @@
 
 ``phi(x) = x + R^T (W x + b - R x)`` with orthonormal rows in ``R``: Wu et al., *ReFT* (arXiv
 2404.03592, LoReFT); trained in two stages for users, ``phi_2(phi_1(x))``, it is PerFit. A plain
-bias is the case without a rank.
+bias is the case without a rank. LoRA is here too, since it is served in the same way: a low-rank
+term beside a linear module, a different one for every row.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,6 +144,50 @@ class Shift:
 Intervention = LowRank | Shift
 
 
+class ModuleName(NamedTuple):
+    """A linear module inside a decoder layer: ``(3, "self_attn.q_proj")``."""
+
+    layer: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Lora:
+    """What LoRA adds to a linear module's output for the input ``x``: ``scale B A x``.
+
+    Attributes:
+        down: ``A``, ``(rank, inputs)``.
+        up: ``B``, ``(outputs, rank)``.
+        scale: alpha over the rank.
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no such term.
+
+        Raises:
+            TrimtabError: Shapes that do not go together, or numbers that are not finite.
+        """
+        if self.down.ndim != 2 or self.up.ndim != 2 or self.down.shape[0] != self.up.shape[1]:
+            raise TrimtabError(
+                "expected A of shape (rank, inputs) and B of shape (outputs, rank), got "
+                f"{tuple(self.down.shape)} and {tuple(self.up.shape)}"
+            )
+        _check_finite(self.down, self.up)
+
+    def linear(self) -> Linear:
+        """As it is computed, in float32."""
+        down, up = self.down.float(), self.scale * self.up.float().T
+        return Linear(down, up, down.new_zeros(len(down)), down.new_zeros(up.shape[1]))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return {"down": self.down, "up": self.up, "scale": torch.tensor(self.scale)}
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """Interventions of one stage: at the residual stream after some layers, at some positions.
@@ -151,35 +196,39 @@ class Stage:
         layers: By layer, counted from 0.
         positions: Which tokens of the row are changed; as ``Steering.positions``, and
             ``PromptEdges``.
+        modules: LoRA's terms beside linear modules, at the same positions.
     """
 
-    layers: Mapping[int, Intervention]
+    layers: Mapping[int, Intervention] = field(default_factory=dict)
     positions: Where = "answer"
+    modules: Mapping[ModuleName, Lora] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be applied.
 
         Raises:
-            TrimtabError: No layer, a negative one, several hidden sizes, or positions that name
-                no tokens.
+            TrimtabError: Nothing at all, a negative layer, several hidden sizes, or positions
+                that name no tokens.
         """
         check_positions(self.positions)
         sizes = {each.hidden_size for each in self.layers.values()}
-        if not self.layers or min(self.layers) < 0 or len(sizes) > 1:
+        named = [*self.layers, *(name.layer for name in self.modules)]
+        if not named or min(named) < 0 or len(sizes) > 1:
             raise TrimtabError(
                 "expected interventions of one hidden size at layers of at least 0, got layers "
-                f"{sorted(self.layers)} and hidden sizes {sorted(sizes)}"
+                f"{sorted(named)} and hidden sizes {sorted(sizes)}"
             )
 
     @property
-    def hidden_size(self) -> int:
-        """The width of the residual stream."""
-        return next(iter(self.layers.values())).hidden_size
+    def last_layer(self) -> int:
+        """The highest layer that is changed."""
+        return max([*self.layers, *(name.layer for name in self.modules)])
 
     @property
     def parameters(self) -> int:
         """How many trained numbers there are."""
-        return sum(t.numel() for each in self.layers.values() for t in each.tensors().values())
+        every = [*self.layers.values(), *self.modules.values()]
+        return sum(t.numel() for each in every for t in each.tensors().values() if t.ndim)
 
 
 def save_stages(path: Path | str, stages: Sequence[Stage], *, fingerprint: str) -> None:
@@ -193,9 +242,9 @@ def save_stages(path: Path | str, stages: Sequence[Stage], *, fingerprint: str) 
     from safetensors.torch import save_file
 
     tensors = {
-        f"{number}.{layer}.{name}": tensor.detach().cpu().contiguous()
+        f"{number}/{layer}/{module}/{name}": tensor.detach().cpu().contiguous()
         for number, stage in enumerate(stages)
-        for layer, each in stage.layers.items()
+        for (layer, module), each in _places(stage).items()
         for name, tensor in each.tensors().items()
     }
     about = {
@@ -235,20 +284,28 @@ def load_stages(path: Path | str, *, fingerprint: str | None = None) -> tuple[St
             f"{about['fingerprint']}) than the one loaded ({fingerprint}); load that model or "
             "train them again"
         )
-    found: list[dict[int, dict[str, Tensor]]] = [{} for _ in json.loads(about["positions"])]
-    for name, tensor in tensors.items():
-        number, layer, which = name.split(".")
-        found[int(number)].setdefault(int(layer), {})[which] = tensor
-    return tuple(
-        Stage(
-            {
-                layer: Shift(parts["shift"]) if "shift" in parts else LowRank(**parts)
-                for layer, parts in sorted(layers.items())
-            },
-            _positions(plain),
-        )
-        for layers, plain in zip(found, json.loads(about["positions"]), strict=True)
-    )
+    positions = [_positions(plain) for plain in json.loads(about["positions"])]
+    parts: list[dict[ModuleName, dict[str, Tensor]]] = [{} for _ in positions]
+    for key, tensor in tensors.items():
+        number, layer, module, name = key.split("/")
+        parts[int(number)].setdefault(ModuleName(int(layer), module), {})[name] = tensor
+    return tuple(_stage(own, where) for own, where in zip(parts, positions, strict=True))
+
+
+def _places(stage: Stage) -> dict[ModuleName, Intervention | Lora]:
+    """What a stage changes; the residual stream after a layer is the module without a name."""
+    return {ModuleName(n, ""): each for n, each in stage.layers.items()} | dict(stage.modules)
+
+
+def _stage(parts: Mapping[ModuleName, dict[str, Tensor]], positions: Where) -> Stage:
+    layers: dict[int, Intervention] = {}
+    modules: dict[ModuleName, Lora] = {}
+    for place, own in sorted(parts.items()):
+        if place.name:
+            modules[place] = Lora(own["down"], own["up"], own["scale"].item())
+        else:
+            layers[place.layer] = Shift(own["shift"]) if "shift" in own else LowRank(**own)
+    return Stage(layers, positions, modules)
 
 
 def _plain(positions: Where) -> object:

@@ -16,7 +16,15 @@ from trimtab.steering.generation.requests import Request
 from trimtab.steering.reading.likelihood import answer_log_likelihoods
 from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 from trimtab.steering.vectors.injection import injected
-from trimtab.steering.vectors.low_rank import LowRank, Shift, Stage, load_stages, save_stages
+from trimtab.steering.vectors.low_rank import (
+    Lora,
+    LowRank,
+    ModuleName,
+    Shift,
+    Stage,
+    load_stages,
+    save_stages,
+)
 from trimtab.steering.vectors.positions import PromptEdges, parse_positions, windows
 
 PROMPT = torch.arange(5, 15)[None]  # 10 tokens
@@ -194,11 +202,45 @@ def test_holds_under_an_adapter(llama: PreTrainedModel) -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_lora_beside_a_module_is_what_peft_computes(llama: PreTrainedModel) -> None:
+    import copy
+
+    from peft import LoraConfig, get_peft_model
+
+    expected, rows = [], []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=2, lora_alpha=6, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+        )
+        adapted = get_peft_model(copy.deepcopy(llama), config).eval()
+        with torch.inference_mode():
+            expected.append(adapted(PROMPT).logits)
+        terms = {}
+        for layer, block in enumerate(parts_of(adapted).layers):
+            for name in ("self_attn.q_proj", "self_attn.v_proj"):
+                module = block.block.get_submodule(name)
+                down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+                terms[ModuleName(layer, name)] = Lora(down.detach(), up.detach(), 3.0)
+        rows.append(Steering.by_stages([Stage(positions="all", modules=terms)]))
+    found = logits(llama, PROMPT.repeat(3, 1), [rows[0], None, rows[1]])
+    torch.testing.assert_close(found[0], expected[0][0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[1:2], logits(llama, PROMPT, [None]))
+    torch.testing.assert_close(found[2], expected[1][0], atol=1e-5, rtol=1e-4)
+    with pytest.raises(TrimtabError, match="'self_attn.other', which layer 1"):
+        term = {ModuleName(1, "self_attn.other"): Lora(torch.ones(1, 32), torch.ones(32, 1))}
+        logits(llama, PROMPT, [Steering.by_stages([Stage(modules=term)])])
+
+
 def test_saved_and_read_again(tmp_path: Path) -> None:
     stages = [
         Stage({1: low_rank(0), 3: Shift(torch.randn(32))}, PromptEdges(4, 4)),
         Stage({2: low_rank(1)}, (2, 6)),
-        Stage({0: low_rank(2)}, "answer"),
+        Stage(
+            {0: low_rank(2)},
+            "all",
+            {ModuleName(1, "self_attn.q_proj"): Lora(torch.ones(2, 32), torch.ones(32, 2), 0.5)},
+        ),
     ]
     path = tmp_path / "phi.safetensors"
     save_stages(path, stages, fingerprint="abc")
@@ -209,6 +251,9 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
         for layer, phi in one.layers.items():
             for name, tensor in phi.tensors().items():
                 assert torch.equal(tensor, other.layers[layer].tensors()[name])
+    [(place, term)] = read[2].modules.items()
+    assert place == (1, "self_attn.q_proj")
+    assert (term.scale, term.down.shape, term.up.shape) == (0.5, (2, 32), (32, 2))
     with pytest.raises(TrimtabError, match="another model"):
         load_stages(path, fingerprint="xyz")
     with pytest.raises(TrimtabError, match="cannot read"):
