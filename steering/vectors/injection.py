@@ -133,8 +133,10 @@ def check_fits(model: LanguageModel, steering: Steering) -> None:
     hidden = model.hf.config.get_text_config().hidden_size
     sizes = {size for vector in steering.vectors.values.values() for size in vector.shape}
     for stages in stages_of([steering]):
-        for interventions in interventions_of(stages, len(model.parts.layers)).values():
-            sizes.add(interventions.hidden_size)
+        _, modules = interventions_of(stages, len(model.parts.layers))
+        for place in modules:
+            linear_at(model.parts, place)
+    sizes |= {each.hidden_size for stage in steering.stages for each in stage.layers.values()}
     if sizes - {hidden}:
         raise TrimtabError(
             f"expected vectors of {hidden} numbers, the model's hidden size, got "

@@ -1,0 +1,1 @@
+"""What trained methods share: examples, batches, what is trained, the loop, checkpoints."""

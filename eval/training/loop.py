@@ -1,0 +1,348 @@
+"""The training loop: steps, early stopping on held-back samples, resuming, faults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...errors import TrimtabError
+from ..runner import may_pass
+from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .examples import Batch, Example, narrow, steps
+from .optimiser import RowAdamW
+from .options import TrainingOptions
+from .passes import Before, Lower, answer_nats, lowest_unchanged
+
+if TYPE_CHECKING:
+    from ...steering.decoder.language_model import LanguageModel
+    from .trainable import Trainable
+
+_log = logging.getLogger(__name__)
+
+# Changes whenever the same samples and options would train other numbers.
+_FORM = 1
+
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}
+"""Tokens in one pass, padding included, by kind of device."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave besides the numbers, which are in the trainable.
+
+    Attributes:
+        steps: How many were made.
+        seconds: All together, of earlier parts too.
+        held: Nats a token of the held-back samples, before training and after each epoch.
+        best: After which epoch they were best, by owner; 0 is before training.
+        path: Where it is kept.
+    """
+
+    steps: int
+    seconds: float
+    held: tuple[float, ...]
+    best: tuple[int, ...]
+    path: Path | None = None
+
+
+def train(
+    model: LanguageModel,
+    trainable: Trainable,
+    examples: Sequence[Example],
+    options: TrainingOptions,
+    *,
+    held: Sequence[Example] = (),
+    before: Before = (),
+    folder: Path | None = None,
+    tokens_at_once: int | None = None,
+    keep_lower: bool = True,
+    checkpoint_seconds: float = 20.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trained:
+    """Train numbers on answers under teacher forcing, and leave the best in the trainable.
+
+    A step of an owner is their batch's mean loss over the answers' tokens. Where each owner has
+    numbers of their own, all are trained side by side, and each ends up with what they would have
+    been given alone.
+
+    Args:
+        model: The frozen model.
+        trainable: What is trained.
+        examples: What it is trained on.
+        options: How.
+        held: Samples that tell when to stop; without, the last epoch's numbers are kept.
+        before: Frozen stages that come first, by owner.
+        folder: Where it is kept, under a digest of all that it depends on; a folder that holds it
+            gives it back, one that holds a part of it resumes. None keeps nothing.
+        tokens_at_once: Tokens in one pass, padding included; halved once where memory runs out.
+        keep_lower: Compute the hidden states below the lowest change once.
+        checkpoint_seconds: Time between two writes of what is trained so far.
+        progress: Told how many steps are done, and of how many.
+
+    Raises:
+        TrimtabError: Nothing to train on, a sample longer than the model's context, a loss that
+            is not finite, or no memory for half as many tokens at once either.
+    """
+    _check(model, examples)
+    path = (
+        None
+        if folder is None
+        else folder / f"{digest_of(model, trainable, examples, options, held, before)}.safetensors"
+    )
+    return _Run(
+        model,
+        trainable,
+        list(examples),
+        list(held),
+        options,
+        before,
+        path,
+        tokens_at_once or TOKENS_AT_ONCE.get(model.device.type, 4096),
+        keep_lower,
+        checkpoint_seconds,
+        progress,
+    ).train()
+
+
+def digest_of(
+    model: LanguageModel,
+    trainable: Trainable,
+    examples: Sequence[Example],
+    options: TrainingOptions,
+    held: Sequence[Example] = (),
+    before: Before = (),
+) -> str:
+    """All that what is trained depends on, in 32 hexadecimal digits."""
+    digest = hashlib.sha256()
+    about = [_FORM, model.fingerprint, str(model.hf.dtype), asdict(options)]
+    digest.update(json.dumps([*about, trainable.description], sort_keys=True).encode())
+    for each in (examples, held):
+        rows = [[e.owner, list(e.prompt), list(e.answer)] for e in each]
+        digest.update(json.dumps(rows).encode())
+    for own in before:
+        for stage in own:
+            digest.update(str(stage.positions).encode())
+            for place, part in (*stage.layers.items(), *stage.modules.items()):
+                digest.update(str(place).encode())
+                for tensor in part.tensors().values():
+                    digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _check(model: LanguageModel, examples: Sequence[Example]) -> None:
+    if not examples:
+        raise TrimtabError("nothing to train on: expected at least one past sample with an answer")
+    limit = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(each.tokens) for each in examples)
+    if limit is not None and longest > limit:
+        raise TrimtabError(
+            f"a sample of {longest} tokens does not fit the model's context of {limit}; shorten it"
+        )
+
+
+@dataclass
+class _Run:
+    """One training under way."""
+
+    model: LanguageModel
+    trainable: Trainable
+    examples: list[Example]
+    held: list[Example]
+    options: TrainingOptions
+    before: Before
+    path: Path | None
+    tokens_at_once: int
+    keep_lower: bool
+    checkpoint_seconds: float
+    progress: Callable[[int, int], None] | None
+    halved: bool = False
+    losses: list[Tensor] = field(default_factory=list)  # of the held-back, by epoch and owner
+
+    def train(self) -> Trained:
+        self.apart = self.trainable.apart
+        first = next(iter(self.trainable.numbers.values()))
+        self.owners = len(first) if self.apart else 1
+        self.optimiser = RowAdamW(self.trainable.numbers, self.options, apart=self.apart)
+        self.best = {n: t.detach().clone() for n, t in self.trainable.numbers.items()}
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        found = load_checkpoint(self.path) if self.path else None
+        if found:
+            self._restore(found)
+        if not (found and found.done):
+            self._train()
+        with torch.no_grad():
+            for name, numbers in self.trainable.numbers.items():
+                numbers.copy_(self.best[name])
+        tokens = self._held_tokens()
+        return Trained(
+            self.step + self.epoch * len(self._steps(0)),
+            self.seconds,
+            tuple((each.sum() / tokens.sum()).item() for each in self.losses),
+            tuple(self._best_epochs()),
+            self.path,
+        )
+
+    def _train(self) -> None:
+        self.started = time.monotonic() - self.seconds
+        self.written = time.monotonic()
+        every = self.examples + self.held
+        self.lower = None
+        if self.keep_lower:
+            self.lower = Lower.keep(
+                self.model,
+                every,
+                lowest_unchanged(self.trainable, self.before),
+                token_budget=self.tokens_at_once,
+            )
+        total = self.options.epochs * len(self._steps(0))
+        try:
+            if not self.losses:
+                self._judge()
+            while self.epoch < self.options.epochs and not self._over():
+                epoch = self._steps(self.epoch)
+                while self.step < len(epoch):
+                    self._step(epoch[self.step])
+                    self.step += 1
+                    if self.progress:
+                        self.progress(self.epoch * len(epoch) + self.step, total)
+                    if time.monotonic() - self.written > self.checkpoint_seconds:
+                        self._save()
+                self.epoch, self.step = self.epoch + 1, 0
+                self._judge()
+                self._save()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        self._save(done=True)
+        if self.progress:
+            self.progress(total, total)
+
+    def _steps(self, epoch: int) -> list[list[int]]:
+        options = self.options
+        return steps(
+            self.examples, options.batch_size, apart=self.apart, seed=options.seed, epoch=epoch
+        )
+
+    def _step(self, rows: Sequence[int]) -> None:
+        try:
+            self._gradients(rows)
+        except Exception as error:
+            if self.halved or not may_pass(error):
+                raise
+            self.halved = True
+            self.tokens_at_once //= 2
+            _log.warning(
+                "no memory for so many tokens at once: trying half as many, %d", self.tokens_at_once
+            )
+            for numbers in self.trainable.numbers.values():
+                numbers.grad = None
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._gradients(rows)
+        active = torch.zeros(self.owners, dtype=torch.bool, device=self.optimiser.count.device)
+        active[[self._owner(self.examples[row]) for row in rows]] = True
+        self.optimiser.step(active)
+
+    def _owner(self, example: Example) -> int:
+        return example.owner if self.apart else 0
+
+    def _gradients(self, rows: Sequence[int]) -> None:
+        tokens = torch.zeros(self.owners, device=self.model.device)
+        owners = [self._owner(self.examples[row]) for row in rows]
+        counts = [float(len(self.examples[row].answer)) for row in rows]
+        tokens.index_add_(
+            0,
+            torch.tensor(owners, device=tokens.device),
+            torch.tensor(counts, device=tokens.device),
+        )
+        for some in narrow(self.examples, rows, self.tokens_at_once):
+            batch = Batch.of(self.examples, some, self.model.device)
+            nats = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
+            share = tokens[batch.owners] if self.apart else tokens[0]
+            loss = (nats / share).sum()
+            if not torch.isfinite(loss):
+                raise TrimtabError(
+                    f"the training loss is not finite ({loss.item()}) in step {self.step + 1} of "
+                    f"epoch {self.epoch + 1}; take a lower learning rate than "
+                    f"{self.options.learning_rate:g}, or float32"
+                )
+            loss.backward()
+
+    @torch.no_grad()
+    def _judge(self) -> None:
+        """How likely the held-back samples are now; numbers that are the best so far are kept."""
+        nats = torch.zeros(self.owners)
+        offset = len(self.examples)
+        every = self.examples + self.held
+        for some in narrow(every, range(offset, len(every)), self.tokens_at_once):
+            batch = Batch.of(every, some, self.model.device)
+            lost = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
+            owners = torch.tensor([self._owner(every[row]) for row in some])
+            nats.index_add_(0, owners, lost.float().cpu())
+        earlier = torch.stack(self.losses).amin(dim=0) if self.losses else None
+        self.losses.append(nats)
+        # Whoever holds nothing back, and whoever wants the last epoch's, keeps the latest.
+        better = torch.ones(self.owners, dtype=torch.bool)
+        if earlier is not None and self.options.patience:
+            better = (nats < earlier) | (self._held_tokens() == 0)
+        for name, numbers in self.trainable.numbers.items():
+            where = better.to(numbers.device)
+            where = where.reshape(-1, *[1] * (numbers.ndim - 1)) if self.apart else where[0]
+            self.best[name] = torch.where(where, numbers.detach(), self.best[name])
+
+    def _held_tokens(self) -> Tensor:
+        tokens = torch.zeros(self.owners)
+        for each in self.held:
+            tokens[self._owner(each)] += len(each.answer)
+        return tokens
+
+    def _best_epochs(self) -> list[int]:
+        if not self.options.patience:
+            return [len(self.losses) - 1] * self.owners
+        best = torch.stack(self.losses).argmin(dim=0)
+        return torch.where(self._held_tokens() > 0, best, len(self.losses) - 1).tolist()
+
+    def _over(self) -> bool:
+        """Whether nobody's held-back samples have become likelier for too long."""
+        if not self.options.patience or not self.held:
+            return False
+        since = len(self.losses) - 1 - torch.tensor(self._best_epochs())
+        return bool((since >= self.options.patience)[self._held_tokens() > 0].all())
+
+    def _save(self, *, done: bool = False) -> None:
+        self.seconds = time.monotonic() - self.started
+        self.written = time.monotonic()
+        if self.path is None:
+            return
+        tensors = (
+            {f"numbers.{n}": t.detach() for n, t in self.trainable.numbers.items()}
+            | {f"best.{n}": t for n, t in self.best.items()}
+            | {f"optimiser.{n}": t for n, t in self.optimiser.state().items()}
+        )
+        if done:  # all that is needed from now on
+            tensors = {f"best.{n}": t for n, t in self.best.items()}
+        losses = [each.tolist() for each in self.losses]
+        save_checkpoint(
+            self.path, Checkpoint(tensors, self.epoch, self.step, self.seconds, losses, done)
+        )
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.epoch, self.step, self.seconds = found.epoch, found.step, found.seconds
+        self.losses = [torch.tensor(each) for each in found.losses]
+        device = self.optimiser.count.device
+        self.best = {n: t.to(device) for n, t in found.part("best").items()}
+        if found.done:
+            return
+        self.optimiser.restore(found.part("optimiser"))
+        with torch.no_grad():
+            for name, tensor in found.part("numbers").items():
+                self.trainable.numbers[name].copy_(tensor)

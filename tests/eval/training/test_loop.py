@@ -1,0 +1,337 @@
+"""Training against plain PyTorch: full passes, ``torch.optim.AdamW``, one user at a time."""
+
+import copy
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trimtab import TrimtabError
+from trimtab.eval.training import loop
+from trimtab.eval.training.examples import Batch, steps
+from trimtab.eval.training.loop import train
+from trimtab.eval.training.options import TrainingOptions
+from trimtab.eval.training.passes import answer_nats
+from trimtab.eval.training.trainable import (
+    LoraStack,
+    LowRankStack,
+    ShiftStack,
+    lora_shapes,
+    orthonormal,
+)
+from trimtab.steering.decoder.families import first_tensor, parts_of
+from trimtab.steering.reading.likelihood import answer_log_likelihoods
+from trimtab.steering.reading.teacher_forcing import Forced
+from trimtab.steering.vectors.positions import PromptEdges
+from trimtab.steering.vectors.steering import Steering
+
+OPTIONS = TrainingOptions(learning_rate=1e-2, batch_size=4, epochs=2, patience=0)
+
+
+def low_rank(owners: int = 1, **how) -> LowRankStack:
+    return LowRankStack(
+        **{
+            "layers": (1, 2),
+            "hidden_size": 32,
+            "rank": 3,
+            "positions": "answer",
+            "owners": owners,
+            **how,
+        }
+    )
+
+
+def by_plain_pytorch(model, examples, options, start: LowRankStack) -> dict[str, torch.Tensor]:
+    """One owner: whole passes, one sample at a time, ``torch.optim.AdamW``."""
+    numbers = {name: nn.Parameter(n.detach().clone()) for name, n in start.numbers.items()}
+    optimiser = torch.optim.AdamW(
+        numbers.values(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    blocks = [layer.block for layer in model.parts.layers]
+    for epoch in range(options.epochs):
+        for step in steps(examples, options.batch_size, apart=True, seed=options.seed, epoch=epoch):
+            losses = []
+            for example in (examples[row] for row in step):
+                handles = []
+                first = len(example.prompt) - 1
+                for layer in start.layers:
+
+                    def hook(module, args, output, layer=layer, first=first):
+                        x = first_tensor(output)
+                        free = numbers[f"{layer}.free"][0]
+                        rotation = orthonormal(free)
+                        weight = rotation + numbers[f"{layer}.change"][0]
+                        phi = (
+                            x
+                            + (x @ weight.T + numbers[f"{layer}.bias"][0] - x @ rotation.T)
+                            @ rotation
+                        )
+                        return torch.cat([x[:, :first], phi[:, first:]], dim=1)
+
+                    handles.append(blocks[layer].register_forward_hook(hook))
+                logits = model.hf(torch.tensor([example.tokens])).logits[0]
+                for handle in handles:
+                    handle.remove()
+                start_of_answer = len(example.prompt)
+                losses.append(
+                    nn.functional.cross_entropy(
+                        logits[start_of_answer - 1 : -1],
+                        torch.tensor(example.answer),
+                        reduction="none",
+                    )
+                )
+            torch.cat(losses).mean().backward()
+            nn.utils.clip_grad_norm_(numbers.values(), options.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+    return {name: n.detach() for name, n in numbers.items()}
+
+
+def close(one, other, **how) -> None:
+    for name, numbers in one.items():
+        torch.testing.assert_close(numbers.detach(), other[name].detach(), **how)
+
+
+@pytest.mark.parametrize("keep_lower", [True, False])
+@pytest.mark.parametrize("tokens_at_once", [4096, 40])
+def test_gives_what_plain_training_gives(language_model, examples, keep_lower, tokens_at_once):
+    some = examples([11])
+    expected = by_plain_pytorch(language_model, some, OPTIONS, low_rank())
+    trainable = low_rank()
+    train(
+        language_model,
+        trainable,
+        some,
+        OPTIONS,
+        keep_lower=keep_lower,
+        tokens_at_once=tokens_at_once,
+    )
+    close(expected, trainable.numbers, atol=1e-5, rtol=1e-4)
+    assert (trainable.numbers["1.change"].abs() > 1e-3).any()
+
+
+def test_many_users_in_one_batch_get_what_each_gets_alone(language_model, examples):
+    some = examples([9, 1, 6])
+    held = examples([2, 0, 3], seed=5)
+    options = TrainingOptions(learning_rate=3e-2, batch_size=4, epochs=3)
+    together = low_rank(3)
+    result = train(language_model, together, some, options, held=held)
+    for owner in range(3):
+        alone = low_rank()
+        own = [
+            copy.replace(e, owner=0) if hasattr(copy, "replace") else type(e)(0, e.prompt, e.answer)
+            for e in some
+            if e.owner == owner
+        ]
+        back = [type(e)(0, e.prompt, e.answer) for e in held if e.owner == owner]
+        found = train(language_model, alone, own, options, held=back)
+        assert found.best[0] == result.best[owner]
+        for name, numbers in alone.numbers.items():
+            torch.testing.assert_close(
+                numbers[0].detach(), together.numbers[name][owner].detach(), atol=2e-5, rtol=1e-3
+            )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: low_rank(2, positions=PromptEdges(2, 3)),
+        lambda model: low_rank(2, positions="all", layers=(0, 3)),
+        lambda model: ShiftStack((1, 3), 32, "answer", owners=2),
+        lambda model: LoraStack(lora_shapes(model), rank=2, owners=2),
+    ],
+)
+def test_what_was_trained_steers_as_it_was_trained(language_model, examples, make):
+    """The stage that comes of it, through the injection, against the training pass."""
+    trainable = make(language_model)
+    some = examples([6, 6])
+    train(language_model, trainable, some, OPTIONS)
+    batch = Batch.of(some, range(len(some)), torch.device("cpu"))
+    with torch.no_grad():
+        trained = -answer_nats(language_model, trainable, batch)
+        untrained = -answer_nats(language_model, None, batch)
+    assert trained.sum() > untrained.sum() + 1
+    stages = [trainable.stage(owner) for owner in range(2)]
+    likely = answer_log_likelihoods(
+        language_model,
+        [Forced(e.prompt, e.answer) for e in some],
+        [Steering.by_stages([stages[e.owner]]) for e in some],
+    )
+    torch.testing.assert_close(likely, trained, atol=1e-4, rtol=1e-4)
+
+
+def test_a_second_stage_is_trained_on_top_of_the_first(language_model, examples):
+    some = examples([6, 6])
+    first = low_rank()
+    pooled = [type(e)(0, e.prompt, e.answer) for e in some]
+    train(language_model, first, pooled, OPTIONS)
+    frozen = first.stage(0)
+    second = low_rank(2, layers=(2,), rank=1, seed=1)
+    train(language_model, second, some, OPTIONS, before=[[frozen], [frozen]])
+    batch = Batch.of(some, range(len(some)), torch.device("cpu"))
+    with torch.no_grad():
+        trained = -answer_nats(language_model, second, batch, [[frozen], [frozen]])
+    rows = [Steering.by_stages([frozen, second.stage(e.owner)]) for e in some]
+    likely = answer_log_likelihoods(
+        language_model, [Forced(e.prompt, e.answer) for e in some], rows
+    )
+    torch.testing.assert_close(likely, trained, atol=1e-4, rtol=1e-4)
+
+
+def test_lora_trains_as_peft_does(language_model, examples):
+    from peft import LoraConfig, get_peft_model
+
+    some = examples([8])
+    options = TrainingOptions(learning_rate=1e-2, batch_size=8, epochs=3, patience=0)
+    trainable = LoraStack(lora_shapes(language_model), rank=2, alpha=4)
+    adapted = get_peft_model(
+        copy.deepcopy(language_model.hf),
+        LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"]),
+    ).eval()
+    start = {}
+    for layer, each in enumerate(parts_of(adapted).layers):
+        for name in ("self_attn.q_proj", "self_attn.v_proj"):
+            module = each.block.get_submodule(name)
+            place = next(p for p in trainable.shapes if p == (layer, name))
+            with torch.no_grad():
+                module.lora_A["default"].weight.copy_(trainable.numbers[f"{place}.down"][0])
+            start[str(place)] = module
+    weights = [p for p in adapted.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=1e-2, weight_decay=1e-2)
+    for _ in range(3):
+        lost = []
+        for e in some:
+            logits = adapted(torch.tensor([e.tokens])).logits[0, len(e.prompt) - 1 : -1]
+            lost.append(
+                nn.functional.cross_entropy(logits, torch.tensor(e.answer), reduction="none")
+            )
+        torch.cat(lost).mean().backward()
+        nn.utils.clip_grad_norm_(weights, 0.3)
+        optimiser.step()
+        optimiser.zero_grad()
+    train(language_model, trainable, some, options)
+    for place, module in start.items():
+        up = module.lora_B["default"].weight
+        torch.testing.assert_close(
+            trainable.numbers[f"{place}.up"][0].detach(), up.detach(), atol=1e-5, rtol=1e-3
+        )
+
+
+def test_resumed_after_an_interruption_at_any_step_it_ends_the_same(
+    language_model, examples, tmp_path: Path
+):
+    some, held = examples([11]), examples([3], seed=9)
+    options = TrainingOptions(learning_rate=1e-2, batch_size=3, epochs=2, patience=2)
+    whole = low_rank()
+    expected = train(language_model, whole, some, options, held=held)
+
+    class Killed(BaseException):
+        pass
+
+    for stop in range(1, 8):
+        left = stop
+
+        def progress(done: int, total: int) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise Killed
+
+        folder = tmp_path / str(stop)
+        with pytest.raises(Killed):
+            train(
+                language_model, low_rank(), some, options, held=held, folder=folder,
+                checkpoint_seconds=0, progress=progress,
+            )  # fmt: skip
+        again = low_rank()
+        found = train(language_model, again, some, options, held=held, folder=folder)
+        assert found.held == pytest.approx(expected.held)
+        for name, numbers in whole.numbers.items():
+            assert torch.equal(numbers, again.numbers[name])
+        # Kept: a third call trains nothing.
+        third = low_rank()
+        train(language_model, third, some, options, held=held, folder=folder,
+              progress=lambda *_: pytest.fail("trained again"))  # fmt: skip
+        assert torch.equal(third.numbers["1.free"], again.numbers["1.free"])
+        assert len(list(folder.iterdir())) == 1
+
+
+def test_ctrl_c_keeps_what_is_trained(language_model, examples, tmp_path: Path):
+    some = examples([11])
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(language_model, low_rank(), some, OPTIONS, folder=tmp_path, progress=interrupt)
+    counted = []
+    train(
+        language_model, low_rank(), some, OPTIONS, folder=tmp_path,
+        progress=lambda done, total: counted.append((done, total)),
+    )  # fmt: skip
+    assert counted[0] == (3, 6)
+
+
+def test_other_samples_options_or_model_are_trained_anew(language_model, examples, tmp_path: Path):
+    for some, options, trainable in (
+        (examples([4]), OPTIONS, low_rank()),
+        (examples([4], seed=2), OPTIONS, low_rank()),
+        (examples([4]), TrainingOptions(epochs=1), low_rank()),
+        (examples([4]), OPTIONS, low_rank(rank=2)),
+    ):
+        train(language_model, trainable, some, options, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_training_stops_when_held_back_samples_get_no_likelier(language_model, examples):
+    some, held = examples([8]), examples([4], seed=3)
+    options = TrainingOptions(learning_rate=0.3, epochs=30, batch_size=4, patience=2)
+    trainable = low_rank()
+    result = train(language_model, trainable, some, options, held=held)
+    assert len(result.held) < 31
+    assert result.best[0] == min(range(len(result.held)), key=result.held.__getitem__)
+    batch = Batch.of(held, range(4), torch.device("cpu"))
+    with torch.no_grad():
+        nats = answer_nats(language_model, trainable, batch).sum() / sum(
+            len(e.answer) for e in held
+        )
+    assert nats.item() == pytest.approx(min(result.held), rel=1e-4)
+
+
+def test_bad_input_ends_it_in_one_line(language_model, examples, monkeypatch, caplog):
+    some = examples([4])
+    with pytest.raises(TrimtabError, match="nothing to train on"):
+        train(language_model, low_rank(), [], OPTIONS)
+    with pytest.raises(TrimtabError, match="100 tokens does not fit .* context of 64"):
+        long = type(some[0])(0, (5,) * 95, (6,) * 5)
+        train(language_model, low_rank(), [long], OPTIONS)
+    with pytest.raises(TrimtabError, match="loss is not finite.*lower learning rate than 1e"):
+        train(language_model, low_rank(), some, TrainingOptions(learning_rate=1e30, epochs=9))
+    for wrong in ({"learning_rate": 0}, {"epochs": 0}, {"patience": -1}, {"clip": float("nan")}):
+        with pytest.raises(TrimtabError, match="expected"):
+            TrainingOptions(**wrong)
+
+    fails = 1
+
+    def short_of_memory(*given):
+        nonlocal fails
+        fails -= 1
+        if fails >= 0:
+            raise torch.OutOfMemoryError("no room")
+        return answer_nats(*given)
+
+    monkeypatch.setattr(loop, "answer_nats", short_of_memory)
+    halved, usual = low_rank(), low_rank()
+    with caplog.at_level(logging.WARNING):
+        train(
+            language_model, halved, some, TrainingOptions(epochs=1, patience=0), tokens_at_once=80
+        )
+    assert "trying half as many, 40" in caplog.text
+    train(language_model, usual, some, TrainingOptions(epochs=1, patience=0))
+    close(usual.numbers, halved.numbers, atol=1e-6, rtol=1e-4)
+    fails = 2
+    with pytest.raises(torch.OutOfMemoryError):
+        train(language_model, low_rank(), some, OPTIONS)
