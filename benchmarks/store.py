@@ -1,35 +1,56 @@
 """How fast and how large a store of many users is: reads, selects, writes, disk and memory.
 
-Fills a store with random entries in a folder of its own, which is removed at the end, and times
-what a personalized service does with it. The defaults take about 7 GB of disk for a while:
+Fills stores with random entries in a folder that is removed at the end, and times what a
+personalized service does with them. A million entries take about 4 GB of disk for each store:
 
     python benchmarks/store.py --entries 1000000
+
+With the folder of a checkout of the last release (`git worktree add /tmp/last/trimtab 4016e65`),
+its Lance store is measured in the same run; with a URL, so is a PostgreSQL database, which must be
+empty and is left filled:
+
+    python benchmarks/store.py --last-release /tmp/last --postgresql postgresql://me@/bench
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import json
 import os
+import platform
 import random
 import resource
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from trimtab.steering.dictionaries.dictionary import SteeringDictionary
-from trimtab.steering.store.steering_store import SteeringStore
-from trimtab.steering.vectors.entries import Entry
-from trimtab.steering.vectors.steering_vectors import points_of
+# Only what the last release has under the same names: this file runs on its package too.
+from trimtab.steering import Entry, Point, SteeringDictionary, SteeringStore
 
 KEY_SIZE = 384
 USERS_AT_ONCE = 400
+HOT_BYTES = 64 * 2**20
+
+ROWS = {
+    "first get, with opening": "first",
+    "cold get, from the disk": "disk",
+    "cold get, in the page cache": "cached",
+    "hot get": "hot",
+    "hot select, of the user's entries": "select",
+    "hot select, of 1,000 entries": "select_1000",
+    "add one entry": "add",
+    "switch a user off or on": "switch",
+    "the others' mean": "population",
+    "forget a user": "forget",
+}
 
 
 def dictionary(user: int, entries: int, hidden: int, seed: int = 0) -> SteeringDictionary:
@@ -38,7 +59,7 @@ def dictionary(user: int, entries: int, hidden: int, seed: int = 0) -> SteeringD
     return SteeringDictionary(
         user_id=f"user-{user:07d}",
         fingerprint="0123456789abcdef",
-        points=points_of([21], ["mid", "mlp"]),
+        points=[Point(21, "mid"), Point(21, "mlp")],
         encoder_name="all-MiniLM-L6-v2",
         entries=[
             Entry(
@@ -55,30 +76,28 @@ def dictionary(user: int, entries: int, hidden: int, seed: int = 0) -> SteeringD
     )
 
 
-def fill(folder: str, users: int, entries: int, hidden: int, times: dict[str, float]) -> None:
-    """In a process of its own, so that its memory is not counted as the readers'."""
-    store = SteeringStore(folder)
+def fill(uri: str, users: int, entries: int, hidden: int) -> dict[str, float]:
+    store = SteeringStore(uri)
     start = time.perf_counter()
     for first in range(0, users, USERS_AT_ONCE):
         chunk = range(first, min(first + USERS_AT_ONCE, users))
         store.put(*(dictionary(user, entries, hidden) for user in chunk))
-        print(f"\r{chunk.stop:,} of {users:,} users", end="", flush=True)
-    print()
-    times["fill"] = time.perf_counter() - start
-    start = time.perf_counter()
+        print(f"\r{uri}: {chunk.stop:,} of {users:,} users", end="", flush=True, file=sys.stderr)
+    print(file=sys.stderr)
+    filled = time.perf_counter()
     store.compact()
-    times["compact"] = time.perf_counter() - start
+    return {"fill": filled - start, "compact": time.perf_counter() - filled}
 
 
-def quantiles(action: Callable[[int], object], count: int) -> tuple[float, float]:
-    """Median and 99th percentile of the time of one call, in seconds."""
+def quantiles(action: Callable[[int], object], count: int) -> list[float]:
+    """Median and 99th percentile of the time of one call, in milliseconds."""
     times = []
     for n in range(count):
         start = time.perf_counter()
         action(n)
-        times.append(time.perf_counter() - start)
-    q = torch.tensor(times, dtype=torch.float64).quantile(torch.tensor([0.5, 0.99]).double())
-    return q[0].item(), q[1].item()
+        times.append(1e3 * (time.perf_counter() - start))
+    found = torch.tensor(times, dtype=torch.float64).quantile(torch.tensor([0.5, 0.99]).double())
+    return list(found.tolist())
 
 
 def drop_page_cache(folder: Path) -> None:
@@ -91,91 +110,148 @@ def drop_page_cache(folder: Path) -> None:
             os.close(handle)
 
 
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def peak_memory() -> float:
     """In MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-@contextmanager
-def working_folder(chosen: Path | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=chosen, prefix="trimtab-store-") as folder:
-        yield Path(folder) / "users"
+def measure(uri: str, users: int, entries: int, hidden: int, reads: int) -> dict[str, Any]:
+    """Each row's median and 99th percentile in milliseconds, and the memory of reading in MB."""
+    chance = random.Random(0)
+    strangers = [f"user-{n:07d}" for n in chance.sample(range(users), k=min(reads, users))]
+    folder = Path(uri).parent if "://" not in uri else None
+    found: dict[str, Any] = {}
+    dictionary(0, 1, hidden).select(torch.ones(KEY_SIZE))  # what torch loads late is not ours
+    before = peak_memory()
+    if folder is not None:
+        drop_page_cache(folder)
+    opened: list[SteeringStore] = []
+
+    def first(n: int) -> None:
+        opened.append(SteeringStore(uri, hot_bytes=HOT_BYTES))
+        _ = opened[0]["user-0000000"]
+
+    found["first"] = quantiles(first, 1)
+    store = opened[0]
+    if folder is not None:
+        found["disk"] = quantiles(lambda n: store[strangers[n]], len(strangers))
+    found["memory"] = peak_memory() - before
+
+    cached = SteeringStore(uri, hot_bytes=0)
+    found["cached"] = quantiles(lambda n: cached[strangers[n]], len(strangers))
+    found["hot"] = quantiles(lambda n: store[strangers[-1]], reads)
+    queries = torch.nn.functional.normalize(torch.randn(reads, KEY_SIZE))
+    found["select"] = quantiles(lambda n: store[strangers[-1]].select(queries[n]), reads)
+
+    thousand = dictionary(users, 1000, hidden)
+    store.put(thousand)
+    large = store[thousand.user_id]
+    found["select_1000"] = quantiles(lambda n: large.select(queries[n]), reads)
+    fresh = [dictionary(n, 1, hidden, seed=1) for n in range(50)]
+    found["add"] = quantiles(lambda n: store.add(fresh[n]), len(fresh))
+    if hasattr(store, "switch"):
+        found["switch"] = quantiles(
+            lambda n: store.switch(strangers[n // 2], enabled=bool(n % 2)), 50
+        )
+    found["population"] = quantiles(
+        lambda n: store.population(without=strangers[n]).mean("response"), min(100, len(strangers))
+    )
+    start = time.perf_counter()
+    store.forget(strangers[0])
+    slow = time.perf_counter() - start > 1
+    found["forget"] = quantiles(lambda n: store.forget(strangers[1 + n]), 3 if slow else 50)
+    store.close()
+    return found
+
+
+def size(uri: str, folder: Path) -> int:
+    """Bytes on the disk."""
+    if "://" in uri:
+        import psycopg
+
+        with psycopg.connect(uri) as connection:
+            row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+            assert row is not None
+            return int(row[0])
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def in_process(step: str, uri: str, args: argparse.Namespace, package: Path | None) -> Any:
+    """What a step gives in a process of its own, whose memory and package are its own."""
+    command = [sys.executable, __file__, "--step", step, "--uri", uri]
+    for name in ("entries", "per_user", "hidden", "reads"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    environment = dict(os.environ)
+    if package is not None:
+        environment["PYTHONPATH"] = str(package)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def benchmark(uri: str, folder: Path, args: argparse.Namespace, package: Path | None) -> Any:
+    filled = in_process("fill", uri, args, package)
+    disk = size(uri, folder)
+    return filled | {"bytes": disk} | in_process("measure", uri, args, package)
+
+
+def show(results: dict[str, Any], entries: int, users: int, hidden: int) -> None:
+    table = Table("p50 / p99, ms", *results)
+
+    def cells(name: str) -> Iterable[str]:
+        for found in results.values():
+            yield f"{found[name][0]:.2f} / {found[name][1]:.2f}" if name in found else "-"
+
+    for title, name in ROWS.items():
+        table.add_row(title, *cells(name))
+    table.add_section()
+    for title, number in {
+        "disk, GB": lambda found: f"{found['bytes'] / 1e9:.2f}",
+        "bytes an entry": lambda found: f"{found['bytes'] / entries:,.0f}",
+        "memory for reading, MB": lambda found: f"{found['memory']:,.0f}",
+        "fill, entries a second": lambda found: f"{entries / found['fill']:,.0f}",
+        "compact, s": lambda found: f"{found['compact']:.1f}",
+    }.items():
+        table.add_row(title, *map(number, results.values()))
+    console = Console(width=100)
+    console.print(
+        f"{entries:,} entries of {users:,} users, {hidden} dimensions x 2 sites; "
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+    )
+    console.print(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--per-user", type=int, default=50)
+    parser.add_argument("--per-user", type=int, default=100)
     parser.add_argument("--hidden", type=int, default=576)
     parser.add_argument("--reads", type=int, default=1000)
     parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    parser.add_argument("--last-release", type=Path, help="a folder with its package `trimtab`")
+    parser.add_argument("--postgresql", help="the URL of an empty database")
+    parser.add_argument("--step", choices=["fill", "measure"], help=argparse.SUPPRESS)
+    parser.add_argument("--uri", help=argparse.SUPPRESS)
     args = parser.parse_args()
     users = args.entries // args.per_user
-    chance = random.Random(0)
-
-    table = Table("", "p50, ms", "p99, ms")
-
-    def row(name: str, action: Callable[[int], object], count: int) -> None:
-        p50, p99 = quantiles(action, count)
-        table.add_row(name, f"{1e3 * p50:.3f}", f"{1e3 * p99:.3f}")
-
-    with working_folder(args.folder) as folder:
-        with multiprocessing.get_context("spawn").Manager() as manager:
-            times = manager.dict()
-            filling = multiprocessing.get_context("spawn").Process(
-                target=fill, args=(str(folder), users, args.per_user, args.hidden, times)
-            )
-            filling.start()
-            filling.join()
-            took = dict(times)
-        disk = size(folder)
-
-        before = peak_memory()
-        store = SteeringStore(folder, hot_bytes=64 * 2**20)
-        drop_page_cache(folder)
-        start = time.perf_counter()
-        _ = store["user-0000000"]
-        first = time.perf_counter() - start
-        strangers = chance.sample(range(1, users), k=min(args.reads, users - 1))
-        row("cold get, from the disk", lambda n: store[f"user-{strangers[n]:07d}"], len(strangers))
-        reading = peak_memory() - before
-
-        cached = SteeringStore(folder, hot_bytes=0)
-        row("cold get, in the page cache", lambda n: cached[f"user-{strangers[n]:07d}"],
-            len(strangers))  # fmt: skip
-        row("hot get", lambda n: store[f"user-{strangers[-1]:07d}"], args.reads)
-
-        thousand = dictionary(users, 1000, args.hidden)
-        store.put(thousand)
-        large = store[thousand.user_id]
-        queries = [large.keys[n % 1000] for n in range(args.reads)]
-        row("hot select, 1,000 entries", lambda n: large.select(queries[n]), args.reads)
-        row("the same, before a time",
-            lambda n: large.select(queries[n], before=1_600_000_000_900), args.reads)  # fmt: skip
-        row("add one entry",
-            lambda n: store.add(dictionary(n, 1, args.hidden, seed=1)), 50)  # fmt: skip
-        row("population, without one user",
-            lambda n: store.population(without=thousand.user_id).mean("response"), 100)  # fmt: skip
-        start = time.perf_counter()
-        store.forget("user-0000001")
-        forgot = time.perf_counter() - start
-
-    console = Console(width=100)
-    console.print(
-        f"{args.entries:,} entries of {users:,} users, {args.hidden} dimensions x 2 sites"
-    )
-    console.print(table)
-    console.print(
-        f"disk {disk / 1e9:.2f} GB, {disk / args.entries:,.0f} bytes an entry; the first get "
-        f"{1e3 * first:.0f} ms\n"
-        f"memory for reading {reading:,.0f} MB above {before:,.0f} MB, 64 of it for hot users\n"
-        f"fill {took['fill']:.0f} s ({args.entries / took['fill']:,.0f} entries a second), "
-        f"compact {took['compact']:.1f} s, forget a user {forgot:.1f} s"
-    )
+    if args.step == "fill":
+        print(json.dumps(fill(args.uri, users, args.per_user, args.hidden)))
+        return
+    if args.step == "measure":
+        print(json.dumps(measure(args.uri, users, args.per_user, args.hidden, args.reads)))
+        return
+    results = {}
+    with tempfile.TemporaryDirectory(dir=args.folder, prefix="trimtab-store-") as name:
+        for title, file, package in (
+            ("SQLite", "sqlite/users.db", None),
+            ("Lance, the last release", "lance/users", args.last_release),
+        ):
+            if title == "SQLite" or package is not None:
+                place = Path(name) / file
+                place.parent.mkdir()
+                results[title] = benchmark(str(place), place.parent, args, package)
+    if args.postgresql:
+        results["PostgreSQL"] = benchmark(args.postgresql, Path(), args, None)
+    show(results, args.entries, users, args.hidden)
 
 
 if __name__ == "__main__":

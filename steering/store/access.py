@@ -133,8 +133,11 @@ class Access:
         Raises:
             TrimtabError: One of them does not fit.
         """
-        with self.reading() as connection:
-            layout = self.layout(connection) or Layout.of(dictionaries[0])
+        layout = self._layout
+        if layout is None:
+            with self.reading() as connection:
+                layout = self.layout(connection)
+        layout = layout or Layout.of(dictionaries[0])
         for dictionary in dictionaries:
             layout.check(dictionary, self.shown)
         return layout

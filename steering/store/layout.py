@@ -221,16 +221,18 @@ def with_head(head: Sequence[Any], rest: bytes = b"") -> bytes:
 
 def head_of(content: bytes) -> list[Any]:
     """The texts that content begins with."""
-    start = _LENGTH.itemsize
-    (length,) = np.frombuffer(content[:start], _LENGTH)
-    return list(json.loads(content[start : start + int(length)]))
+    end = _end_of_head(content)
+    return list(json.loads(str(content[_LENGTH.itemsize : end], "utf-8")))
 
 
 def rest_of(content: bytes) -> bytes:
     """What follows the texts that content begins with."""
+    return content[_end_of_head(content) :]
+
+
+def _end_of_head(content: bytes) -> int:
     start = _LENGTH.itemsize
-    (length,) = np.frombuffer(content[:start], _LENGTH)
-    return content[start + int(length) :]
+    return start + int.from_bytes(content[:start], "little")
 
 
 def sample_of(content: bytes) -> str:

@@ -64,6 +64,7 @@ entries = Table(
     Column("built", BigInteger, nullable=False),  # milliseconds since 1970
     Column("content", LargeBinary, nullable=False),  # texts, key and vectors, sealed
     Index("trimtab_entry", "user", "sample", "contrast", unique=True),
+    Index("trimtab_position", "user", "position"),
     Index("trimtab_built", "built"),
     Index("trimtab_timestamp", "timestamp"),
 )

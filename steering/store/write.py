@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from ..dictionaries.dictionary import SteeringDictionary
 from ..dictionaries.population import Population
+from ..vectors.entries import Contrast
 from . import audit, schema
 from .database import now_milliseconds
 from .layout import EntryContent, Layout, sample_of
@@ -43,6 +44,7 @@ class StoreWrite:
         self._changes = int(said["changes"]) + 1
         self.erasing = said.get(ERASING)
         self._population: Population | None = None
+        self._kinds: set[Contrast] = set()  # of the sums that are stored
 
     def settle(self, layout: Layout) -> None:
         """Fix what all entries share, by the store's first dictionary."""
@@ -243,6 +245,7 @@ class StoreWrite:
         assert self.layout is not None
         if self._population is None:
             self._population = self.layout.population(read_sums(self._connection))
+            self._kinds = set(self._population.kinds)
         without = Population.of(self.layout.dictionary("", gone))
         with_new = Population.of(self.layout.dictionary("", come))
         self._population = self._population.minus(without).plus(with_new)
@@ -303,13 +306,16 @@ class StoreWrite:
         if self._population is not None:
             assert self.layout is not None
             kinds = self._population.kinds
-            self._connection.execute(sa.delete(sums).where(sums.c.contrast.not_in(list(kinds))))
+            if gone := self._kinds - set(kinds):
+                self._connection.execute(sa.delete(sums).where(sums.c.contrast.in_(gone)))
             for kind, moments in kinds.items():
                 content = self.layout.sums_to_bytes(moments)
-                old = sa.update(sums).where(sums.c.contrast == kind)
-                if not self._connection.execute(old.values(content=content)).rowcount:
-                    new = sa.insert(sums).values(contrast=kind, content=content)
-                    self._connection.execute(new)
+                row = {"contrast": kind, "content": content}
+                if kind in self._kinds:
+                    old = sa.update(sums).where(sums.c.contrast == kind)
+                    self._connection.execute(old.values(row))
+                else:
+                    self._connection.execute(sa.insert(sums).values(row))
         schema.write_about(self._connection, "changes", str(self._changes))
 
 
