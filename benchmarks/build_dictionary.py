@@ -18,7 +18,7 @@ from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.shop.world import World
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.steering import ContrastPair, Exchange, Point, SteeredModel
-from trimtab.steering.contrast.context import Sample, contexts
+from trimtab.steering.contrast.context import HistorySample, contexts
 from trimtab.steering.contrast.pairs import Messages, context_pairs, response_pairs
 from trimtab.steering.contrast.relevance import by_recency
 from trimtab.steering.decoder.families import first_tensor
@@ -41,7 +41,7 @@ def tool_calls(world: World) -> list[ContrastPair]:
     return list({pair.sample_id: pair for pair in pairs}.values())
 
 
-def review_prompt(input: str, shown: Sequence[Sample]) -> Messages:
+def review_prompt(input: str, shown: Sequence[HistorySample]) -> Messages:
     lines = [f"My review of {sample.input}:\n{sample.output}" for sample in shown]
     content = "\n\n".join([*lines, f"Write my review of {input}."])
     return [
@@ -50,10 +50,10 @@ def review_prompt(input: str, shown: Sequence[Sample]) -> Messages:
     ]
 
 
-def reviews(world: World) -> dict[str, list[Sample]]:
+def reviews(world: World) -> dict[str, list[HistorySample]]:
     return {
         user: [
-            Sample(str(n), bought.product_info.title, bought.review.text, bought.timestamp)
+            HistorySample(str(n), bought.product_info.title, bought.review.text, bought.timestamp)
             for n, bought in enumerate(history)
         ]
         for user, history in world.histories.items()

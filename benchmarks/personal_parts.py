@@ -52,7 +52,7 @@ LEAST_LEFT = 4
 
 
 @dataclass(frozen=True)
-class Item:
+class OwnText:
     """One own text to make likelier: a test, or a past sample that is held back."""
 
     user: str
@@ -61,7 +61,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Entries:
+class OwnVectors:
     """One user's vectors of one contrast at one point, those of held-back samples left out."""
 
     vectors: Tensor
@@ -130,12 +130,12 @@ def main() -> None:
 
 def asked(
     bench: TextUsers, tests: Mapping[str, Sequence[tuple[str, str]]], held: Mapping[str, set[str]]
-) -> list[Item]:
+) -> list[OwnText]:
     """What is to become likelier: the tests, and each user's held-back samples."""
 
-    def item(user: str, held_back: bool, request: str, output: str) -> Item:
+    def item(user: str, held_back: bool, request: str, output: str) -> OwnText:
         exchange = Exchange(bench.prompt.fit(request).messages, output.strip())
-        return Item(user, held_back, bench.model.tokenized(exchange))
+        return OwnText(user, held_back, bench.model.tokenized(exchange))
 
     found = []
     for user, past in bench.past.items():
@@ -146,7 +146,7 @@ def asked(
 
 def read(
     bench: TextUsers, kind: str, point: Point, held: Mapping[str, set[str]]
-) -> dict[str, Entries]:
+) -> dict[str, OwnVectors]:
     """Each user's vectors of one contrast at the point."""
     if kind == "people":
         dictionaries = kept_dictionaries(
@@ -162,9 +162,9 @@ def read(
     return {user: own for user, own in found.items() if len(own.vectors)}
 
 
-def kept(dictionary: SteeringDictionary, point: Point, held: set[str]) -> Entries:
+def kept(dictionary: SteeringDictionary, point: Point, held: set[str]) -> OwnVectors:
     rows = [n for n, entry in enumerate(dictionary.entries) if entry.sample_id not in held]
-    return Entries(dictionary.vectors[rows, dictionary.points.index(point)].float())
+    return OwnVectors(dictionary.vectors[rows, dictionary.points.index(point)].float())
 
 
 def people_pairs(bench: TextUsers) -> dict[str, list[ContrastPair]]:
@@ -188,11 +188,11 @@ def people_pairs(bench: TextUsers) -> dict[str, list[ContrastPair]]:
     return pairs
 
 
-def others_mean(entries: Mapping[str, Entries], user: str) -> Tensor:
+def others_mean(entries: Mapping[str, OwnVectors], user: str) -> Tensor:
     return torch.cat([own.vectors for other, own in entries.items() if other != user]).mean(dim=0)
 
 
-def personal(entries: Mapping[str, Entries], user: str, how: str) -> Tensor:
+def personal(entries: Mapping[str, OwnVectors], user: str, how: str) -> Tensor:
     """The user's mean without the others', weighted."""
     own = entries[user]
     apart = own.mean - others_mean(entries, user)
@@ -215,7 +215,7 @@ def personal(entries: Mapping[str, Entries], user: str, how: str) -> Tensor:
 class Scorer:
     """Log-likelihood a token of every item, the prompts run once."""
 
-    def __init__(self, model: SteeredModel, items: Sequence[Item], point: Point) -> None:
+    def __init__(self, model: SteeredModel, items: Sequence[OwnText], point: Point) -> None:
         self._model, self._items, self._point = model, items, point
         self._exchanges = [item.exchange for item in items]
         with torch.inference_mode():

@@ -18,7 +18,7 @@ import typer
 
 from ..errors import TrimtabError
 from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
-from .run import Decoding, Prompting
+from .run import CallDecoding, Prompting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,8 +56,8 @@ def play(
     prompting: Annotated[
         Prompting, typer.Option(help="Plain function calls, or ReAct's thoughts and actions.")
     ] = Prompting.call,
-    decode: Annotated[Decoding, typer.Option(help="Calls held to the schemas, or free.")] = (
-        Decoding.constrained
+    decode: Annotated[CallDecoding, typer.Option(help="Calls held to the schemas, or free.")] = (
+        CallDecoding.constrained
     ),
     steps: Annotated[int | None, typer.Option(help="Step limit; default 10.")] = None,
     settings: Annotated[
@@ -185,7 +185,7 @@ def play_command(
                 store=store or "",
             )
     configuration = {
-        "study": "play",
+        "command": "play",
         "model": {"name": loaded.name, "fingerprint": loaded.fingerprint},
         "world": {"name": shop.world.name, "fingerprint": shop.world.fingerprint},
         "task": played.id,

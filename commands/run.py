@@ -26,7 +26,7 @@ class Prompting(StrEnum):
     react = "react"
 
 
-class Decoding(StrEnum):
+class CallDecoding(StrEnum):
     """How tool calls are decoded."""
 
     constrained = "constrained"
@@ -83,8 +83,8 @@ def run(
     prompting: Annotated[
         Prompting, typer.Option(help="Plain function calls, or ReAct's thoughts and actions.")
     ] = Prompting.call,
-    decode: Annotated[Decoding, typer.Option(help="Calls held to the schemas, or free.")] = (
-        Decoding.constrained
+    decode: Annotated[CallDecoding, typer.Option(help="Calls held to the schemas, or free.")] = (
+        CallDecoding.constrained
     ),
     settings: Annotated[
         Path | None, typer.Option(help="A TOML file with a `steering` table.")

@@ -41,12 +41,12 @@ def plan_of(configuration: Mapping[str, Any]) -> Plan:
     Raises:
         TrimtabError: It is no run of a task, or says too little.
     """
-    study = configuration.get("study")
-    if study == "shop":
+    task = configuration.get("task")
+    if task == "shop":
         return ShopPlan.of(configuration)
-    if study == "toolspectrum":
+    if task == "toolspectrum":
         return SpectrumPlan.of(configuration)
-    return CallPlan.of(configuration) if study == "bfcl" else TextPlan.of(configuration)
+    return CallPlan.of(configuration) if task == "bfcl" else TextPlan.of(configuration)
 
 
 @contextmanager

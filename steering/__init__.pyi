@@ -1,4 +1,5 @@
 from .contrast.context import Context as Context
+from .contrast.context import HistorySample as HistorySample
 from .contrast.context import Sample as Sample
 from .contrast.context import contexts as contexts
 from .contrast.pairs import ContrastPair as ContrastPair

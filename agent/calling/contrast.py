@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...envs.shop.request import request_text
 from ...envs.shop.scoring import right_tool
-from ...steering.contrast.context import Context, Sample, contexts
+from ...steering.contrast.context import Context, HistorySample, contexts
 from ...steering.contrast.pairs import ContrastPair, Exchange
 from ...steering.contrast.relevance import by_similarity
 from ...steering.reading.likelihood import answer_log_likelihoods
@@ -87,14 +87,14 @@ def context_pairs(
     """
     world, tools = environment.world, environment.toolkit.schemas()
     tasks = {task.id: task for task in world.train}
-    samples: dict[str, list[Sample]] = {user: [] for user in users}
+    samples: dict[str, list[HistorySample]] = {user: [] for user in users}
     for task in world.train:
         head = call_head(right_tool(task.type))
-        sample = Sample(task.id, request_text(task), head, task.timestamp)
+        sample = HistorySample(task.id, request_text(task), head, task.timestamp)
         samples.setdefault(task.user_id, []).append(sample)
     around = contexts(samples, by_similarity(model.encoder), k=k, seed=seed, users=users)
 
-    def remembered(context: Context, shown: Sequence[Sample]) -> list[PastRequest]:
+    def remembered(context: Context, shown: Sequence[HistorySample]) -> list[PastRequest]:
         now = context.sample.timestamp
         past = [tasks[sample.id] for sample in shown]
         # Asked before is not yet answered before.

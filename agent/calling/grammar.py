@@ -16,11 +16,11 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ...tools.schema import checked_schema
-from .bounds import MAX_ITEMS, MAX_STRING, Bounds
 from .format_grammar import MAX_CALLS as MAX_CALLS
 from .format_grammar import cannot_constrain, format_grammar, reason_of
 from .formats.call_format import CallFormat
 from .formats.table import HERMES, format_named
+from .schema_bounds import MAX_ITEMS, MAX_STRING, Bounds
 
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 """What stands around a call."""

@@ -15,8 +15,8 @@ from ...tools.files.tool_file import ToolExample, ToolFile
 from ...tools.spec import ToolSpec
 from ...tools.toolkit import Toolkit, ToolResult
 from ..loop.prompt import SYSTEM_PROMPT
-from .bounds import Bounds
 from .calls import ToolCall, call_grammar, format_call
+from .schema_bounds import Bounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

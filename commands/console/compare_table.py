@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...eval.runs.compare import Change, Comparison, Setting
+from ...eval.runs.compare import Change, RunComparison, SettingChange
 from ...eval.statistics.gains import Gap
 from ...eval.statistics.notes import interval_note, p_note
 from .cells import number, with_interval
@@ -19,7 +19,7 @@ _LONGEST_VALUE = 60
 _STYLES = {"better": "green", "worse": "red", "unclear": ""}
 
 
-def print_comparison(console: Console, found: Comparison, *, top: int = 5) -> None:
+def print_comparison(console: Console, found: RunComparison, *, top: int = 5) -> None:
     """Print what differs in the configuration, in the scores, and the ``top`` changed samples."""
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
@@ -43,7 +43,7 @@ def print_comparison(console: Console, found: Comparison, *, top: int = 5) -> No
         console.print(Text(line), soft_wrap=True)
 
 
-def _configuration(settings: Sequence[Setting]) -> Table | Text:
+def _configuration(settings: Sequence[SettingChange]) -> Table | Text:
     if not settings:
         return Text("The two runs have the same configuration.")
     table = _table("configuration", ["", "first", "second"])

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, TypeAdapter
 
 from ...errors import TrimtabError
 from ..shop.personalwab import FileKind, read_file
-from ..shop.records import Name, Record
+from ..shop.records import FileRecord, Name
 from ..texts.authors import LeftOut
 
 _TASK_IN_NAME = re.compile(r"lamp[_-]?(?:time[_-])?(\d)", re.IGNORECASE)
@@ -25,7 +25,7 @@ def _as_text(value: Any) -> Any:
 Id = Annotated[Name, BeforeValidator(_as_text)]
 
 
-class Question(Record):
+class Question(FileRecord):
     """One question with the profile of the user who is asked."""
 
     id: Id
@@ -36,12 +36,12 @@ class Question(Record):
     output: str | None = None
 
 
-class _Gold(Record):
+class _Gold(FileRecord):
     id: Id
     output: Annotated[str, BeforeValidator(_as_text)]
 
 
-class _Golds(Record):
+class _Golds(FileRecord):
     task: str = ""
     golds: list[_Gold]
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from ...errors import TrimtabError
 
-Record = dict[str, Any]
+JsonObject = dict[str, Any]
 
 _CSV_ENDINGS = (".csv", ".tsv", ".txt")
 _GZIP = b"\x1f\x8b"
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     """
 
     number: int
-    record: Record | None
+    record: JsonObject | None
     fault: str = ""
 
 

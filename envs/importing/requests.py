@@ -84,7 +84,7 @@ _TITLE_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
-class Manner:
+class InferredManner:
     """How a user wraps every request."""
 
     wordiness: str
@@ -94,7 +94,7 @@ class Manner:
     excited: bool
 
     @classmethod
-    def of(cls, history: Sequence[Purchase], rng: random.Random) -> "Manner":
+    def of(cls, history: Sequence[Purchase], rng: random.Random) -> "InferredManner":
         """By how the user's reviews are written; openings and closings are drawn."""
         texts = [p.review.text for p in history if p.review.text]
         lower = sum(text[0].islower() for text in texts)
@@ -115,7 +115,7 @@ class Manner:
 
 
 def search_request(
-    product: Product, manner: Manner, bought_brands: Collection[str], rng: random.Random
+    product: Product, manner: InferredManner, bought_brands: Collection[str], rng: random.Random
 ) -> str:
     """Ask for a product by its kind, a word more, perhaps its brand and what it may cost."""
     may_name = (product.store or "") not in bought_brands
@@ -127,7 +127,7 @@ def search_request(
     return manner.say(rng.choice(PHRASES["search"][manner.wordiness]).format(thing=said))
 
 
-def recommend_request(product: Product, manner: Manner, rng: random.Random) -> str:
+def recommend_request(product: Product, manner: InferredManner, rng: random.Random) -> str:
     """Ask for a recommendation, half the time from the product's category."""
     shelf = shelf_of(product)
     named = rng.random() < 0.5 and 0 < len(shelf) <= _LONGEST_SHELF
@@ -137,7 +137,7 @@ def recommend_request(product: Product, manner: Manner, rng: random.Random) -> s
     return manner.say(phrase.format(shelf=f" in {shelf}" if named and not given else ""))
 
 
-def review_request(purchase: Purchase, manner: Manner, rng: random.Random) -> str:
+def review_request(purchase: Purchase, manner: InferredManner, rng: random.Random) -> str:
     """Ask for a review of a product that the user has, by its title, and say how it was liked."""
     title = purchase.product_info.title
     if len(title) > _TITLE_CHARACTERS:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from ..shop.records import Purchase, ShoppingTask, Split, TaskType
 from .cleaning import words_of
-from .requests import Manner, recommend_request, review_request, search_request
+from .requests import InferredManner, recommend_request, review_request, search_request
 from .splitting import Segments
 
 _REVIEW_WORDS = 4
@@ -29,7 +29,7 @@ def derive_tasks(
         rng: Draws the wording.
         no_task: Counts what was not derived, by reason.
     """
-    manner = Manner.of(segments.history, rng)
+    manner = InferredManner.of(segments.history, rng)
     past = list(segments.history)
     tasks: dict[Split, list[ShoppingTask]] = {}
     parts: dict[Split, list[Purchase]] = {"train": segments.train, "test": segments.test}
@@ -50,7 +50,7 @@ def derive_tasks(
 def _requests(
     bought: Sequence[Purchase],
     past: Sequence[Purchase],
-    manner: Manner,
+    manner: InferredManner,
     rng: random.Random,
     no_task: Counter[str],
 ) -> Iterator[tuple[TaskType, Purchase, str]]:

@@ -17,15 +17,15 @@ from pydantic_core import ErrorDetails, from_json, to_json
 
 from ...errors import TrimtabError
 from ...files import replacing
-from .records import SPLITS, Product, Purchase, Record, ShoppingTask, Split
+from .records import SPLITS, FileRecord, Product, Purchase, ShoppingTask, Split
 from .world import World
 
 
-class _ProfileEntry(Record):
+class _ProfileEntry(FileRecord):
     user_profile: dict[str, Any]
 
 
-class _Instructions(Record):
+class _Instructions(FileRecord):
     train: list[ShoppingTask]
     test: list[ShoppingTask]
 

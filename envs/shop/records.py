@@ -79,13 +79,13 @@ Texts = Annotated[list[str], BeforeValidator(_texts)]
 Details = Annotated[dict[str, Any], BeforeValidator(_details)]
 
 
-class Record(BaseModel):
+class FileRecord(BaseModel):
     """One JSON object of a world's files: unchangeable, extra fields kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Review(Record):
+class Review(FileRecord):
     """What a user wrote about a product, and when.
 
     ``timestamp`` is kept as the data has it, milliseconds since 1970 in PersonalWAB; only the
@@ -97,7 +97,7 @@ class Review(Record):
     timestamp: int
 
 
-class Product(Record):
+class Product(FileRecord):
     """A product of the shop; ``parent_asin`` identifies it."""
 
     parent_asin: Name
@@ -112,7 +112,7 @@ class Product(Record):
     details: Details = Field(default_factory=dict)
 
 
-class Purchase(Record):
+class Purchase(FileRecord):
     """A product that a user bought, with the review that they gave it."""
 
     product_info: Product
@@ -129,7 +129,7 @@ class Purchase(Record):
         return self.review.timestamp
 
 
-class ShoppingTask(Record):
+class ShoppingTask(FileRecord):
     """One instruction of a user, and the purchase (with its review) that it was about.
 
     ``task`` is the instruction's text. ``id`` is ``<split>-<index>`` where the data has none.

@@ -15,9 +15,9 @@ from ...errors import TrimtabError
 from .records import (
     SPLITS,
     TASK_TYPES,
+    FileRecord,
     Product,
     Purchase,
-    Record,
     ShoppingTask,
     Split,
     TaskType,
@@ -159,7 +159,7 @@ class World:
         # Purchases share their products, so each product object is written once.
         written: dict[int, bytes] = {}
 
-        def add(record: Record) -> None:
+        def add(record: FileRecord) -> None:
             digest.update(record.model_dump_json().encode())
 
         def add_purchase(purchase: Purchase) -> None:

@@ -12,7 +12,7 @@ _DATE = re.compile(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?(?!\d)")
 
 
 @dataclass(frozen=True)
-class Item:
+class AuthorSample:
     """One sample of a record: what it is about, without the instruction, and its output."""
 
     id: str
@@ -36,8 +36,8 @@ class AuthorRecord:
 
     user_id: str | None
     input: str
-    item: Item
-    profile: Sequence[Item]
+    item: AuthorSample
+    profile: Sequence[AuthorSample]
 
 
 @dataclass
@@ -65,7 +65,7 @@ def join_users(
     name: str,
     records: Sequence[AuthorRecord],
     earlier: Sequence[AuthorRecord],
-    question: Callable[[Item], str],
+    question: Callable[[AuthorSample], str],
     left_out: LeftOut,
 ) -> TextDataset:
     """Make users of records.
@@ -101,9 +101,9 @@ def join_users(
 
 def make_user(
     user_id: str,
-    past: Sequence[Item],
+    past: Sequence[AuthorSample],
     records: Sequence[AuthorRecord],
-    question: Callable[[Item], str],
+    question: Callable[[AuthorSample], str],
     left_out: LeftOut,
 ) -> TextUser | None:
     """A user of what is their past and their records to test on.
@@ -138,15 +138,15 @@ def _by_user(records: Iterable[AuthorRecord]) -> Mapping[str, list[AuthorRecord]
     return found
 
 
-def _without_repeats(items: Sequence[Item], left_out: LeftOut) -> list[Item]:
-    kept: dict[tuple[str, str, int | None], Item] = {}
+def _without_repeats(items: Sequence[AuthorSample], left_out: LeftOut) -> list[AuthorSample]:
+    kept: dict[tuple[str, str, int | None], AuthorSample] = {}
     for item in items:
         kept.setdefault((item.body, item.output, item.date), item)
     left_out.add("past samples that are there twice", len(items) - len(kept))
     return list(kept.values())
 
 
-def _in_all(profiles: Sequence[Sequence[Item]]) -> list[Item]:
+def _in_all(profiles: Sequence[Sequence[AuthorSample]]) -> list[AuthorSample]:
     """The items of the first profile that all the others have, whatever their ids there."""
     others = [{(item.body, item.output) for item in profile} for profile in profiles[1:]]
     return [
@@ -154,7 +154,9 @@ def _in_all(profiles: Sequence[Sequence[Item]]) -> list[Item]:
     ]
 
 
-def _with_records(profile: Sequence[Item], earlier: Sequence[AuthorRecord]) -> list[Item]:
+def _with_records(
+    profile: Sequence[AuthorSample], earlier: Sequence[AuthorRecord]
+) -> list[AuthorSample]:
     """The profile, and the records of the earlier split that it does not hold already.
 
     Such a record is dated as the last of its own profile, which it followed.
@@ -171,14 +173,18 @@ def _with_records(profile: Sequence[Item], earlier: Sequence[AuthorRecord]) -> l
     return found
 
 
-def _without_leaks(history: Sequence[Item], tests: Sequence[Item], left_out: LeftOut) -> list[Item]:
+def _without_leaks(
+    history: Sequence[AuthorSample], tests: Sequence[AuthorSample], left_out: LeftOut
+) -> list[AuthorSample]:
     unseen = Unseen(test.text for test in tests)
     kept = [item for item in history if not unseen.holds(item.text)]
     left_out.add("past samples that are a test's own text", len(history) - len(kept))
     return kept
 
 
-def _before(history: Sequence[Item], tests: Sequence[Item], left_out: LeftOut) -> list[Item]:
+def _before(
+    history: Sequence[AuthorSample], tests: Sequence[AuthorSample], left_out: LeftOut
+) -> list[AuthorSample]:
     """In the order of time where there are dates: only what has one, from before the first test."""
     if all(item.date is None for item in history):
         return list(history)
@@ -192,9 +198,9 @@ def _before(history: Sequence[Item], tests: Sequence[Item], left_out: LeftOut) -
 
 def _user(
     user_id: str,
-    history: Sequence[Item],
+    history: Sequence[AuthorSample],
     records: Sequence[AuthorRecord],
-    question: Callable[[Item], str],
+    question: Callable[[AuthorSample], str],
 ) -> TextUser:
     dated = history[0].date is not None
     times = [item.date or 0 if dated else number for number, item in enumerate(history, 1)]

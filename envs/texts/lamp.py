@@ -14,7 +14,7 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ..files.lamp_files import Question, Split, find_splits, looks_like, read_golds, read_questions
-from .authors import AuthorRecord, Item, LeftOut, as_date, join_users
+from .authors import AuthorRecord, AuthorSample, LeftOut, as_date, join_users
 from .dataset import TextDataset
 
 NEWS_CATEGORIES = (
@@ -73,7 +73,7 @@ class LampTask:
     output: str
     labels: tuple[str, ...] = ()
 
-    def ask(self, item: Item) -> str:
+    def ask(self, item: AuthorSample) -> str:
         """The question for an item, as the benchmark would put it; "" for one without a body."""
         return f"{self.question}{item.body}" if self.body else ""
 
@@ -211,13 +211,15 @@ def lamp_records(
             left_out.add("records whose gold is no label of the task")
             continue
         body = question.input[len(start) :].strip()
-        item = Item(question.id, body, gold or "", as_date(question.date))
+        item = AuthorSample(question.id, body, gold or "", as_date(question.date))
         profile = _profile(question, task, where, left_out)
         records.append(AuthorRecord(question.user_id, question.input, item, profile))
     return records
 
 
-def _profile(question: Question, task: LampTask, source: str, left_out: LeftOut) -> list[Item]:
+def _profile(
+    question: Question, task: LampTask, source: str, left_out: LeftOut
+) -> list[AuthorSample]:
     items = []
     for place, entry in enumerate(question.profile):
         where = f"{source}: record {question.id!r}, profile item [{place}]"
@@ -231,7 +233,7 @@ def _profile(question: Question, task: LampTask, source: str, left_out: LeftOut)
             left_out.add("past samples with a label that the task does not have")
             continue
         date = entry.get("date")
-        items.append(Item(str(entry.get("id", place)), body, output, as_date(date)))
+        items.append(AuthorSample(str(entry.get("id", place)), body, output, as_date(date)))
     return items
 
 

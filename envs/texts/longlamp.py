@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, ValidationError
 
 from ...errors import TrimtabError
 from ..files.lamp_files import folder_looks_like, looks_like
-from ..shop.records import Name, Record
-from .authors import AuthorRecord, Item, LeftOut, as_date, join_users
+from ..shop.records import FileRecord, Name
+from .authors import AuthorRecord, AuthorSample, LeftOut, as_date, join_users
 from .dataset import TextDataset
 from .keyphrases import keyphrases
 
@@ -33,13 +33,13 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class _Paper(Record):
+class _Paper(FileRecord):
     id: Annotated[str, BeforeValidator(_as_text)] = ""
     title: str | None
     abstract: str | None
 
 
-class LongLampRecord(Record):
+class LongLampRecord(FileRecord):
     """One question with the profile of the author who is asked."""
 
     name: Annotated[Name, BeforeValidator(_as_text)]
@@ -48,7 +48,7 @@ class LongLampRecord(Record):
     profile: list[_Paper]
 
 
-def ask(item: Item) -> str:
+def ask(item: AuthorSample) -> str:
     """The question for a paper, as the benchmark would put it.
 
     A profile has a paper's title and abstract, not the items that a question lists. In the
@@ -161,12 +161,12 @@ def longlamp_records(
             left_out.add("records without a gold")
             continue
         date = as_date((row.model_extra or {}).get("date"))
-        item = Item(f"{split}-{place}", question["title"].strip(), gold, date)
+        item = AuthorSample(f"{split}-{place}", question["title"].strip(), gold, date)
         records.append(AuthorRecord(row.name, row.input, item, _papers(row, left_out)))
     return records
 
 
-def _papers(record: LongLampRecord, left_out: LeftOut) -> list[Item]:
+def _papers(record: LongLampRecord, left_out: LeftOut) -> list[AuthorSample]:
     papers = []
     for place, paper in enumerate(record.profile):
         title, abstract = paper.title or "", paper.abstract or ""
@@ -175,7 +175,7 @@ def _papers(record: LongLampRecord, left_out: LeftOut) -> list[Item]:
             continue
         extra = paper.model_extra or {}
         date = as_date(extra.get("date") or extra.get("year"))
-        papers.append(Item(paper.id or str(place), title.strip(), abstract, date))
+        papers.append(AuthorSample(paper.id or str(place), title.strip(), abstract, date))
     return papers
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import TrimtabError
 from ..shop.records import SPLITS
-from .authors import AuthorRecord, Item, LeftOut, make_user
+from .authors import AuthorRecord, AuthorSample, LeftOut, make_user
 from .dataset import TextDataset, TextUser
 from .leaks import words
 from .own_records import EXPECTED, OwnRecord, read_own_records
@@ -74,8 +74,8 @@ def _user(
     bodies = _bodies(own)
     inputs = {record.id: record.input for record in own}
 
-    def item(record: OwnRecord) -> Item:
-        return Item(record.id, bodies[record.id], record.output, record.time)
+    def item(record: OwnRecord) -> AuthorSample:
+        return AuthorSample(record.id, bodies[record.id], record.output, record.time)
 
     return make_user(
         user,

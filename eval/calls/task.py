@@ -71,7 +71,7 @@ class CallTask:
     def configuration(self) -> dict[str, Any]:
         """What decides the results."""
         return {
-            "study": "bfcl",
+            "task": "bfcl",
             "metrics": list(METRICS),
             "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
             "data": {

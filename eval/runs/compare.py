@@ -17,7 +17,7 @@ from .record import Record, Run
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingChange:
     """One value of the configuration that differs; None is one that a run does not have."""
 
     name: str
@@ -41,7 +41,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two runs compared, the second minus the first.
 
     Attributes:
@@ -62,14 +62,14 @@ class Comparison:
     left_out: tuple[str, ...]
     samples: int
     other_gold: int
-    settings: tuple[Setting, ...]
+    settings: tuple[SettingChange, ...]
     gaps: dict[str, tuple[Gap, ...]]
     changes: tuple[Change, ...]
 
 
 def compare_runs(
     first: Run, second: Run, *, metrics: Sequence[str] = (), methods: Sequence[str] = ()
-) -> Comparison:
+) -> RunComparison:
     """Compare two runs on the samples that both have.
 
     Args:
@@ -98,7 +98,7 @@ def compare_runs(
     metrics_of = {name: run_metric(first, name) for name in measured}
     main = metrics_of[measured[0]]
     changes = [Change(one, other, _gain(one, other, main)) for one, other in pairs]
-    return Comparison(
+    return RunComparison(
         first=first,
         second=second,
         methods=tuple(shared),
@@ -172,20 +172,20 @@ def _size(change: Change) -> float:
     return -1.0 if math.isnan(change.gain) else abs(change.gain)
 
 
-def _settings(first: Any, second: Any, name: str = "") -> Iterator[Setting]:
+def _settings(first: Any, second: Any, name: str = "") -> Iterator[SettingChange]:
     if isinstance(first, dict) and isinstance(second, dict):
         for key in dict.fromkeys([*first, *second]):
             inner = f"{name}.{key}" if name else str(key)
             if key in first and key in second:
                 yield from _settings(first[key], second[key], inner)
             else:
-                yield Setting(
+                yield SettingChange(
                     inner,
                     _written(first[key]) if key in first else None,
                     _written(second[key]) if key in second else None,
                 )
     elif first != second:
-        yield Setting(name, _written(first), _written(second))
+        yield SettingChange(name, _written(first), _written(second))
 
 
 def _written(value: Any) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ...files import is_temporary, replacing
+from .old_records import current_names
 from .provenance import provenance
 
 PROVENANCE = "provenance"
@@ -119,7 +120,7 @@ def _keep_configuration(path: Path, configuration: Mapping[str, Any], *, begun: 
     except (ValueError, OSError) as error:
         raise TrimtabError(f"cannot read {path / 'run.json'}: {error}") from error
     if isinstance(there, dict):
-        there = {name: value for name, value in there.items() if name != PROVENANCE}
+        there = current_names({k: value for k, value in there.items() if k != PROVENANCE})
     differences = _differences(there, wanted)
     if differences and not begun:
         _write_json(path / "run.json", made)

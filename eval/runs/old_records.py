@@ -1,4 +1,4 @@
-"""Lines of results as `trimtab run` wrote them before all runs had the same records.
+"""What earlier releases wrote into a run's folder, in today's names.
 
 Read for one release.
 """
@@ -14,8 +14,14 @@ from ...envs.shop.scoring import right_tool
 from ...errors import TrimtabError
 
 
+def current_names(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration in which ``study`` no longer stands for its task or its command."""
+    names = {"study": "command" if "task" in configuration else "task"}
+    return {names.get(name, name): value for name, value in configuration.items()}
+
+
 def is_old(plain: Mapping[str, Any]) -> bool:
-    """Whether a line is an episode under an arm."""
+    """Whether a line of results is an episode under an arm, as `trimtab run` wrote them."""
     return "arm" in plain
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ..metrics import METRICS
-from .old_records import as_record, is_old
+from .old_records import as_record, current_names, is_old
 
 UNPERSONALIZED = ("zero-shot", "unsteered")
 """Names of the method that knows nothing of the user; the first that a run has is its baseline."""
@@ -137,7 +137,7 @@ class Run:
     @property
     def task(self) -> str:
         """What was evaluated."""
-        return str(self.configuration.get("study", ""))
+        return str(self.configuration.get("task", ""))
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -224,7 +224,7 @@ def read_run(folder: Path | str) -> Run:
             "resumed",
             folder,
         )
-    return Run(folder, configuration, tuple(found.values()))
+    return Run(folder, current_names(configuration), tuple(found.values()))
 
 
 def _record(plain: Any) -> Record:

@@ -114,7 +114,7 @@ class ShopTask:
         given = self.dictionaries
         digests = None if given is None else {user: own.digest for user, own in given.items()}
         return {
-            "study": "shop",
+            "task": "shop",
             "metrics": list(METRICS),
             "model": {
                 "name": self.model.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ...steering.contrast.context import Context, Sample
+from ...steering.contrast.context import Context, HistorySample
 from ...steering.contrast.pairs import (
     ContrastPair,
     Exchange,
@@ -29,7 +29,7 @@ class HavePasts(Protocol):
     prompt: TextPrompt
 
     @property
-    def past(self) -> Mapping[str, Sequence[Sample]]:
+    def past(self) -> Mapping[str, Sequence[HistorySample]]:
         """Each user's history with an input for every sample."""
 
     @property
@@ -54,7 +54,7 @@ def make_pairs(
 ) -> dict[str, list[ContrastPair]]:
     """Every user's pairs of one kind; see ``TextUsers.pairs``."""
 
-    def prompt(request: str, shown: Sequence[Sample]) -> Messages:
+    def prompt(request: str, shown: Sequence[HistorySample]) -> Messages:
         return users.prompt.fit(request, shown=shown).messages
 
     if kind == "context":

@@ -135,7 +135,7 @@ class TextPlan:
         plain = dataclasses.asdict(replace(self, methods=()))
         del plain["methods"], plain["task"], plain["model"], plain["data"]
         return {
-            "study": self.task,
+            "task": self.task,
             "metrics": list(self.metrics),
             "methods": {named.label: named.to_json() for named in self.methods},
             "baseline": self.baseline,
@@ -171,7 +171,7 @@ class TextPlan:
                 if field.name not in ("task", "methods", "model", "data")
             }
             return cls(
-                task=configuration["study"],
+                task=configuration["task"],
                 methods=tuple(methods_of(configuration["methods"])),
                 model=configuration["model"]["name"],
                 data=configuration["data"]["path"],
@@ -179,7 +179,7 @@ class TextPlan:
             )
         except (KeyError, TypeError) as error:
             raise TrimtabError(
-                f"this is no run of `trimtab eval` on texts but of {configuration.get('study')!r} "
+                f"this is no run of `trimtab eval` on texts but of {configuration.get('task')!r} "
                 f"(its run.json has no {error}); resume such a run by its own command and --out"
             ) from error
 
@@ -236,7 +236,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TrimtabError(f"there is no study file at {file}") from None
+        raise TrimtabError(f"there is no plan file at {file}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrimtabError(f"{file} is not a TOML file: {error}") from error
     for name in ("data", "settings"):

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ...envs.texts.dataset import TextSample, TextUser
 from ...envs.texts.lamp import LAMP
-from ...steering.contrast.context import Context, contexts
-from ...steering.contrast.context import Sample as PastWithInput
+from ...steering.contrast.context import Context, HistorySample, contexts
 from ...steering.contrast.pairs import ContrastPair, Keys, Messages
 from ...steering.dictionaries.dictionary import SteeringDictionary
 from ...steering.vectors.steering_vectors import points_of
@@ -117,7 +116,7 @@ class TextUsers:
         return dict(zip(texts, self.encoder.encode(texts), strict=True))
 
     @cached_property
-    def past(self) -> dict[str, tuple[PastWithInput, ...]]:
+    def past(self) -> dict[str, tuple[HistorySample, ...]]:
         """Each user's history with an input for every sample.
 
         Where the benchmark tells only what the user wrote, the input asks for a neutral rewriting
@@ -132,7 +131,7 @@ class TextUsers:
         neutral = dict(zip(silent, self._rewritten(silent), strict=True))
         return {
             user.id: tuple(
-                PastWithInput(
+                HistorySample(
                     sample.id,
                     sample.input or self.instruction + neutral[sample.output],
                     sample.output,

@@ -140,7 +140,7 @@ def tune(
     """
     build, held_back = split_by_time(task.pairs, share)
     configuration = {
-        "study": "tune",
+        "command": "tune",
         "task": task.name,
         "data": dict(task.data),
         "model": {

@@ -17,7 +17,7 @@ from .relevance import Relevance
 
 
 @dataclass(frozen=True)
-class Sample:
+class HistorySample:
     """One thing that a user did.
 
     Attributes:
@@ -33,6 +33,10 @@ class Sample:
     timestamp: int = 0
 
 
+Sample = HistorySample
+"""The old name of ``HistorySample``, for one release."""
+
+
 @dataclass(frozen=True)
 class Context:
     """A sample with what may stand before it in the prompt.
@@ -43,13 +47,13 @@ class Context:
         others: C-: earlier samples of other users.
     """
 
-    sample: Sample
-    own: tuple[Sample, ...]
-    others: tuple[Sample, ...]
+    sample: HistorySample
+    own: tuple[HistorySample, ...]
+    others: tuple[HistorySample, ...]
 
 
 def contexts(
-    samples: Mapping[str, Sequence[Sample]],
+    samples: Mapping[str, Sequence[HistorySample]],
     relevance: Relevance,
     *,
     k: int = 3,
@@ -76,7 +80,7 @@ def contexts(
     if k < 1:
         raise TrimtabError(f"expected k of at least 1 context sample, got {k}")
     ordered = {user: _by_time(user, own) for user, own in samples.items()}
-    timeline = _Timeline(ordered)
+    timeline = _SamplesByTime(ordered)
     found: dict[str, list[Context]] = {}
     for user in ordered if users is None else users:
         own = ordered[user]
@@ -98,7 +102,7 @@ def contexts(
     return found
 
 
-def _by_time(user: str, samples: Sequence[Sample]) -> list[Sample]:
+def _by_time(user: str, samples: Sequence[HistorySample]) -> list[HistorySample]:
     if len({sample.id for sample in samples}) < len(samples):
         twice = sorted(s.id for s in samples)
         same = next(a for a, b in itertools.pairwise(twice) if a == b)
@@ -108,10 +112,10 @@ def _by_time(user: str, samples: Sequence[Sample]) -> list[Sample]:
     return sorted(samples, key=lambda sample: (sample.timestamp, sample.id))
 
 
-class _Timeline:
+class _SamplesByTime:
     """All users' samples in the order of time, to draw from those of other users."""
 
-    def __init__(self, samples: Mapping[str, Sequence[Sample]]) -> None:
+    def __init__(self, samples: Mapping[str, Sequence[HistorySample]]) -> None:
         every = [
             (sample.timestamp, user, sample) for user, own in samples.items() for sample in own
         ]
@@ -122,7 +126,9 @@ class _Timeline:
         for place, (_, user, _) in enumerate(every):
             self._places[user].append(place)
 
-    def others(self, user: str, before: int, count: int, draws: random.Random) -> list[Sample]:
+    def others(
+        self, user: str, before: int, count: int, draws: random.Random
+    ) -> list[HistorySample]:
         """Up to ``count`` different samples of other users from before a time."""
         earlier = bisect.bisect_left(self._times, before)
         own = self._places[user][: bisect.bisect_left(self._places[user], earlier)]

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from ...errors import TrimtabError
 from ..generation.requests import Generates, Request
 from ..vectors.entries import Contrast
-from .context import Context, Sample
+from .context import Context, HistorySample
 
 Keys = Literal["input", "input+answer"]
 Messages = Sequence[Mapping[str, Any]]
-Prompt = Callable[[str, Sequence[Sample]], Messages]
+Prompt = Callable[[str, Sequence[HistorySample]], Messages]
 """From an input and the samples to show with it, the best first, to the prompt."""
 Answers = Callable[[Sequence[Messages]], Sequence[Sequence[str]]]
 """From prompts to what may be answered to each."""

@@ -13,7 +13,7 @@ from ...errors import TrimtabError
 from ..dictionaries.dictionary import SteeringDictionary
 from . import schema
 from .database import Database
-from .layout import Layout
+from .layout import StoreLayout
 from .place import Place
 from .schema import users
 from .sealing import checked_id, owner_of
@@ -59,7 +59,7 @@ class Access:
         self._model = model
         self._changed = changed
         self._salt: str | None = None
-        self._layout: Layout | None = None
+        self._layout: StoreLayout | None = None
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection | None]:
@@ -110,7 +110,7 @@ class Access:
                 done = sa.delete(schema.about).where(said.name == ERASING, said.value == number)
                 connection.execute(done)
 
-    def layout(self, connection: sa.Connection | None) -> Layout | None:
+    def layout(self, connection: sa.Connection | None) -> StoreLayout | None:
         """What all entries share; None while no dictionary has been put.
 
         Raises:
@@ -120,12 +120,12 @@ class Access:
             said = schema.read_about(connection)
             self._salt = said["salt"]
             if "layout" in said:
-                self._layout = Layout.from_json(said["layout"])
+                self._layout = StoreLayout.from_json(said["layout"])
         if self._layout is not None and self._model is not None:
             self._model.check_fingerprint(self._layout.fingerprint, self.shown)
         return self._layout
 
-    def layout_for(self, *dictionaries: SteeringDictionary) -> Layout:
+    def layout_for(self, *dictionaries: SteeringDictionary) -> StoreLayout:
         """The layout in which all of these can be put: the store's, or that of the first.
 
         What cannot be put must not make a store, nor settle what it holds.
@@ -137,12 +137,12 @@ class Access:
         if layout is None:
             with self.reading() as connection:
                 layout = self.layout(connection)
-        layout = layout or Layout.of(dictionaries[0])
+        layout = layout or StoreLayout.of(dictionaries[0])
         for dictionary in dictionaries:
             layout.check(dictionary, self.shown)
         return layout
 
-    def settle(self, write: StoreWrite, layout: Layout, first: SteeringDictionary) -> None:
+    def settle(self, write: StoreWrite, layout: StoreLayout, first: SteeringDictionary) -> None:
         """Fix what all entries share, unless that is fixed.
 
         Raises:

@@ -16,7 +16,7 @@ from ..vectors.entries import Contrast
 from . import audit
 from .audit import AuditEvent
 from .interventions import KeptIntervention, from_bytes
-from .layout import Layout, head_of, rest_of
+from .layout import StoreLayout, head_of, rest_of
 from .schema import entries, pending, uses, weights
 from .user_rows import UserRow, entry_rows, opened
 
@@ -117,7 +117,7 @@ def kept_entries(connection: Connection, user: UserRow) -> list[KeptEntry]:
     return found
 
 
-def copy_of(connection: Connection, user: UserRow, layout: Layout | None) -> UserCopy:
+def copy_of(connection: Connection, user: UserRow, layout: StoreLayout | None) -> UserCopy:
     """Everything of a user."""
     own = None
     if layout is not None and user.stored:

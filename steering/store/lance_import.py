@@ -19,7 +19,7 @@ from ..vectors.entries import Entry
 from ..vectors.steering_vectors import Point
 from . import schema
 from .database import Database
-from .layout import Layout
+from .layout import StoreLayout
 from .place import place_of
 from .write import StoreWrite
 
@@ -76,7 +76,7 @@ def _import(connection: Any, file: Path) -> None:
         raise ValueError(f"it is not of the format {_FORMAT}")
     salt = about.pop("salt")
     points = tuple(Point(layer, site) for layer, site in about.pop("points"))
-    layout = Layout(points=points, **about)
+    layout = StoreLayout(points=points, **about)
     owners = _owners(table)
     database = Database(place_of(file), _PATIENCE)
     for start in range(0, max(len(owners), 1), _USERS_AT_ONCE):
@@ -121,7 +121,7 @@ def _owners(table: Any) -> list[_Head]:
     return [head for head in newest.values() if head.user_id is not None]
 
 
-def _users(table: Any, layout: Layout, heads: list[_Head]) -> Iterator[_LanceUser]:
+def _users(table: Any, layout: StoreLayout, heads: list[_Head]) -> Iterator[_LanceUser]:
     if not heads:
         return
     listed = ", ".join(f"'{head.owner}'" for head in heads)

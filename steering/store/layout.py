@@ -39,7 +39,7 @@ class EntryContent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class StoreLayout:
     """What all entries of a store share.
 
     Attributes:
@@ -59,7 +59,7 @@ class Layout:
     keys_from: Keys
 
     @classmethod
-    def of(cls, dictionary: SteeringDictionary) -> Layout:
+    def of(cls, dictionary: SteeringDictionary) -> StoreLayout:
         """The layout of a store whose first dictionary this is.
 
         Raises:
@@ -87,7 +87,7 @@ class Layout:
                 numbers that are not finite.
         """
         who = f"the dictionary of {dictionary.user_id!r}"
-        own = self if not len(dictionary) else Layout.of(dictionary)
+        own = self if not len(dictionary) else StoreLayout.of(dictionary)
         if own.fingerprint != self.fingerprint:
             raise TrimtabError(
                 f"{who} was built with another model (fingerprint {own.fingerprint}) than those "
@@ -123,7 +123,7 @@ class Layout:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Layout:
+    def from_json(cls, text: str) -> StoreLayout:
         """What ``to_json`` gave."""
         about = json.loads(text)
         points = tuple(Point(layer, site) for layer, site in about.pop("points"))
@@ -258,6 +258,6 @@ def _part(packed: Any, start: int, kind: np.dtype[Any], count: int) -> Any:
     return np.ascontiguousarray(part).view(kind)
 
 
-def _shown(layout: Layout) -> dict[str, Any]:
+def _shown(layout: StoreLayout) -> dict[str, Any]:
     points = [f"layer {layer} {site}" for layer, site in layout.points]
     return asdict(layout) | {"points": ", ".join(points)}

@@ -14,7 +14,7 @@ from ..dictionaries.population import Population
 from ..vectors.entries import Contrast
 from . import audit, schema
 from .database import now_milliseconds
-from .layout import EntryContent, Layout, sample_of
+from .layout import EntryContent, StoreLayout, sample_of
 from .schema import entries, pending, secret_slots, sums, users, weights
 from .sealing import SECRET_BYTES, Seal, new_secret, owner_of
 from .user_rows import UserRow, entry_rows, find_user, opened
@@ -36,7 +36,7 @@ class StoreWrite:
             that is not done.
     """
 
-    def __init__(self, connection: Connection, salt: str, layout: Layout | None) -> None:
+    def __init__(self, connection: Connection, salt: str, layout: StoreLayout | None) -> None:
         self._connection = connection
         self._salt = salt
         self.layout = layout
@@ -46,7 +46,7 @@ class StoreWrite:
         self._population: Population | None = None
         self._kinds: set[Contrast] = set()  # of the sums that are stored
 
-    def settle(self, layout: Layout) -> None:
+    def settle(self, layout: StoreLayout) -> None:
         """Fix what all entries share, by the store's first dictionary."""
         self.layout = layout
         schema.write_about(self._connection, "layout", layout.to_json())

@@ -153,7 +153,7 @@ def test_one_s_own_texts_are_compared_like_a_benchmark_s(flags, tmp_path):
         (["lamp-7"], "LaMP-7 has no built-in data"),
         (["texts"], "give --data a file of your own records; expected .jsonl"),
         (["texts", "--data", "/no/such"], "there is no file /no/such; expected .jsonl"),
-        (["headlines", "--plan", "/no/such.toml"], "no study file"),
+        (["headlines", "--plan", "/no/such.toml"], "no plan file"),
         (["headlines", "--settings", "/no/such.toml"], "no settings file"),
         (["headlines", "--resume", "x"], "from the run's folder; leave out the task 'headlines'"),
         (["--resume", "x", "--out", "y"], "leave out --out"),

@@ -222,7 +222,7 @@ def text_run(tmp_path):
         with run_folder(
             path,
             {
-                "study": "headlines",
+                "task": "headlines",
                 "metrics": ["rouge-1", "log-likelihood"],
                 "methods": {record.method: {"method": record.method} for record in found},
                 "baseline": "zero-shot",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ....errors import TrimtabError
 from ...shop.records import Product
-from .items import Item, with_companions
+from .items import CatalogueItem, with_companions
 from .language import counted
 from .shelves import SHELVES, Shelf
 
@@ -81,7 +81,7 @@ _PRICE_OF_TIER = (0.55, 1.0, 2.1)
 class Catalogue:
     """All items; ``by_shelf[i]`` are the positions of those of ``SHELVES[i]``."""
 
-    items: tuple[Item, ...]
+    items: tuple[CatalogueItem, ...]
     by_shelf: tuple[tuple[int, ...], ...]
 
 
@@ -96,7 +96,7 @@ def build_catalogue(products: int, seed: int) -> Catalogue:
     rng = random.Random(f"bazaar/{seed}/{products}/catalogue")
     count = max(_MINIMUM_SHELVES, min(len(SHELVES), products // _PRODUCTS_PER_SHELF))
     asins = _asins(rng, products)
-    items: list[Item] = []
+    items: list[CatalogueItem] = []
     by_shelf: list[tuple[int, ...]] = []
     for shelf in range(count):
         size = products // count + (shelf < products % count)
@@ -135,7 +135,7 @@ def _asins(rng: random.Random, count: int) -> list[str]:
 
 def _item(
     rng: random.Random, asin: str, shelf_index: int, rank: int, size: int, popularity: float
-) -> Item:
+) -> CatalogueItem:
     shelf = SHELVES[shelf_index]
     brand = rng.choice(brands_of(shelf_index, size))
     tier = tier_of(shelf_index, brand)
@@ -164,7 +164,7 @@ def _item(
             "Best Sellers Rank": f"#{rank + 1} of {size} in {shelf.name.capitalize()}",
         },
     )
-    return Item(
+    return CatalogueItem(
         product, shelf_index, noun, brand, line, tier, features, material, popularity, quality
     )
 

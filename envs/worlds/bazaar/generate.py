@@ -10,7 +10,7 @@ from ...shop.records import SPLITS, Purchase, Review, ShoppingTask, Split, TaskT
 from ...shop.world import World
 from .catalogue import Catalogue, build_catalogue
 from .idioms import IDIOMS
-from .items import Item
+from .items import CatalogueItem
 from .personas import Persona, make_persona
 from .purchases import rate, walk
 from .requests import ambiguous_request, plain_request
@@ -144,7 +144,9 @@ def _make_user(
     )
 
 
-def _history(rng: random.Random, persona: Persona, items: Sequence[Item]) -> list[Purchase]:
+def _history(
+    rng: random.Random, persona: Persona, items: Sequence[CatalogueItem]
+) -> list[Purchase]:
     """The items as purchases with reviews, half a day to 25 days after one another."""
     time = _FIRST_DAY + rng.randrange(900 * _DAY)
     history = []
@@ -170,7 +172,7 @@ def _words(
     persona: Persona,
     kind: TaskType,
     idiom: int | None,
-    item: Item,
+    item: CatalogueItem,
     rating: float,
 ) -> str:
     if idiom is not None:

@@ -14,7 +14,7 @@ _CANDIDATES = 200
 
 
 @dataclass(frozen=True)
-class Item:
+class CatalogueItem:
     """A product with what the bazaar knows of it.
 
     ``tier`` is 0 (budget) to 2 (premium); ``popularity`` is a weight among the items of its
@@ -40,8 +40,8 @@ class Item:
 
 
 def with_companions(
-    rng: random.Random, items: Sequence[Item], by_shelf: Sequence[Sequence[int]]
-) -> list[Item]:
+    rng: random.Random, items: Sequence[CatalogueItem], by_shelf: Sequence[Sequence[int]]
+) -> list[CatalogueItem]:
     """The items, each with its companions: mostly popular ones of its brand and tier.
 
     All but the last are other kinds of thing from the item's own shelf, the last is from a shelf
@@ -71,8 +71,8 @@ def with_companions(
 
 def _companion(
     rng: random.Random,
-    item: Item,
-    items: Sequence[Item],
+    item: CatalogueItem,
+    items: Sequence[CatalogueItem],
     candidates: Sequence[int],
     taken: Sequence[int],
 ) -> int:

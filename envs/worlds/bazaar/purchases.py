@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Sequence
 
 from .catalogue import Catalogue
-from .items import Item
+from .items import CatalogueItem
 from .personas import Persona
 
 _TO_COMPANION = 0.55
@@ -14,7 +14,9 @@ _LOYALTY = 0.95
 _COMPANION_WEIGHTS = (5.0, 3.0, 2.0)
 
 
-def walk(rng: random.Random, persona: Persona, catalogue: Catalogue, length: int) -> list[Item]:
+def walk(
+    rng: random.Random, persona: Persona, catalogue: Catalogue, length: int
+) -> list[CatalogueItem]:
     """Buy ``length`` different things.
 
     The next thing is, nearly half of the time, a companion of the last; a fifth of the time
@@ -44,7 +46,11 @@ def walk(rng: random.Random, persona: Persona, catalogue: Catalogue, length: int
 
 
 def _companion(
-    rng: random.Random, persona: Persona, catalogue: Catalogue, last: Item, bought: Collection[int]
+    rng: random.Random,
+    persona: Persona,
+    catalogue: Catalogue,
+    last: CatalogueItem,
+    bought: Collection[int],
 ) -> int | None:
     """A companion of the last thing; none if all are bought, or if its brand does not please."""
     left = {
@@ -80,11 +86,11 @@ def _pick(
     return rng.choices(left, weights)[0] if left else None
 
 
-def _is_favourite(persona: Persona, item: Item) -> bool:
+def _is_favourite(persona: Persona, item: CatalogueItem) -> bool:
     return item.brand in persona.brands.get(item.shelf, ())
 
 
-def _taste(persona: Persona, item: Item) -> float:
+def _taste(persona: Persona, item: CatalogueItem) -> float:
     """How much more than others this user is drawn to the item, brands apart."""
     if item.shelf not in persona.shelves:
         return 0.1
@@ -93,7 +99,7 @@ def _taste(persona: Persona, item: Item) -> float:
     return tier * 1.4 ** sum(feature in liked for feature in item.features)
 
 
-def rate(rng: random.Random, persona: Persona, item: Item) -> int:
+def rate(rng: random.Random, persona: Persona, item: CatalogueItem) -> int:
     """The stars, 1 to 5, that the user gives the item."""
     liked = persona.features.get(item.shelf, ())
     score = (

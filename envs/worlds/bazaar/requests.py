@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...shop.records import TaskType
 from .idioms import IDIOMS
-from .items import Item
+from .items import CatalogueItem
 from .language import with_article
 from .shelves import SHELVES
 
@@ -75,13 +75,13 @@ class Manner:
         return text + self.end
 
 
-def describe_thing(rng: random.Random, item: Item) -> str:
+def describe_thing(rng: random.Random, item: CatalogueItem) -> str:
     """What a request says of its target, whatever its type: one or two features and the noun."""
     features = rng.sample(item.features, k=rng.choice((1, 1, 2)))
     return f"{', '.join(features)} {item.noun}"
 
 
-def ambiguous_request(rng: random.Random, idiom: int, item: Item, manner: Manner) -> str:
+def ambiguous_request(rng: random.Random, idiom: int, item: CatalogueItem, manner: Manner) -> str:
     """A request in the idiom; nothing but the idiom can tell what type it is."""
     thing = describe_thing(rng, item)
     words = rng.choice(IDIOMS[idiom]).format(a=with_article(thing), bare=thing)
@@ -89,7 +89,11 @@ def ambiguous_request(rng: random.Random, idiom: int, item: Item, manner: Manner
 
 
 def plain_request(
-    rng: random.Random, template: str, item: Item, manner: Manner, rating: int | None = None
+    rng: random.Random,
+    template: str,
+    item: CatalogueItem,
+    manner: Manner,
+    rating: int | None = None,
 ) -> str:
     """A request in a template of ``PLAIN``; it may say how the product was where rated, 1 to 5."""
     thing = describe_thing(rng, item)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .items import Item
+from .items import CatalogueItem
 from .language import counted, with_article
 from .shelves import SHELVES
 
@@ -243,7 +243,7 @@ PET_PHRASES = (
 
 def write_review(
     rng: random.Random,
-    item: Item,
+    item: CatalogueItem,
     rating: int,
     *,
     tone: str,

@@ -34,7 +34,7 @@ _TOP, _BOTTOM = 12.0, 200.0
 _HEIGHT = 248
 
 
-class Point(NamedTuple):
+class ChartPoint(NamedTuple):
     """A value with its interval; NaN ends where there is none."""
 
     x: float
@@ -85,7 +85,7 @@ def axis(scale: Scale) -> Markup:
 
 
 def line_chart(
-    series: Sequence[tuple[int, Sequence[Point]]],
+    series: Sequence[tuple[int, Sequence[ChartPoint]]],
     labels: Sequence[str],
     *,
     title: str,
@@ -102,7 +102,7 @@ def line_chart(
     scale = Scale.of([v for _, points in series for p in points for v in p[1:]])
     slot = (_RIGHT - _LEFT) / max(1, len(labels))
 
-    def place(point: Point, series_at: int) -> float:
+    def place(point: ChartPoint, series_at: int) -> float:
         # Side by side within the group, so that intervals do not hide each other.
         aside = (series_at - (len(series) - 1) / 2) * min(3.0, slot * 0.6 / max(1, len(series)))
         return _LEFT + slot * (point.x + 0.5) + aside
@@ -122,7 +122,7 @@ def line_chart(
     return _chart(title, parts)
 
 
-def scatter(points: Sequence[tuple[int, Point]], *, title: str, across: str) -> Markup:
+def scatter(points: Sequence[tuple[int, ChartPoint]], *, title: str, across: str) -> Markup:
     """One point a series, with the interval of its height."""
     heights = Scale.of([v for _, point in points for v in point[1:]])
     widths = Scale.of([0.0, *(point.x for _, point in points)])
@@ -211,7 +211,7 @@ def _levels(scale: Scale) -> Markup:
     return Markup("").join(parts)
 
 
-def _dot(x: float, point: Point, scale: Scale, series: int) -> Markup:
+def _dot(x: float, point: ChartPoint, scale: Scale, series: int) -> Markup:
     interval = Markup("")
     if not math.isnan(point.low):
         interval = _line("interval", x, _down(point.low, scale), x, _down(point.high, scale))

@@ -18,7 +18,7 @@ from ...statistics.notes import interval_note, p_note
 from ...statistics.repeats import Repeated, repeated
 from ...statistics.totals import metric_difference, metric_estimate
 from ..record import Record, Run
-from .charts import Point, Scale, axis, interval_bar, line_chart, scatter
+from .charts import ChartPoint, Scale, axis, interval_bar, line_chart, scatter
 
 _MOST_BINS = 5
 _GROUP_RESAMPLES = 1000  # of the many small groups, whose ends need no third digit
@@ -226,7 +226,7 @@ def _groups(
     labels = tuple(label for label, _ in groups)
     chart = line_chart(
         [
-            (n, [Point(x, e.mean, e.low, e.high) for x, e in enumerate(found)])
+            (n, [ChartPoint(x, e.mean, e.low, e.high) for x, e in enumerate(found)])
             for n, (_, found) in enumerate(rows)
         ],
         labels,
@@ -253,7 +253,12 @@ def _speed(run: Run, metric: Metric, overall: dict[str, Estimate]) -> Speed | No
     if not any(seconds > 0 for seconds in took.values()):
         return None
     points = [
-        (n, Point(took[method], overall[method].mean, overall[method].low, overall[method].high))
+        (
+            n,
+            ChartPoint(
+                took[method], overall[method].mean, overall[method].low, overall[method].high
+            ),
+        )
         for n, method in enumerate(run.methods)
     ]
     what = "seconds a sample, answered alone" if alone else "seconds a sample, answered in batches"

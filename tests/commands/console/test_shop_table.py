@@ -44,7 +44,7 @@ RECORDS = [
 
 def run_of(records, methods=METHODS, track="single"):
     named = {
-        "study": "shop",
+        "task": "shop",
         "metrics": ["function", "result"],
         "methods": {method: {} for method in methods},
         "track": track,

@@ -5,14 +5,14 @@ import pytest
 
 from trimtab.envs.importing.cleaning import words_of
 from trimtab.envs.importing.requests import (
-    Manner,
+    InferredManner,
     recommend_request,
     review_request,
     search_request,
 )
 from trimtab.envs.shop.records import Product, Purchase, Review
 
-PLAIN = Manner("Medium", "", "", lower_case=False, excited=False)
+PLAIN = InferredManner("Medium", "", "", lower_case=False, excited=False)
 TITLES = [
     ("Logitech K380 Multi-Device Bluetooth Keyboard – Windows, Mac", "Logitech"),
     ("Lamp", None),
@@ -110,9 +110,9 @@ def bought(*texts):
 
 
 def test_a_manner_is_how_the_reviews_are_written():
-    loud = Manner.of(bought("Great!", "Love it!", "Fine"), random.Random(0))
+    loud = InferredManner.of(bought("Great!", "Love it!", "Fine"), random.Random(0))
     assert (loud.wordiness, loud.excited, loud.lower_case) == ("Low", True, False)
-    quiet = Manner.of(bought("so " * 60 + "it goes", "and on " * 40), random.Random(0))
+    quiet = InferredManner.of(bought("so " * 60 + "it goes", "and on " * 40), random.Random(0))
     assert (quiet.wordiness, quiet.excited, quiet.lower_case) == ("High", False, True)
     assert loud.say("find it").endswith("!")
-    assert Manner("Low", "hi", "thanks", True, True).say("find it") == "hi, find it, thanks"
+    assert InferredManner("Low", "hi", "thanks", True, True).say("find it") == "hi, find it, thanks"

@@ -1,10 +1,10 @@
 import pytest
 
-from trimtab.envs.texts.authors import AuthorRecord, Item, LeftOut, as_date, join_users
+from trimtab.envs.texts.authors import AuthorRecord, AuthorSample, LeftOut, as_date, join_users
 
 
 def item(name, date=None, body=None, output=None):
-    return Item(name, body or f"body of {name}", output or f"output of {name}", date)
+    return AuthorSample(name, body or f"body of {name}", output or f"output of {name}", date)
 
 
 def record(name, profile, user="ann", date=None):

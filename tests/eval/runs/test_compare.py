@@ -94,7 +94,7 @@ def test_a_metric_over_all_samples_is_compared_too(two):
 @pytest.mark.parametrize(
     ("configuration", "options", "said"),
     [
-        ({"study": "abstracts"}, {}, "'headlines' in .* 'abstracts' in"),
+        ({"task": "abstracts"}, {}, "'headlines' in .* 'abstracts' in"),
         ({}, {"methods": ["pag"]}, "no method 'pag' in both runs"),
         ({}, {"metrics": ["mae"]}, "no metric 'mae' in both runs; the first has rouge-1"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from trimtab.errors import TrimtabError
 from trimtab.eval.runs.folder import run_folder
+from trimtab.eval.runs.record import read_run
 
 CONFIGURATION = {"seed": 0, "arms": ("a", "b"), "settings": {"k": 5, "strength": 1.0}}
 
@@ -154,3 +155,23 @@ def test_another_version_resumes_a_run_and_leaves_what_made_it(tmp_path):
         with run_folder(tmp_path, configuration) as folder:
             assert folder.records == [{"task": "t1"}]
     assert json.loads(path.read_text()) == plain
+
+
+@pytest.mark.parametrize(
+    ("earlier", "today"),
+    [
+        ({"study": "headlines", "seed": 0}, {"task": "headlines", "seed": 0}),
+        ({"study": "tune", "task": "headlines"}, {"command": "tune", "task": "headlines"}),
+    ],
+)
+def test_a_run_of_an_earlier_release_is_resumed(tmp_path, earlier, today):
+    (tmp_path / "run.json").write_text(json.dumps(earlier))
+    (tmp_path / "results.jsonl").write_text('{"task": "t1"}\n')
+    with run_folder(tmp_path, today) as folder:
+        assert folder.records == [{"task": "t1"}]
+    assert read_run_configuration(tmp_path) == today
+
+
+def read_run_configuration(folder):
+    (folder / "results.jsonl").unlink()
+    return read_run(folder).configuration

@@ -24,7 +24,7 @@ def study_of(methods, task="headlines", **given):
 def standings(records, study):
     """Of a run with these records under the study's methods."""
     configuration = {
-        "study": study.task,
+        "task": study.task,
         "metrics": list(study.metrics),
         "methods": {named.label: {} for named in study.methods},
         "baseline": study.baseline,

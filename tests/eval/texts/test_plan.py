@@ -69,7 +69,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, text, said):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(TrimtabError, match="no study file"):
+    with pytest.raises(TrimtabError, match="no plan file"):
         make_plan({}, file=tmp_path / "none.toml")
 
 
@@ -82,10 +82,10 @@ def test_a_study_comes_back_from_its_configuration(byte_model, writers):
         byte_model, TextDataset("x", writers)
     )
     assert back.methods == study.methods
-    assert plain["study"] == "abstracts" and plain["baseline"] == "zero-shot"
+    assert plain["task"] == "abstracts" and plain["baseline"] == "zero-shot"
     assert plain["data"]["path"] == "/d" and plain["data"]["history"] == 24
     with pytest.raises(TrimtabError, match="no run of `trimtab eval` on texts but of 'shop'"):
-        TextPlan.of({"study": "shop", "arms": {}})
+        TextPlan.of({"task": "shop", "arms": {}})
 
 
 def test_only_the_latest_past_and_the_first_tests_count(monkeypatch, writers):

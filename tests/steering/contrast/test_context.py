@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 
 from trimtab import TrimtabError
 from trimtab.steering import load_encoder
-from trimtab.steering.contrast.context import Context, Sample, contexts
+from trimtab.steering.contrast.context import Context, HistorySample, contexts
 from trimtab.steering.contrast.relevance import by_bm25, by_recency, by_similarity
 
 WORDS = ["boat", "lamp", "scarf", "wool", "red", "pan", "the"]
 
 
-def sample(id: str, input: str = "boat", timestamp: int = 0) -> Sample:
-    return Sample(id, input, f"answer to {input}", timestamp)
+def sample(id: str, input: str = "boat", timestamp: int = 0) -> HistorySample:
+    return HistorySample(id, input, f"answer to {input}", timestamp)
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> dict[str, list[Sample]]:
+def histories(draw: st.DrawFn) -> dict[str, list[HistorySample]]:
     """Users whose samples share ids, texts and times as they like."""
     users = draw(st.integers(1, 4))
     return {
@@ -38,7 +38,7 @@ def histories(draw: st.DrawFn) -> dict[str, list[Sample]]:
     histories(), st.integers(1, 4), st.sampled_from([by_recency(), by_bm25()]), st.integers(0, 3)
 )
 def test_no_sample_is_its_own_context_and_none_later_is_used(
-    samples: dict[str, list[Sample]], k: int, relevance, seed: int
+    samples: dict[str, list[HistorySample]], k: int, relevance, seed: int
 ) -> None:
     found = contexts(samples, relevance, k=k, seed=seed)
     for user, own in samples.items():
@@ -58,7 +58,7 @@ def test_no_sample_is_its_own_context_and_none_later_is_used(
 @settings(max_examples=50, deadline=None)
 @given(histories(), st.sampled_from([by_recency(), by_bm25()]), st.integers(1, 6))
 def test_what_comes_later_changes_nothing(
-    samples: dict[str, list[Sample]], relevance, now: int
+    samples: dict[str, list[HistorySample]], relevance, now: int
 ) -> None:
     until = {user: [s for s in own if s.timestamp <= now] for user, own in samples.items()}
     alone, among_later = (contexts(s, relevance, k=2) for s in (until, samples))
@@ -81,7 +81,7 @@ def test_draws_follow_the_seed_and_not_the_order() -> None:
     samples = {f"u{u}": [sample(f"s{n}", timestamp=n) for n in range(8)] for u in range(6)}
     turned = {user: list(reversed(own)) for user, own in reversed(samples.items())}
 
-    def drawn(seed: int, samples=samples) -> list[tuple[Sample, ...]]:
+    def drawn(seed: int, samples=samples) -> list[tuple[HistorySample, ...]]:
         found = contexts(samples, by_recency(), seed=seed)
         return [context.others for user in sorted(found) for context in found[user]]
 
@@ -90,8 +90,10 @@ def test_draws_follow_the_seed_and_not_the_order() -> None:
 
 
 def test_every_other_users_sample_can_be_drawn() -> None:
-    samples = {f"u{u}": [Sample(f"s{n}", "", f"{u}/{n}", n) for n in range(3)] for u in range(3)}
-    samples["u1"].append(Sample("now", "", "", 9))
+    samples = {
+        f"u{u}": [HistorySample(f"s{n}", "", f"{u}/{n}", n) for n in range(3)] for u in range(3)
+    }
+    samples["u1"].append(HistorySample("now", "", "", 9))
     seen: set[str] = set()
     for seed in range(60):
         now: Context = contexts(samples, by_recency(), k=2, seed=seed)["u1"][-1]

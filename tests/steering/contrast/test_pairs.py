@@ -6,7 +6,7 @@ import pytest
 
 from trimtab import TrimtabError
 from trimtab.steering import SteeredModel
-from trimtab.steering.contrast.context import Context, Sample
+from trimtab.steering.contrast.context import Context, HistorySample
 from trimtab.steering.contrast.pairs import (
     ContrastPair,
     Messages,
@@ -16,11 +16,11 @@ from trimtab.steering.contrast.pairs import (
 )
 
 
-def sample(name: str, timestamp: int = 0, output: str | None = None) -> Sample:
-    return Sample(name, f"input of {name}", output or f"output of {name}", timestamp)
+def sample(name: str, timestamp: int = 0, output: str | None = None) -> HistorySample:
+    return HistorySample(name, f"input of {name}", output or f"output of {name}", timestamp)
 
 
-def prompt(input: str, shown: Sequence[Sample]) -> Messages:
+def prompt(input: str, shown: Sequence[HistorySample]) -> Messages:
     lines = [f"{s.input}: {s.output}" for s in shown]
     return [{"role": "user", "content": " | ".join([*lines, input])}]
 

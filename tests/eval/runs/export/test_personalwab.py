@@ -21,7 +21,7 @@ def shop_run(world, tmp_path):
     """Two methods in the corner shop: one calls the right tools, one always searches."""
     methods = {"zero-shot": lambda task: "search", "fints": lambda task: task.type}
     configuration = {
-        "study": "shop",
+        "task": "shop",
         "methods": {method: {"method": method} for method in methods},
         "world": {"name": world.name, "fingerprint": world.fingerprint},
     }

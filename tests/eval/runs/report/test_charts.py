@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from trimtab.eval.runs.report.charts import (
-    Point,
+    ChartPoint,
     Scale,
     interval_bar,
     line_chart,
@@ -68,8 +68,8 @@ def test_a_bar_without_an_interval_has_none():
 
 def test_a_line_chart_has_a_dot_for_every_mean_that_is_there():
     series = [
-        (0, [Point(0, 0.1, 0.0, 0.2), Point(1, 0.5, 0.4, 0.6)]),
-        (1, [Point(0, 0.9, NAN, NAN), Point(1, NAN, NAN, NAN)]),
+        (0, [ChartPoint(0, 0.1, 0.0, 0.2), ChartPoint(1, 0.5, 0.4, 0.6)]),
+        (1, [ChartPoint(0, 0.9, NAN, NAN), ChartPoint(1, NAN, NAN, NAN)]),
     ]
     chart = line_chart(series, ["1–4", "<5>"], title='by "length"', across="history")
     drawn = ElementTree.fromstring(chart)
@@ -85,7 +85,11 @@ def test_a_line_chart_has_a_dot_for_every_mean_that_is_there():
 
 def test_a_scatter_stands_where_its_values_say():
     chart = scatter(
-        [(0, Point(1.0, 0.2, 0.1, 0.3)), (1, Point(3.0, 0.8, 0.7, 0.9)), (2, Point(NAN, 1, 1, 1))],
+        [
+            (0, ChartPoint(1.0, 0.2, 0.1, 0.3)),
+            (1, ChartPoint(3.0, 0.8, 0.7, 0.9)),
+            (2, ChartPoint(NAN, 1, 1, 1)),
+        ],
         title="t",
         across="seconds",
     )

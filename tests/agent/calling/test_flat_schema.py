@@ -6,7 +6,7 @@ import random
 import pytest
 from jsonschema import Draft202012Validator
 
-from trimtab.agent.calling.unfolding import plain
+from trimtab.agent.calling.flat_schema import flattened
 
 LEAF = {"type": "string", "enum": ["a", "b"]}
 
@@ -132,7 +132,7 @@ def draw(schema, root, random):
 def test_recursion_ends_and_what_fits_still_fits(name, limit):
     schema = RECURSIVE[name]
     before = json.dumps(schema)
-    made = plain(schema, max_depth=limit)
+    made = flattened(schema, max_depth=limit)
     assert json.dumps(schema) == before
     Draft202012Validator.check_schema(made)
     # No definition leads to itself any more: each copy refers to deeper ones alone.
@@ -153,10 +153,10 @@ def test_recursion_ends_and_what_fits_still_fits(name, limit):
 
 
 def test_what_could_only_go_on_is_left_out_or_empty():
-    made = plain(TREE, max_depth=1)["$defs"]["node.1"]["properties"]
+    made = flattened(TREE, max_depth=1)["$defs"]["node.1"]["properties"]
     assert made["children"] == {"type": "array", "maxItems": 0}
-    assert plain(SELF, max_depth=1)["$defs"]["root.1"]["properties"]["again"] is False
-    assert plain(PAIRS, max_depth=1)["$defs"]["pair.1"]["prefixItems"][1] == {"anyOf": [LEAF]}
+    assert flattened(SELF, max_depth=1)["$defs"]["root.1"]["properties"]["again"] is False
+    assert flattened(PAIRS, max_depth=1)["$defs"]["pair.1"]["prefixItems"][1] == {"anyOf": [LEAF]}
 
 
 def test_a_schema_that_no_finite_value_fits_is_left_as_it_is():
@@ -165,17 +165,17 @@ def test_a_schema_that_no_finite_value_fits_is_left_as_it_is():
         required=["a"],
         **{"$defs": {"a": given({"a": {"$ref": "#/$defs/a"}}, required=["a"])}},
     )
-    assert plain(endless)["properties"] == endless["properties"]
+    assert flattened(endless)["properties"] == endless["properties"]
 
 
 @pytest.mark.parametrize("name", JOINED)
 def test_parts_that_hold_at_once_become_one(name):
     schema = given({"x": JOINED[name]}, **{"$defs": {"base": BASE}})
-    made = plain(schema)["properties"]["x"]
+    made = flattened(schema)["properties"]["x"]
     assert "allOf" not in made and not ("anyOf" in made and "properties" in made)
     for alternative in made.get("anyOf", [made]):
         assert alternative.get("type") == "object" or "$ref" in alternative
-    checker, other = Draft202012Validator(schema), Draft202012Validator(plain(schema))
+    checker, other = Draft202012Validator(schema), Draft202012Validator(flattened(schema))
     for value in ({}, {"id": 1}, {"name": "a"}, {"id": 1, "name": "a"}, {"id": "1"}, {"name": 3}):
         assert checker.is_valid({"x": value}) == other.is_valid({"x": value})
 
@@ -199,9 +199,9 @@ def tagged(kind, **more):
 )
 def test_alternatives_that_cannot_hold_at_once_are_any_of(alternatives, exclusive):
     schema = given({"x": {"oneOf": alternatives}}, **{"$defs": {"base": BASE}})
-    assert ("anyOf" in plain(schema)["properties"]["x"]) == exclusive
+    assert ("anyOf" in flattened(schema)["properties"]["x"]) == exclusive
 
 
 def test_a_plain_schema_stays_as_it_is():
     schema = given({"a": LEAF, "b": {"anyOf": [LEAF, {"type": "null"}]}}, required=["a"])
-    assert plain(schema) == schema
+    assert flattened(schema) == schema

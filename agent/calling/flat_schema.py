@@ -1,6 +1,6 @@
-"""A JSON Schema made plain: recursion to a bounded depth, and one part where several hold at once.
+"""A JSON Schema made flat: recursion to a bounded depth, and one part where several hold at once.
 
-What fits the plain schema fits the one that it was made from. Plain schemas can be closed: an
+What fits the flat schema fits the one that it was made from. Flat schemas can be closed: an
 object that is described in one place can be told to hold nothing else.
 """
 
@@ -24,7 +24,7 @@ _OBJECT = frozenset(("type", "properties", "required"))
 Schema = dict[str, Any]
 
 
-def plain(schema: Mapping[str, Any], max_depth: int = MAX_DEPTH) -> Schema:
+def flattened(schema: Mapping[str, Any], max_depth: int = MAX_DEPTH) -> Schema:
     """The schema without recursion, with ``allOf`` of objects made one object.
 
     An object or array that could only go on beyond ``max_depth`` ends there: optional properties

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...tools.dialects import normal_schema
-from .unfolding import MAX_DEPTH, plain
+from .flat_schema import MAX_DEPTH, flattened
 
 MAX_STRING = 512
 """Characters in a string whose schema sets no bound."""
@@ -69,12 +69,12 @@ class Bounds:
         properties, and what may be anything is a scalar, or a list or object of scalars and of
         lists of scalars.
         """
-        schema = plain(normal_schema(parameters, "the tool"), self.max_depth)
+        schema = flattened(normal_schema(parameters, "the tool"), self.max_depth)
         if not any(key in schema for key in _DECIDING) or schema.get("type") == "object":
             schema = {"type": "object", "properties": {}, **schema}
         # Closing an object takes away what a schema that is merged with it adds: where schemas
         # are merged at all, the definitions stay open.
-        walk = _Walk(self, close_definitions=not any(_merges(part) for part in _parts(schema)))
+        walk = _Narrowing(self, close_definitions=not any(_merges(part) for part in _parts(schema)))
         return walk.schema(schema, close=True)
 
     def bound(self, schema: dict[str, Any], close: bool) -> None:
@@ -124,7 +124,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _Narrowing:
     """One pass over a schema and all inside it."""
 
     bounds: Bounds
