@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...steering.prompts.template import PROBE, PROBE_TOOL, Template
 from .formats.call_format import CallFormat
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def call_format_of(model: Any, declared: CallFormat | str | None = None) -> CallFormat:
+def call_format_of(model: object, declared: CallFormat | str | None = None) -> CallFormat:
     """The format in which a model is taught to call tools.
 
     That of its template is found by rendering a call: it is the format that reads the call back.

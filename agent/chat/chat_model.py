@@ -14,12 +14,13 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list, run_in_executor
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SkipValidation
 
 from ...errors import TrimtabError
-from ...steering.dictionaries.steer import SteerBy, steer_or_store, user_name
+from ...steering.dictionaries.steer import Steer, SteerBy, steer_or_store, user_name
 from ...steering.generation.batching import BatchedModel, run_together
 from ..calling.tool_choice import Tool, ToolChoice, as_dict, read_choice
+from ..model import ChatSource
 from .messages import last_request, new_call_id, picked_entries, to_dict, to_request
 from .question import Question, question_of
 from .streaming import Delta
@@ -27,7 +28,6 @@ from .streaming import Delta
 if TYPE_CHECKING:
     from ...steering.dictionaries.dictionary import SteeringDictionary
     from ...steering.dictionaries.settings import SteeringSettings
-    from ...steering.dictionaries.steer import Steer
     from ...steering.generation.requests import Completion
     from ...steering.vectors.steering import Steering
 
@@ -70,8 +70,8 @@ class SteeredChatModel(BaseChatModel):
         ... ).tool_calls  # doctest: +SKIP
     """
 
-    model: Any
-    steer: Any = None
+    model: SkipValidation[ChatSource]
+    steer: SkipValidation[Steer | None] = None
     max_new_tokens: int = Field(default=256, alias="max_tokens")
     temperature: float = 0.0
     top_p: float = 1.0
@@ -88,15 +88,18 @@ class SteeredChatModel(BaseChatModel):
 
     def __init__(
         self,
-        model: Any,
+        model: ChatSource,
         *,
         steer: Steer | None = None,
         store: Mapping[str, SteeringDictionary] | None = None,
         settings: SteeringSettings | None = None,
         **options: Any,
     ) -> None:
-        steer = steer_or_store(steer, store, settings, model)
-        super().__init__(**{"model": model, "steer": steer}, **options)
+        own: dict[str, Any] = {
+            "model": model,
+            "steer": steer_or_store(steer, store, settings, model),
+        }
+        super().__init__(**own, **options)
 
     @property
     def model_name(self) -> str:

@@ -71,7 +71,7 @@ class Question:
 
 
 def question_of(
-    model: Any,
+    model: object,
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] = (),
     *,

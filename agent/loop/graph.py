@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.dictionaries.steer import Steer
     from ...tools.toolkit import Toolkit
+    from ..model import AgentModel
     from .state import AgentInput, AgentState
 
 Decode = Literal["constrained", "free"]
@@ -47,7 +48,7 @@ _RETRIES = 2
 
 
 def build_agent(
-    model: Any,
+    model: AgentModel,
     toolkit: Toolkit,
     *,
     steer: Steer | None = None,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.steer import Steer
     from ...steering.vectors.steering import Steering
     from ...tools.toolkit import Toolkit
+    from ..model import AgentModel
     from .memory import PastRequest
 
 # Nodes that are still to run when `observe` goes back: steer, act, call, observe; and `user`.
@@ -82,7 +83,7 @@ class Nodes:
         fields: Of the state, those that tools may write.
     """
 
-    model: Any
+    model: AgentModel
     toolkit: Toolkit
     steer: Steer | None
     memory: Remembers | None

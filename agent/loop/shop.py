@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.dictionaries.steer import Steer
     from ...tools.toolkit import Toolkit
+    from ..model import AgentModel
     from ..users.conversation import User
     from .state import AgentInput, AgentState
 
 
 def shop_agent(
-    model: Any,
+    model: AgentModel,
     toolkit: Toolkit,
     *,
     steer: Steer | None = None,

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 if TYPE_CHECKING:
     from ...steering.generation.requests import Completion, Request
     from ...steering.vectors.steering import Steering
+    from ..model import AgentModel
 
 Wanted = Literal["call", "either", "words"]
 """What a step may be: a call, a call or words as the model chooses, or words alone."""
@@ -34,7 +35,7 @@ class StepRequest:
         draws: Names the draws.
     """
 
-    model: Any
+    model: AgentModel
     system: str | None
     messages: Sequence[BaseMessage]
     tools: Sequence[Mapping[str, Any]]
@@ -51,8 +52,7 @@ class StepRequest:
         if self.temperature:
             request = replace(request, draws=self.draws)
             options["temperature"] = self.temperature
-        made: list[Completion] = self.model.generate([request], **options)
-        return made
+        return self.model.generate([request], **options)
 
     @property
     def conversation(self) -> list[BaseMessage]:

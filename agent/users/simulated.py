@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .conversation import Conversation, Reply
 from .persona import MAX_TOKENS, STOP, spoken, user_messages
+
+if TYPE_CHECKING:
+    from ...steering.generation.requests import Generates
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class SimulatedUser:
         seed: Of sampling.
     """
 
-    model: Any
+    model: Generates
     temperature: float = 0.0
     seed: int = 0
 

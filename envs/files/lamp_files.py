@@ -25,7 +25,7 @@ def _as_text(value: Any) -> Any:
 Id = Annotated[Name, BeforeValidator(_as_text)]
 
 
-class Question(FileRecord):
+class LampQuestion(FileRecord):
     """One question with the profile of the user who is asked."""
 
     id: Id
@@ -46,7 +46,7 @@ class _Golds(FileRecord):
     golds: list[_Gold]
 
 
-QUESTIONS = FileKind("questions", False, TypeAdapter(list[Question]), ("record [{}]",))
+QUESTIONS = FileKind("questions", False, TypeAdapter(list[LampQuestion]), ("record [{}]",))
 OUTPUTS = FileKind("outputs", False, TypeAdapter(_Golds), ())
 
 
@@ -180,14 +180,14 @@ def _of_files(files: Iterable[Path]) -> dict[str, Split]:
     return splits
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[LampQuestion]:
     """The records of a questions file.
 
     Raises:
         TrimtabError: It cannot be read, a record is broken, it is empty, or two records have the
             same id, so that no one could tell whose gold is whose.
     """
-    questions: list[Question] = read_file(path, QUESTIONS)
+    questions: list[LampQuestion] = read_file(path, QUESTIONS)
     if not questions:
         raise TrimtabError(f"{path}: no records; expected a list of questions")
     counts = Counter(question.id for question in questions)
@@ -198,7 +198,7 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def read_golds(
-    split: Split, questions: Sequence[Question], task: str, left_out: LeftOut
+    split: Split, questions: Sequence[LampQuestion], task: str, left_out: LeftOut
 ) -> Mapping[str, str | None]:
     """The golds by record id: of the outputs file, or of the records where they have their own.
 

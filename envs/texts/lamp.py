@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
-from ..files.lamp_files import Question, Split, find_splits, looks_like, read_golds, read_questions
+from ..files.lamp_files import (
+    LampQuestion,
+    Split,
+    find_splits,
+    looks_like,
+    read_golds,
+    read_questions,
+)
 from .authors import AuthorRecord, AuthorSample, LeftOut, as_date, join_users
 from .dataset import TextDataset
 
@@ -179,7 +186,7 @@ def _records(split: Split, task: LampTask, left_out: LeftOut) -> list[AuthorReco
 
 
 def lamp_records(
-    questions: Sequence[Question],
+    questions: Sequence[LampQuestion],
     golds: Mapping[str, str | None],
     task: LampTask,
     where: str,
@@ -218,7 +225,7 @@ def lamp_records(
 
 
 def _profile(
-    question: Question, task: LampTask, source: str, left_out: LeftOut
+    question: LampQuestion, task: LampTask, source: str, left_out: LeftOut
 ) -> list[AuthorSample]:
     items = []
     for place, entry in enumerate(question.profile):
@@ -247,7 +254,7 @@ def _field(entry: Mapping[str, Any], where: str, task: str, name: str) -> str:
     raise TrimtabError(f"{where}: field {name} {what} ({task} needs it)")
 
 
-def _check_task(questions: Sequence[Question], task: LampTask, path: Path) -> None:
+def _check_task(questions: Sequence[LampQuestion], task: LampTask, path: Path) -> None:
     """Refuse a file most of whose questions are another task's."""
     start = task.question.rstrip()
     own = sum(question.input.startswith(start) for question in questions)

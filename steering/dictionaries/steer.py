@@ -123,7 +123,7 @@ def steer_or_store(
     steer: Steer | None,
     store: Mapping[str, SteeringDictionary] | None,
     settings: SteeringSettings | None,
-    model: Any,
+    model: ReadsAndEmbeds,
 ) -> Steer | None:
     """What steers, given as such or as dictionaries and settings; None is nothing.
 

@@ -21,6 +21,7 @@ from ...errors import TrimtabError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
     from .requests import Completion, Request
 
@@ -106,6 +107,16 @@ class BatchedModel:
             raise AttributeError(name)
         return getattr(self.model, name)
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's."""
+        tokenizer: PreTrainedTokenizerBase = self.model.tokenizer
+        return tokenizer
+
+    def layer_at(self, depth: float) -> int:
+        """The layer at a relative depth from 0 to 1."""
+        return int(self.model.layer_at(depth))
+
     def generate(self, requests: Sequence[Request], **options: Any) -> list[Completion]:
         """Answer ``requests``, together with what every other live job asks.
 
@@ -178,6 +189,11 @@ class BatchedEncoder:
         if name == "_model":
             raise AttributeError(name)
         return getattr(self._model.model.encoder, name)
+
+    @property
+    def name(self) -> str:
+        """What the encoder is called."""
+        return str(self._model.model.encoder.name)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Embed texts, ``(len(texts), dimensions)``, together with what every other job embeds."""

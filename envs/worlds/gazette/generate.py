@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from ....errors import TrimtabError
 from ....files import replacing
-from ...files.lamp_files import Question
+from ...files.lamp_files import LampQuestion
 from ...texts.authors import LeftOut, join_users
 from ...texts.dataset import TextDataset
 from ...texts.lamp import LAMP, lamp_records
@@ -65,7 +65,7 @@ def headlines(size: GazetteSize = DEFAULT_SIZE, *, seed: int = 0) -> TextDataset
     questions, golds = headline_records(size, seed=seed)
     left_out = LeftOut()
     task = LAMP["headlines"]
-    checked = [Question.model_validate(question) for question in questions]
+    checked = [LampQuestion.model_validate(question) for question in questions]
     records = lamp_records(checked, golds, task, "gazette", left_out)
     return join_users(_name("headlines", size, seed), records, [], task.ask, left_out)
 

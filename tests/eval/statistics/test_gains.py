@@ -186,8 +186,8 @@ def test_what_is_no_gain_over_one_of_them_is_not_personal_however_clear_it_is(te
 
 
 def test_a_tasks_metric_knows_its_labels_and_an_unknown_one_is_a_mean(text_run):
-    labels = read_run(text_run([], folder="n", study="lamp-2n"))
+    labels = read_run(text_run([], folder="n", task="lamp-2n"))
     assert run_metric(labels, "macro-f1").total is not METRICS["macro-f1"].total
-    shop = read_run(text_run([], folder="s", study="shop"))
+    shop = read_run(text_run([], folder="s", task="shop"))
     assert run_metric(shop, "grace") == Metric("grace", higher_is_better=True)
     assert run_metric(shop, "function") == METRICS["function"]

@@ -32,10 +32,10 @@ def test_samples_have_lamps_ids(text_run):
 
 
 @pytest.mark.parametrize(
-    ("study", "task"), [("lamp-2n", "LaMP_2N"), ("lamp-3", "LaMP_3"), ("lamp-7", "LaMP_7")]
+    ("task", "named"), [("lamp-2n", "LaMP_2N"), ("lamp-3", "LaMP_3"), ("lamp-7", "LaMP_7")]
 )
-def test_tasks_have_lamps_names(text_run, study, task):
-    assert lamp_submission(read_run(text_run(study=study)), "rag")["task"] == task
+def test_tasks_have_lamps_names(text_run, task, named):
+    assert lamp_submission(read_run(text_run(task=task)), "rag")["task"] == named
 
 
 def test_failed_answers_are_not_handed_in_and_nothing_is_written(odd_run):
@@ -57,4 +57,4 @@ def test_several_answers_a_sample_and_other_tasks_are_refused(text_run):
     with pytest.raises(TrimtabError, match="several answers to a sample"):
         lamp_submission(read_run(text_run([*records, *again])), "rag")
     with pytest.raises(TrimtabError, match="one of LaMP's tasks .* got 'abstracts'"):
-        lamp_submission(read_run(text_run(folder="a", study="abstracts")), "rag")
+        lamp_submission(read_run(text_run(folder="a", task="abstracts")), "rag")

@@ -120,7 +120,7 @@ def test_repeats_have_a_table_of_their_own_and_single_answers_none(text_run):
         )
 
     drawn = [record(n, repeat) for n in range(3) for repeat in range(3)]
-    page = render_report(read_run(text_run(drawn, "drawn", study="lamp-2n", metrics=["accuracy"])))
+    page = render_report(read_run(text_run(drawn, "drawn", task="lamp-2n", metrics=["accuracy"])))
     assert "3 draws of every sample" in page and "pass^3" in page
     # 1, 2 and 3 of three draws are right: all of them at one sample of three.
     row = page[page.index("3 draws of every sample") :]
