@@ -55,6 +55,14 @@ def tune(
     positions: Annotated[
         str, typer.Option(help="Positions to try: all, answer, prompt, or a number of tokens.")
     ] = "",
+    keys: Annotated[str, typer.Option(help="Key texts to try: input, input+answer.")] = "",
+    aggregates: Annotated[
+        str, typer.Option(help="Aggregations to try: attentive, mean, naive.")
+    ] = "",
+    ks: Annotated[str, typer.Option("--k", help="Numbers of picked entries to try.")] = "",
+    temperatures: Annotated[
+        str, typer.Option(help="Temperatures of the attentive aggregation to try.")
+    ] = "",
     settings: Annotated[
         Path | None, typer.Option(help="A TOML to start from, for all that is not tried yet.")
     ] = None,
@@ -81,7 +89,16 @@ def tune(
         seed=seed,
         share=share,
         minutes=minutes,
-        grid=grid_of(sites=sites, depths=depths, strengths=strengths, positions=positions),
+        grid=grid_of(
+            sites=sites,
+            depths=depths,
+            strengths=strengths,
+            positions=positions,
+            keys=keys,
+            aggregates=aggregates,
+            ks=ks,
+            temperatures=temperatures,
+        ),
         start=settings,
         out=out,
         quiet=quiet,

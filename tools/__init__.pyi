@@ -7,7 +7,6 @@ from .shop.pretrained import PretrainedRecommender as PretrainedRecommender
 from .shop.recommender import Epoch as Epoch
 from .shop.recommender import Popularity as Popularity
 from .shop.recommender import SequentialRecommender as SequentialRecommender
-from .shop.recommender import recall_at_k as recall_at_k
 from .shop.search import SearchIndex as SearchIndex
 from .shop.toolkit import ACTION_TOOLS as ACTION_TOOLS
 from .shop.toolkit import conversation_tools as conversation_tools

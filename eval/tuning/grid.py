@@ -14,7 +14,17 @@ from ...steering.vectors.steering_vectors import Site
 T = TypeVar("T")
 
 
-def grid_of(*, sites: str, depths: str, strengths: str, positions: str = "") -> Grid:
+def grid_of(
+    *,
+    sites: str,
+    depths: str,
+    strengths: str,
+    positions: str = "",
+    keys: str = "",
+    aggregates: str = "",
+    ks: str = "",
+    temperatures: str = "",
+) -> Grid:
     """A grid from lists with commas; the rest is the default.
 
     Args:
@@ -22,6 +32,10 @@ def grid_of(*, sites: str, depths: str, strengths: str, positions: str = "") -> 
         depths: As in ``0.6,0.72``.
         strengths: As in ``1,2``.
         positions: As in ``answer,all,12``; empty leaves the choice to the task.
+        keys: As in ``input,input+answer``. Of this and all that follow, empty is the default.
+        aggregates: As in ``attentive,mean``.
+        ks: As in ``1,5``.
+        temperatures: As in ``0.1,0.2``.
 
     Raises:
         TrimtabError: A list without items, an item that is none, or out of its range.
@@ -30,18 +44,30 @@ def grid_of(*, sites: str, depths: str, strengths: str, positions: str = "") -> 
         >>> grid_of(sites="attn+mlp,block", depths="0.6", strengths="1,2").sites
         (('attn', 'mlp'), ('block',))
     """
+    usual = Grid()
     return Grid(
         sites=_items("sites", sites, lambda item: cast("tuple[Site, ...]", tuple(item.split("+")))),
         depths=_items("depths", depths, float, wrapped=True),
         strengths=_items("strength", strengths, float),
-        positions=_items("positions", positions, _position) if positions else (),
+        positions=_items("positions", positions, _position, usual=()),
+        keys=_items("keys", keys, _word, usual=usual.keys),
+        aggregates=_items("aggregate", aggregates, _word, usual=usual.aggregates),
+        ks=_items("k", ks, int, usual=usual.ks),
+        temperatures=_items("temperature", temperatures, float, usual=usual.temperatures),
     )
 
 
 def _items(
-    setting: str, text: str, read: Callable[[str], T], *, wrapped: bool = False
+    setting: str,
+    text: str,
+    read: Callable[[str], T],
+    *,
+    wrapped: bool = False,
+    usual: tuple[T, ...] | None = None,
 ) -> tuple[T, ...]:
-    """The items, each checked by making settings of it."""
+    """The items, each checked by making settings of it; ``usual`` where the text is empty."""
+    if not text and usual is not None:
+        return usual
     found = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         try:
@@ -54,6 +80,10 @@ def _items(
     if not found:
         raise TrimtabError(f"expected at least one value to try for {setting}, got {text!r}")
     return tuple(found)
+
+
+def _word(item: str) -> Any:
+    return item
 
 
 def _position(item: str) -> Positions:

@@ -142,7 +142,7 @@ class SteeringSettings:
             if others is None:
                 raise TrimtabError(
                     "steering in two parts (collective, personal) needs the other users' entries; "
-                    "pass others=store.population(without=user_id)"
+                    "pass others=population_of(store, without=user_id)"
                 )
             two_parts = TwoParts(
                 others, self.collective, self.personal, personal_from=self.personal_from

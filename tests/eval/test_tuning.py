@@ -20,6 +20,22 @@ from trimtab.steering import ContrastPair, Exchange, SteeredModel, SteeringSetti
 GRID = grid_of(sites="mlp,mid+mlp", depths="0.3,0.6", strengths="1,3")
 
 
+def test_all_that_a_search_tries_can_be_said() -> None:
+    usual = GRID
+    grid = grid_of(
+        sites="mlp",
+        depths="0.3",
+        strengths="1",
+        keys="input+answer",
+        aggregates="mean,naive",
+        ks="1,12",
+        temperatures="0.3",
+    )
+    assert grid.keys == ("input+answer",) != usual.keys
+    assert grid.aggregates == ("mean", "naive") and usual.aggregates[0] == "attentive"
+    assert (grid.ks, grid.temperatures) == ((1, 12), (0.3,)) != (usual.ks, usual.temperatures)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuning") / "world"
@@ -160,6 +176,8 @@ def test_the_command_writes_settings_and_figures(tiny_model_folder, world, tmp_p
         (["--depths", "0.5,2"], "cannot try depths '2'"),
         (["--strengths", "much"], "cannot try strength 'much'"),
         (["--positions", "end"], "cannot try positions 'end'"),
+        (["--keys", "answer"], "cannot try keys 'answer'"),
+        (["--k", "0"], "cannot try k '0'"),
         (["--users", "0"], "expected at least 1 user to tune on, got 0"),
         (["--user", "nobody"], "nobody"),
         (["--settings", "none.toml"], "there is no settings file at none.toml"),

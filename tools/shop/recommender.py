@@ -20,7 +20,6 @@ from ...files import replacing
 from .item_numbers import check_numbers
 from .sasrec import SASRec
 from .search import words
-from .toolkit import Recommends
 
 
 class Epoch(NamedTuple):
@@ -239,23 +238,6 @@ class SequentialRecommender:
             raise TrimtabError(
                 f"{path} is no recommender ({reason}); delete it and train one anew"
             ) from error
-
-
-def recall_at_k(
-    recommender: Recommends, examples: Iterable[tuple[Sequence[str], str]], k: int = 10
-) -> float:
-    """The share of examples whose target is among the ``k`` recommended items.
-
-    Args:
-        recommender: Anything with ``recommend``, such as `Popularity`.
-        examples: Pairs of a sequence and the item that came after it.
-        k: How many items are recommended.
-
-    Returns:
-        The share, from 0 to 1; NaN without examples.
-    """
-    hits = [target in recommender.recommend(list(sequence), k) for sequence, target in examples]
-    return sum(hits) / len(hits) if hits else math.nan
 
 
 # Catalogues up to this size are scored whole in training, larger ones by a sample.

@@ -13,7 +13,6 @@ from trimtab.tools.shop.recommender import (
     Popularity,
     SASRec,
     SequentialRecommender,
-    recall_at_k,
 )
 
 ITEMS = 40
@@ -26,6 +25,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def recall_at_k(recommender, examples, k):
+    """The share of examples whose target is among the ``k`` recommended items."""
+    return sum(target in recommender.recommend(seen, k) for seen, target in examples) / len(
+        examples
+    )
 
 
 def cycle(start: int, length: int) -> list[str]:
@@ -335,11 +341,3 @@ def test_popularity_counts_and_breaks_ties_by_id():
     assert popularity.recommend([]) == ["b", "a", "c", "d"]
     assert popularity.recommend(["b"], k=2) == ["a", "c"]
     assert popularity.recommend(["b"], k=2, exclude_seen=False) == ["b", "a"]
-
-
-def test_recall_is_the_share_of_targets_found():
-    popularity = Popularity([["a", "b", "c"], ["a", "b"], ["a"]])
-    examples = [([], "a"), (["a"], "b"), ([], "c"), ([], "z")]
-    assert recall_at_k(popularity, examples, k=1) == 0.5
-    assert recall_at_k(popularity, examples, k=3) == 0.75
-    assert math.isnan(recall_at_k(popularity, []))
