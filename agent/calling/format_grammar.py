@@ -78,6 +78,21 @@ def format_grammar(call_format: CallFormat, tools: str, parallel: bool, or_text:
     return grammar
 
 
+@lru_cache(maxsize=32)
+def words_grammar(call_format: CallFormat) -> str:
+    """An llguidance grammar of words alone: begun like a sentence, without what shows a call.
+
+    Args:
+        call_format: The format in which the model is taught to call, whose marks are left out.
+    """
+    shown = (call_format.mark, call_format.opening, call_format.before, *call_format.marks)
+    # Shorter ones, a bracket, show a call at the start of an answer only.
+    marks = {mark.strip() for mark in ("<tool_call>", *shown) if len(mark.strip()) > 2}
+    without = "".join(f" & ~/(?s:.*){_escaped(mark)}(?s:.*)/" for mark in sorted(marks))
+    opening = literal(call_format.text_opening, call_format.marks)
+    return f"start: {opening} WORDS\nWORDS: /[^\\s{{\\[(<`](?s:.*)/{without}\n"
+
+
 def _from_mark(call_format: CallFormat) -> tuple[str | None, str]:
     """The mark, and the grammar of what stands between it and the first call's name."""
     written = call_format.opening + call_format.before

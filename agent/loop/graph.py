@@ -110,7 +110,7 @@ def build_agent(
     Raises:
         TrimtabError: A final tool that the toolkit does not have, a state schema that adds no
             field or changes one of the agent's, an unknown prompting or way to
-            decode, a limit out of range, ReAct with words, or as for ``steer_by``.
+            decode, a limit out of range, or as for ``steer_by``.
 
     Example:
         >>> agent = build_agent(model, toolkit, store={"u1": dictionary})  # doctest: +SKIP
@@ -131,8 +131,6 @@ def build_agent(
         raise TrimtabError(f"expected decode constrained or free, got {decode!r}")
     if prompting not in PROMPTINGS:
         raise TrimtabError(f"expected prompting {' or '.join(PROMPTINGS)}, got {prompting!r}")
-    if prompting == "react" and not must_call:
-        raise TrimtabError("ReAct writes an action at every step; leave must_call out, or set it")
     if step_limit is None:
         step_limit = SINGLE_TURN_STEPS if user is None else MULTI_TURN_STEPS
     if max_retries is None:

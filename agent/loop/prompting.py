@@ -15,6 +15,7 @@ from langchain_core.messages.tool import tool_call
 from ...tools.shop.toolkit import RESPOND
 from ..calling.calls import call_grammar
 from ..calling.detection import call_format_of
+from ..calling.format_grammar import words_grammar
 from ..calling.formats.call_format import CallFormat
 from ..calling.tool_choice import answer_grammar
 from ..chat.messages import Answer, to_message, to_request
@@ -44,7 +45,7 @@ def ask_for_call(ask: StepRequest) -> AIMessage:
 def _grammar(ask: StepRequest, own: CallFormat) -> str | None:
     """What the step must fit; None is free-form."""
     if ask.wanted == "words":
-        return _WORDS
+        return words_grammar(own)
     if not ask.constrained:
         return None
     if ask.wanted == "call":
@@ -60,13 +61,6 @@ def _answer(ask: StepRequest) -> Answer:
         return "call"
     return "either"
 
-
-# Words alone: begun like a sentence, as no call is in any style, and without the mark of one.
-_WORDS = (
-    "start: WORDS\n"
-    r"WORDS: /[^\s{\[(<`](?s:.*)/ & ~/(?s:.*)<tool_call>(?s:.*)/"
-    "\n"
-)
 
 PROMPTINGS: Mapping[str, Prompting] = {"call": ask_for_call, "react": ask_with_thought}
 

@@ -1,7 +1,8 @@
 """ReAct prompting (arXiv 2210.03629): a thought, then an action, as text; results as observations.
 
 A step is two short answers: the thought, unsteered, and the action after it. So steering starts
-where the action starts, as it does without a thought, however long the thought is.
+where the action starts, as it does without a thought, however long the thought is. Where a step
+need not be a call, an answer in words can stand in the action's place.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ...steering.generation.requests import Completion
     from .step_request import StepRequest
 
-THOUGHT, ACTION, OBSERVATION = "Thought:", "Action:", "Observation:"
+THOUGHT, ACTION, OBSERVATION, ANSWER = "Thought:", "Action:", "Observation:", "Answer:"
 _THOUGHT_TOKENS = 64
 _INSTRUCTIONS = """The functions that you may call, one JSON schema a line:
 {schemas}
@@ -29,17 +30,37 @@ Write each step as two lines:
 Thought: one sentence on what this user means and what to do about it.
 Action: {{"name": "<function name>", "arguments": <JSON object>}}
 You are then told the result as an observation."""
+_OR_ANSWER = """
+When you need no function any more, write this in the action's place:
+Answer: what you say to the user."""
+# Words that are begun like a sentence and in which no line of another kind is written.
+_WORDS = (
+    r"WORDS: /[^\s{\[(<`](?s:.*)/"
+    rf" & ~/(?s:.*)({THOUGHT}|{ACTION}|{OBSERVATION}|{ANSWER})(?s:.*)/"
+    "\n"
+)
 
 
 def ask_with_thought(ask: StepRequest) -> AIMessage:
-    """A step in the form of ReAct; the message's content is the thought."""
+    """A step in the form of ReAct; the message's content is the thought, or an answer in words."""
+    if ask.wanted == "words":
+        return _answer(ask)
     return _constrained(ask) if ask.constrained else _free(ask)
 
 
-def react_system(system: str | None, tools: Sequence[Mapping[str, Any]]) -> str:
-    """The system message of ReAct: the prompt, the tools' schemas, and how a step is written."""
+def react_system(
+    system: str | None, tools: Sequence[Mapping[str, Any]], *, may_answer: bool = False
+) -> str:
+    """The system message of ReAct: the prompt, the tools' schemas, and how a step is written.
+
+    Args:
+        system: The prompt; None is none.
+        tools: OpenAI tool dicts.
+        may_answer: Whether a step may be an answer in words in the place of a call.
+    """
     schemas = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    return "\n\n".join(filter(None, [system, _INSTRUCTIONS.format(schemas=schemas)]))
+    instructions = _INSTRUCTIONS.format(schemas=schemas) + (_OR_ANSWER if may_answer else "")
+    return "\n\n".join(filter(None, [system, instructions]))
 
 
 def as_text(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
@@ -70,10 +91,16 @@ def read_step(text: str) -> tuple[str, str]:
 
 
 def _constrained(ask: StepRequest) -> AIMessage:
-    [first] = _generate(ask, THOUGHT, max_new_tokens=_THOUGHT_TOKENS, stop=("\n", ACTION))
+    either = ask.wanted == "either"
+    stop = ("\n", ACTION, *([ANSWER] if either else []))
+    [first] = _generate(ask, THOUGHT, max_new_tokens=_THOUGHT_TOKENS, stop=stop)
     thought = " ".join(first.text.split())
-    begun = f"{THOUGHT} {thought}\n{ACTION}"
+    begun = f"{THOUGHT} {thought}\n" + ("" if either else ACTION)
     grammar = call_grammar(ask.tools, marked=False)
+    if either:
+        start, _, rules = grammar.partition("\n")
+        action = start.removeprefix("start: ")
+        grammar = f'start: "{ACTION}" {action} | "{ANSWER} " WORDS\n{rules}{_WORDS}'
     [second] = _generate(
         ask, begun, steering=ask.steering, grammar=grammar, max_new_tokens=ask.max_new_tokens
     )
@@ -82,7 +109,16 @@ def _constrained(ask: StepRequest) -> AIMessage:
         tokens=(*first.tokens, *second.tokens),
         prompt_tokens=first.prompt_tokens + second.prompt_tokens,
     )
-    return _message(ask, both, thought)
+    return _said(both, ANSWER) if both.text.startswith(ANSWER) else _message(ask, both, thought)
+
+
+def _answer(ask: StepRequest) -> AIMessage:
+    """Words alone."""
+    grammar = f'start: " " WORDS\n{_WORDS}' if ask.constrained else None
+    [words] = _generate(
+        ask, ANSWER, steering=ask.steering, grammar=grammar, max_new_tokens=ask.max_new_tokens
+    )
+    return _said(words)
 
 
 def _free(ask: StepRequest) -> AIMessage:
@@ -90,6 +126,8 @@ def _free(ask: StepRequest) -> AIMessage:
         ask, steering=ask.steering, max_new_tokens=_THOUGHT_TOKENS + ask.max_new_tokens
     )
     thought, action = read_step(whole.text)
+    if not action and ask.wanted == "either":
+        return _said(whole, ANSWER if ANSWER in whole.text else THOUGHT)
     if not action and ask.talks:
         return to_message(replace(whole, text=thought), "text")
     return _message(ask, replace(whole, text=action or whole.text), thought)
@@ -105,17 +143,32 @@ def _generate(
 ) -> list[Completion]:
     from ...steering.generation.requests import Request
 
-    messages = [
-        {"role": "system", "content": react_system(ask.system, ask.tools)},
-        *as_text(ask.messages),
-    ]
+    system = _system(ask)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += as_text(ask.messages)
     if begun:
         messages.append({"role": "assistant", "content": begun})
     request = Request(messages=messages, steering=steering, grammar=grammar)
     return ask.generate(request, **options)
 
 
+def _system(ask: StepRequest) -> str:
+    if ask.wanted == "words":
+        return ask.system or ""
+    return react_system(ask.system, ask.tools, may_answer=ask.wanted == "either")
+
+
+def _said(completion: Completion, behind: str = "") -> AIMessage:
+    """Words to the user: the text behind a line's first word, or all where that is missing."""
+    text = completion.text
+    if behind:
+        _, there, after = text.partition(behind)
+        text = after if there else text
+    return to_message(replace(completion, text=text.strip()), "text")
+
+
 def _message(ask: StepRequest, completion: Completion, thought: str) -> AIMessage:
+    completion = replace(completion, text=completion.text.removeprefix(ACTION))
     message = to_message(completion, "call", tools=ask.tools, most_calls=1)
     if message.tool_calls:
         message.content = thought

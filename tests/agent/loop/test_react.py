@@ -2,9 +2,11 @@
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from llguidance import LLMatcher, LLTokenizer
 
 from trimtab.agent.calling.calls import call_grammar
 from trimtab.agent.loop.episode import Play, play
+from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.loop.react import as_text, read_step
 from trimtab.agent.loop.shop import shop_agent
 
@@ -115,3 +117,51 @@ def test_a_conversation_becomes_text_in_turns():
         },
         {"role": "user", "content": "Observation: B1"},
     ]
+
+
+def test_a_step_that_need_not_be_a_call_may_be_an_answer(scripted, toolkit):
+    model = scripted(
+        [
+            "Look for it.",
+            'Action: {"name": "find", "arguments": {"query": "lamp"}}',
+            "I know enough.",
+            "Answer: The red one.",
+        ]
+    )
+    agent = build_agent(model, toolkit, prompting="react", must_call=False)
+    end = agent.invoke(ask())
+    assert end["outcome"] == "done"
+    assert end["messages"][-1].content == "The red one."
+    assert [step["call"] and step["call"]["name"] for step in end["steps"]] == ["find", None]
+    assert "Answer: what you say" in model.requests[0].messages[0]["content"]
+    grammar = model.requests[1].grammar
+    assert model.requests[1].messages[-1]["content"] == "Thought: Look for it.\n"
+    for text in (
+        'Action: {"name": "find", "arguments": {"query": "lamp"}}',
+        "Answer: The red one, or {two}.",
+    ):
+        assert accepts(grammar, text)
+    for text in ("Answer: Hm. Action: x", 'Answer: {"name": "find"}', "The red one."):
+        assert not accepts(grammar, text)
+
+
+def test_words_alone_are_asked_for_without_the_tools(scripted, toolkit):
+    same = ["Look.", 'Action: {"name": "find", "arguments": {"query": "lamp"}}']
+    model = scripted([*same, *same, "It is red."])
+    end = build_agent(model, toolkit, prompting="react", must_call=False).invoke(ask())
+    assert end["messages"][-1].content == "It is red."
+    last = model.requests[-1]
+    assert last.messages[-1]["content"] == "Answer:" and "find" not in last.messages[0]["content"]
+    assert accepts(last.grammar, " It is red.") and not accepts(last.grammar, " Observation: x")
+
+
+def test_a_free_answer_is_read_without_its_thought(scripted, toolkit):
+    model = scripted(["Thought: easy\nAnswer: The red one.", "Thought: just so"])
+    agent = build_agent(model, toolkit, prompting="react", must_call=False, decode="free")
+    assert agent.invoke(ask())["messages"][-1].content == "The red one."
+    assert agent.invoke(ask())["messages"][-1].content == "just so"
+
+
+def accepts(grammar, text):
+    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+    return matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
