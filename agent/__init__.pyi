@@ -3,8 +3,6 @@ from .calling.calls import call_grammar as call_grammar
 from .calling.calls import format_call as format_call
 from .calling.calls import parse_call as parse_call
 from .calling.calls import parse_calls as parse_calls
-from .calling.contrast import response_pairs as response_pairs
-from .calling.contrast import tool_choice_pairs as tool_choice_pairs
 from .calling.tool_check import check_examples as check_examples
 from .calling.tool_check import check_tool as check_tool
 from .chat.chat_model import SteeredChatModel as SteeredChatModel
@@ -26,7 +24,9 @@ from .loop.prompt import conversation_prompt as conversation_prompt
 from .loop.prompt import opening as opening
 from .loop.prompt import user_message as user_message
 from .loop.prompting import PROMPTINGS as PROMPTINGS
-from .loop.settings import TOOL_CHOICE as TOOL_CHOICE
-from .loop.shop import shop_agent as shop_agent
 from .loop.state import AgentInput as AgentInput
 from .loop.state import AgentState as AgentState
+from .shop.agent import shop_agent as shop_agent
+from .shop.pairs import response_pairs as response_pairs
+from .shop.pairs import tool_choice_pairs as tool_choice_pairs
+from .shop.settings import TOOL_CHOICE as TOOL_CHOICE

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.protocol import Benchmark, Figure, Setting, interleaved, ratio
-from trimtab.agent.calling.contrast import tool_choice_pairs
+from trimtab.agent.shop.pairs import tool_choice_pairs
 from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.shop.world import World
 from trimtab.envs.worlds.bazaar import generate_bazaar

@@ -152,8 +152,8 @@ def play_command(
     from rich.console import Console
 
     from ..agent.loop.memory import Memory
-    from ..agent.loop.past_requests import past_requests
-    from ..agent.loop.shop import shop_agent
+    from ..agent.shop.agent import shop_agent
+    from ..agent.shop.past_requests import past_requests
     from ..agent.users.human import HumanUser
     from ..agent.users.user_goal import UserGoal
     from ..eval.runs.folder import run_folder

@@ -50,7 +50,7 @@ def shop_dictionaries(
         folder: Where dictionaries are kept; one that is there is not built again.
         progress: Told how many users more are done.
     """
-    from ...agent.calling.contrast import context_pairs, response_pairs
+    from ...agent.shop.pairs import context_pairs, response_pairs
     from ...steering.dictionaries.building import build_dictionaries
 
     places = {

@@ -54,7 +54,7 @@ def added_tools(shop: ShopEnvironment, path: Path | None) -> Iterator[None]:
 
 def load_settings(path: Path | None) -> SteeringSettings:
     """The settings of a TOML file with a ``[steering]`` table; None is the shop's default."""
-    from ...agent.loop.settings import TOOL_CHOICE
+    from ...agent.shop.settings import TOOL_CHOICE
     from ...steering.dictionaries.settings import SteeringSettings
 
     return TOOL_CHOICE if path is None else SteeringSettings.load(path)

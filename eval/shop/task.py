@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...agent.loop.episode import Play, play_episodes
 from ...agent.loop.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode
-from ...agent.loop.shop import shop_agent
+from ...agent.shop.agent import shop_agent
 from ...agent.users.user_goal import UserGoal
 from ...errors import TrimtabError
 from ...files import home

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...agent.loop.memory import MODES, PastRequest, Recollection
-from ...agent.loop.past_requests import past_requests
+from ...agent.shop.past_requests import past_requests
 from ...errors import TrimtabError
 from ..methods.retrieval import By, RememberedEncoder, nearest
 from ..methods.written import WrittenTexts

@@ -44,8 +44,8 @@ def shop_tuning(
     Raises:
         TrimtabError: None of the users has training tasks.
     """
-    from ...agent.calling.contrast import response_pairs
-    from ...agent.loop.settings import TOOL_CHOICE
+    from ...agent.shop.pairs import response_pairs
+    from ...agent.shop.settings import TOOL_CHOICE
 
     tasks = [task for user in users for task in shop.world.past_tasks(user, sys.maxsize)]
     if not tasks:

@@ -9,7 +9,7 @@ from langgraph.types import Command
 
 from trimtab.agent.loop.episode import Episode, Play, play
 from trimtab.agent.loop.prompt import conversation_prompt
-from trimtab.agent.loop.shop import shop_agent
+from trimtab.agent.shop.agent import shop_agent
 from trimtab.agent.users import HumanUser, Reply, ScriptedUser, UserGoal
 from trimtab.errors import TrimtabError
 from trimtab.steering.dictionaries.settings import SteeringSettings

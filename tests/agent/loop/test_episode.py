@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trimtab.agent.loop.episode import Episode, Play, play, play_episodes
-from trimtab.agent.loop.shop import shop_agent
+from trimtab.agent.shop.agent import shop_agent
 from trimtab.errors import TrimtabError
 from trimtab.steering.generation.batching import BatchedModel
 

@@ -13,7 +13,7 @@ from trimtab.agent.chat.messages import to_message
 from trimtab.agent.loop.episode import Play, play
 from trimtab.agent.loop.plain_values import MOST_CHARACTERS, plain_value
 from trimtab.agent.loop.react import read_step
-from trimtab.agent.loop.shop import shop_agent
+from trimtab.agent.shop.agent import shop_agent
 from trimtab.steering.generation.requests import Completion
 from trimtab.tools import ToolError, Toolkit, ToolResult, ToolSpec
 

@@ -9,7 +9,7 @@ from langgraph.types import Command, interrupt
 
 from trimtab.agent.loop.memory import Memory, PastRequest
 from trimtab.agent.loop.prompt import SYSTEM_PROMPT
-from trimtab.agent.loop.shop import shop_agent
+from trimtab.agent.shop.agent import shop_agent
 from trimtab.errors import TrimtabError
 from trimtab.steering.dictionaries.settings import SteeringSettings
 from trimtab.tools import Toolkit

@@ -8,7 +8,7 @@ from trimtab.agent.calling.calls import call_grammar
 from trimtab.agent.loop.episode import Play, play
 from trimtab.agent.loop.graph import build_agent
 from trimtab.agent.loop.react import as_text, read_step
-from trimtab.agent.loop.shop import shop_agent
+from trimtab.agent.shop.agent import shop_agent
 
 ANN = {"configurable": {"user_id": "ann"}}
 

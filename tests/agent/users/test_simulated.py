@@ -1,7 +1,7 @@
 """A user played by a model: what it is asked, and that its answers share the agents' batches."""
 
 from trimtab.agent.loop.episode import Play, play_episodes
-from trimtab.agent.loop.shop import shop_agent
+from trimtab.agent.shop.agent import shop_agent
 from trimtab.agent.users import Conversation, SimulatedUser, UserGoal
 from trimtab.steering.generation.batching import BatchedModel
 

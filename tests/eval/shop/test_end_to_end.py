@@ -14,8 +14,8 @@ from trimtab.eval.shop.task import ShopTask
 @pytest.mark.model
 def test_own_vectors_make_the_right_tool_likelier_in_twelve_ambiguous_requests(default_model_path):
     """What an idiom means only the user's past tells; nothing is generated."""
-    from trimtab.agent.calling.contrast import response_pairs
-    from trimtab.agent.loop.settings import TOOL_CHOICE
+    from trimtab.agent.shop.pairs import response_pairs
+    from trimtab.agent.shop.settings import TOOL_CHOICE
     from trimtab.envs.shop.environment import ShopEnvironment
     from trimtab.envs.worlds.bazaar import generate_bazaar
     from trimtab.steering import SteeredModel, build_dictionaries

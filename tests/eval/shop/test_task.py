@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trimtab.agent.loop.past_requests import past_requests
+from trimtab.agent.shop.past_requests import past_requests
 from trimtab.errors import TrimtabError
 from trimtab.eval.methods.registry import parse_methods, with_controls
 from trimtab.eval.runner import evaluate
@@ -197,7 +197,7 @@ def test_the_wrong_tool_scores_nothing_and_errors_of_the_agent_count(play, shop,
 
 def test_the_best_right_call_counts(shop, scripted, call, letters):
     from trimtab.agent.loop.episode import Play, play
-    from trimtab.agent.loop.shop import shop_agent
+    from trimtab.agent.shop.agent import shop_agent
 
     answers = iter(
         [call(SEARCH, query="all"), call(SEARCH, query="lamp"), call(REVIEW, review="done")]

@@ -17,10 +17,10 @@ from ...steering.contrast.context import Context, HistorySample, contexts
 from ...steering.contrast.pairs import ContrastPair, Exchange
 from ...steering.contrast.relevance import by_similarity
 from ...steering.reading.likelihood import answer_log_likelihoods
+from ..calling.calls import ToolCall, format_call
 from ..loop.memory import PastRequest, remembered_lines
-from ..loop.past_requests import past_request
 from ..loop.prompt import opening
-from .calls import ToolCall, format_call
+from .past_requests import past_request
 
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...steering.dictionaries.steer import steer_or_store
-from .graph import MULTI_TURN_STEPS, build_agent
-from .prompt import SYSTEM_PROMPT, conversation_prompt, user_message
+from ..loop.graph import MULTI_TURN_STEPS, build_agent
+from ..loop.prompt import SYSTEM_PROMPT, conversation_prompt, user_message
 from .settings import TOOL_CHOICE
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.dictionaries.steer import Steer
     from ...tools.toolkit import Toolkit
+    from ..loop.state import AgentInput, AgentState
     from ..model import AgentModel
     from ..users.conversation import User
-    from .state import AgentInput, AgentState
 
 
 def shop_agent(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...envs.shop.reference import reference_call
 from ...envs.shop.request import request_text
-from .memory import PastRequest
+from ..loop.memory import PastRequest
 
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment

@@ -1,0 +1,1 @@
+"""The shop's agent: its prompts and rules, its users' past requests, and contrast pairs of them."""
