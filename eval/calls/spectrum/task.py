@@ -87,7 +87,7 @@ class SpectrumTask:
     def configuration(self) -> dict[str, Any]:
         """What decides the results."""
         return {
-            "study": self.name,
+            "task": self.name,
             "metrics": list(METRICS),
             "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
             "data": {
