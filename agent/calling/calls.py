@@ -71,6 +71,12 @@ def format_call(
     return _format(call_format or HERMES).write([call], schemas_of(tools))
 
 
+def call_head(tool: str) -> str:
+    """A call as the model is taught it, up to the quote that ends the tool's name."""
+    text = format_call(ToolCall(tool))
+    return text[: text.index(f'"{tool}"') + len(tool) + 2]
+
+
 def schemas_of(tools: Tools) -> Schemas:
     """The schema of each tool's arguments, by its name."""
     return {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}

@@ -17,7 +17,7 @@ from ...steering.contrast.context import Context, HistorySample, contexts
 from ...steering.contrast.pairs import ContrastPair, Exchange
 from ...steering.contrast.relevance import by_similarity
 from ...steering.reading.likelihood import answer_log_likelihoods
-from ..calling.calls import ToolCall, format_call
+from ..calling.calls import call_head
 from ..loop.memory import PastRequest, remembered_lines
 from ..loop.prompt import opening
 from .past_requests import past_request
@@ -160,9 +160,3 @@ def task_prompt(
     """The messages that the agent starts this task with."""
     purchases = environment.purchase_lines(task.user_id, task.timestamp)
     return opening(request_text(task), purchases=purchases, memory=memory)
-
-
-def call_head(tool: str) -> str:
-    """A call as the model is taught it, up to the quote that ends the tool's name."""
-    text = format_call(ToolCall(tool))
-    return text[: text.index(f'"{tool}"') + len(tool) + 2]

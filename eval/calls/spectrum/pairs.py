@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ....agent.calling.contrast import call_head
+from ....agent.calling.calls import call_head
 from ....envs.toolspectrum.descriptions import AppFunction
 from ....envs.toolspectrum.items import SpectrumItem, ToolSpectrum
 from ....steering.contrast.pairs import ContrastPair, Exchange

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from trimtab.agent import response_pairs, tool_choice_pairs
+from trimtab.agent.calling.calls import call_head
 from trimtab.agent.loop.memory import remembered_lines
-from trimtab.agent.shop.pairs import call_head, context_pairs, task_prompt
+from trimtab.agent.shop.pairs import context_pairs, task_prompt
 from trimtab.agent.shop.past_requests import past_request, past_requests
 from trimtab.envs import ShopEnvironment
 from trimtab.envs.shop.request import request_text

@@ -23,7 +23,7 @@ from trimtab.eval.training.trainable import (
 )
 from trimtab.steering.decoder.families import first_tensor, parts_of
 from trimtab.steering.reading.likelihood import answer_log_likelihoods
-from trimtab.steering.reading.teacher_forcing import Forced
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 from trimtab.steering.vectors.positions import PromptEdges
 from trimtab.steering.vectors.steering import Steering
 
@@ -156,7 +156,7 @@ def test_what_was_trained_steers_as_it_was_trained(language_model, examples, mak
     stages = [trainable.stage(owner) for owner in range(2)]
     likely = answer_log_likelihoods(
         language_model,
-        [Forced(e.prompt, e.answer) for e in some],
+        [TokenizedExchange(e.prompt, e.answer) for e in some],
         [Steering.by_stages([stages[e.owner]]) for e in some],
     )
     torch.testing.assert_close(likely, trained, atol=1e-4, rtol=1e-4)
@@ -175,7 +175,7 @@ def test_a_second_stage_is_trained_on_top_of_the_first(language_model, examples)
         trained = -answer_nats(language_model, second, batch, [[frozen], [frozen]])
     rows = [Steering.by_stages([frozen, second.stage(e.owner)]) for e in some]
     likely = answer_log_likelihoods(
-        language_model, [Forced(e.prompt, e.answer) for e in some], rows
+        language_model, [TokenizedExchange(e.prompt, e.answer) for e in some], rows
     )
     torch.testing.assert_close(likely, trained, atol=1e-4, rtol=1e-4)
 
