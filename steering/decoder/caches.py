@@ -61,6 +61,14 @@ def holds_keys_only(config: PreTrainedConfig) -> bool:
     return all(type(layer) in plain for layer in DynamicCache(config=config).layers)
 
 
+def bytes_a_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
+    """What the keys and values of one token take."""
+    config = config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
+
+
 def select_rows(cache: Cache, rows: Sequence[int]) -> Cache:
     """A new cache that holds the given rows, which may repeat; ``cache`` stays as it is.
 

@@ -22,6 +22,7 @@ from ..decoder.prefixes import MIN_SHARED, Prefix, common, extended, new_cache
 from ..vectors.injection import steered_by_all
 from .choosing import take_next
 from .constraints import constraints_of
+from .fixed_steps import FixedSteps, borrow, give_back
 from .row import Row
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Batch:
         self._plain = holds_keys_only(model.hf.config)
         self._holes = (len(rows) == 1 and self._plain) or self._may_have_holes()
         self._share = all(row.options.share_prefix for row in self.rows)
+        self._fixed: FixedSteps | None = None  # holds the rows while steps are captured graphs
 
     def begin(self, pass_tokens: int = PASS_TOKENS) -> Generator[None, None, list[Row]]:
         """Run the prompts, a forward pass each time that the generator is asked to go on.
@@ -100,12 +102,17 @@ class Batch:
         for row in self.rows:
             upcoming.append(row.pending[:width] if row.finish is None else [])
             row.pending = row.pending[len(upcoming[-1]) :]
+        fixed = self._fixed_for(upcoming)
+        if fixed is not None:
+            return self._choose(fixed.step(upcoming))
         [(tokens, real)] = self._parts(upcoming, None)
         return self._choose(self._run(tokens, real))
 
     @torch.inference_mode()
     def join(self, other: Batch) -> None:
         """Take in the rows of another batch that has begun as well."""
+        self._leave_fixed()
+        other._leave_fixed()
         join_caches(self._cache, other._cache)
         length = self._cache.get_seq_length()
         masks = [pad(m, (length - m.shape[1], 0)) for m in (self._mask, other._mask)]
@@ -125,9 +132,35 @@ class Batch:
         ended = len(self.rows) - len(left)
         if not ended or (4 * ended < len(self.rows) and not at_once):
             return
-        self.rows = [self.rows[n] for n in left]
         if left:
             self._select(left)
+        elif self._fixed is not None:
+            give_back(self._model, self._fixed)
+            self._fixed = None
+        self.rows = [self.rows[n] for n in left]
+
+    @torch.inference_mode()
+    def _fixed_for(self, upcoming: Sequence[Sequence[int]]) -> FixedSteps | None:
+        """The buffers in which a step can be a captured graph; None where it runs as it is."""
+        width = max(map(len, upcoming))
+        if self._fixed is not None and not (self._fixed.captures and self._fixed.fits(width)):
+            self._leave_fixed()
+        if self._fixed is None and self._holes:
+            self._fixed = borrow(self._model, self.rows, self._mask.shape[1], width)
+            if self._fixed is not None:
+                self._fixed.fill(self._cache, self._mask)
+                self._fixed.steer(
+                    [next(iter(row.steerings), None) for row in self.rows],
+                    [len(row.prompt) for row in self.rows],
+                )
+        return self._fixed
+
+    def _leave_fixed(self) -> None:
+        """Let the growing cache hold the rows again."""
+        if self._fixed is not None:
+            self._mask = self._fixed.pour(self._cache)
+            give_back(self._model, self._fixed)
+            self._fixed = None
 
     def _may_have_holes(self) -> bool:
         """Whether padding may lie between the tokens of a row.
@@ -193,6 +226,7 @@ class Batch:
     @torch.inference_mode()
     def _run(self, tokens: Tensor, real: Tensor) -> Tensor:
         """Run tokens; logits after the last ones, ``(rows, vocabulary)``."""
+        self._leave_fixed()
         self._mask = torch.cat([self._mask, real], dim=1)
         hidden = run(self._model.parts.decoder, tokens, self._mask, self._cache)
         # Two dimensions: PyTorch multiplies a strided batch of three by a copy of the whole
@@ -224,6 +258,7 @@ class Batch:
     @torch.inference_mode()
     def _select(self, rows: Sequence[int]) -> None:
         """Go on with these rows of the cache, of which one may come several times."""
+        self._leave_fixed()
         chosen = torch.tensor(rows, device=self._mask.device)
         self._mask = self._mask[chosen]
         self._cache.batch_select_indices(chosen)

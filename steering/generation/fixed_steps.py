@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 from transformers import Cache
 
 from ..decoder.attention import grouped
-from ..decoder.caches import holds_keys_only
+from ..decoder.caches import bytes_a_token, holds_keys_only
 from ..decoder.families import first_tensor
 from ..decoder.fixed_cache import FixedCache
 from ..decoder.forward import window_passed
@@ -32,13 +33,16 @@ from ..decoder.language_model import LanguageModel
 from ..vectors.injection import set_aside
 from ..vectors.pushes import Push, Rows, Windows, module_at, pushes_of
 from ..vectors.steering_vectors import Point
+from .row import Row
 
 _log = logging.getLogger(__name__)
 
 _ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)  # how many rows buffers are made for
-_COLUMNS = 256  # buffers grow by so many columns
+_COLUMNS = 256  # the shortest buffers, and the room that an answer gets at first
 _WIDTHS = (1, 2, 4, 8)  # tokens a row in one step
 _KEPT = 4  # idle buffers, with their graphs, of one model
+_MEMORY_SHARE = 0.2  # of a GPU's free memory, for one batch's buffers
+_STEPS_BEFORE = 2  # so often a step runs as it is before it is worth capturing
 
 
 class FixedSteps:
@@ -69,7 +73,13 @@ class FixedSteps:
         self._pushes: dict[tuple[tuple[Point, ...], bool], dict[Point, Push]] = {}
         self._steered: tuple[tuple[Point, ...], bool] = ((), False)
         self._captured: dict[Any, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._ran: Counter[Any] = Counter()
         self._pool: Any = None
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps are captured: what was asked for, until a capture fails."""
+        return self._capture
 
     def fits(self, width: int) -> bool:
         """Whether a step of so many tokens a row can be taken."""
@@ -141,7 +151,9 @@ class FixedSteps:
         key = (width, *self._steered)
         if key not in self._captured:
             inputs = given.to(self._model.device)
-            if not self._capture or not self._try_to_capture(key, inputs, width):
+            self._ran[key] += 1
+            worth = self._capture and self._ran[key] > _STEPS_BEFORE
+            if not worth or not self._try_to_capture(key, inputs, width):
                 return self._forward(inputs, width)
         graph, inputs, logits = self._captured[key]
         inputs.copy_(given)
@@ -228,38 +240,79 @@ def can_be_fixed(model: LanguageModel, longest: int) -> bool:
     )
 
 
-def length_for(tokens: int) -> int:
-    """The columns of buffers in which so many tokens have room."""
-    return -(-tokens // _COLUMNS) * _COLUMNS
-
-
 _idle: weakref.WeakKeyDictionary[LanguageModel, list[FixedSteps]] = weakref.WeakKeyDictionary()
+_refused: weakref.WeakSet[LanguageModel] = weakref.WeakSet()  # a capture failed
 
 
-def borrow(model: LanguageModel, rows: int, tokens: int, *, capture: bool) -> FixedSteps | None:
-    """Buffers for so many rows and tokens a row, made or used before; None for too many rows.
+def borrow(model: LanguageModel, rows: Sequence[Row], held: int, width: int) -> FixedSteps | None:
+    """Buffers for a batch, made now or used before; None where its steps run as they are.
 
     Whoever borrows them gives them back with ``give_back``, or lets them go.
+
+    Args:
+        model: The model; only on a GPU does it gain anything.
+        rows: The rows of the batch.
+        held: How many columns its cache holds.
+        width: How many tokens a row the next step has.
     """
-    if rows > _ROWS[-1]:
+    if not _gains(model) or model in _refused:
         return None
-    shape = (_bucket(rows, _ROWS), length_for(tokens))
+    if len(rows) > _ROWS[-1] or width > _WIDTHS[-1] or not all(map(_fits_buffers, rows)):
+        return None
+    left = max(row.longest - len(row.prompt) - len(row.tokens) for row in rows)
+    # Steps are made a little wider than they must be, and few answers are as long as they may be.
+    length = _bucket(held + min(left, _COLUMNS) + 2 * _WIDTHS[-1], _lengths())
+    shape = (_bucket(len(rows), _ROWS), length)
     idle = _idle.setdefault(model, [])
     for steps in idle:
         if (steps.rows, steps.length) == shape:
             idle.remove(steps)
             return steps
-    return FixedSteps(model, *shape, capture=capture)
+    if not can_be_fixed(model, length) or not _has_room(model, *shape):
+        return None
+    return FixedSteps(model, *shape, capture=model.device.type == "cuda")
 
 
 def give_back(model: LanguageModel, steps: FixedSteps) -> None:
     """Keep buffers and their graphs for the next batch of this shape."""
+    if model.device.type == "cuda" and not steps.captures:
+        _refused.add(model)
+        _idle.pop(model, None)
+        return
     idle = _idle.setdefault(model, [])
     idle.append(steps)
     del idle[:-_KEPT]
 
 
-def _bucket(count: int, sizes: Sequence[int]) -> int:
+def _gains(model: LanguageModel) -> bool:
+    """Whether a graph is any quicker than its steps."""
+    return model.device.type == "cuda"
+
+
+def _fits_buffers(row: Row) -> bool:
+    """Whether what steers a row is one steering by vectors, or nothing."""
+    return len(row.steerings) <= 1 and not any(steering.stages for steering in row.steerings)
+
+
+def _lengths() -> Iterator[int]:
+    """The columns that buffers are made for: 256, 512, 768, 1024, 1536, 2048, 3072, ..."""
+    length = _COLUMNS
+    while True:
+        yield length
+        if length >= 2 * _COLUMNS:
+            yield length * 3 // 2
+        length *= 2
+
+
+def _has_room(model: LanguageModel, rows: int, length: int) -> bool:
+    if model.device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(model.device)
+    needed = rows * length * bytes_a_token(model.hf.config, model.hf.dtype)
+    return needed <= _MEMORY_SHARE * free
+
+
+def _bucket(count: int, sizes: Iterable[int]) -> int:
     return next(size for size in sizes if size >= count)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ...errors import TrimtabError
+from ..decoder.caches import bytes_a_token
 from ..decoder.forward import window_passed
 from ..decoder.language_model import LanguageModel
 from ..decoder.prefixes import MIN_SHARED, common
@@ -161,12 +162,8 @@ def tokens_at_once(model: LanguageModel) -> int:
     """How many tokens a batch may hold where nobody says: see ``completions``."""
     if model.device.type != "cuda":
         return _BATCH_TOKENS
-    config = model.hf.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_a_token = 2 * config.num_hidden_layers * heads * size * model.hf.dtype.itemsize
-    free, _ = torch.cuda.mem_get_info(model.device)
-    return max(int(_MEMORY_SHARE * free / bytes_a_token), _BATCH_TOKENS)
+    share = _MEMORY_SHARE * torch.cuda.mem_get_info(model.device)[0]
+    return max(int(share / bytes_a_token(model.hf.config, model.hf.dtype)), _BATCH_TOKENS)
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
