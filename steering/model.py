@@ -121,7 +121,9 @@ class SteeredModel(LanguageModel):
         See ``trimtab.steering.reading.capture.mean_activations``.
         """
         tokenized = [self.tokenized(exchange) for exchange in exchanges]
-        return mean_activations(self.parts, tokenized, points, progress=progress)
+        return mean_activations(
+            self.parts, tokenized, points, prefixes=self.prefixes, progress=progress
+        )
 
     def generate(
         self,

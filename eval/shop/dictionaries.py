@@ -24,9 +24,9 @@ T = TypeVar("T")
 # Changes whenever the same users and settings would make other dictionaries.
 _FORM = 2
 
-# Users built together: wide enough for full batches, few enough that a broken-off build keeps
-# most of its work.
-_USERS_AT_ONCE = 16
+# Users built together: wide enough for full batches, few enough that a build tells how far it is,
+# and that a broken-off one keeps most of its work. What all prompts begin with is run once for all.
+_USERS_AT_ONCE = 2
 
 
 def shop_dictionaries(
@@ -50,7 +50,7 @@ def shop_dictionaries(
         folder: Where dictionaries are kept; one that is there is not built again.
         progress: Told how many users more are done.
     """
-    from ...agent.shop.pairs import context_pairs, response_pairs
+    from ...agent.shop.pairs import context_pairs, tool_choice_pairs
     from ...steering.dictionaries.building import build_dictionaries
 
     places = {
@@ -67,7 +67,7 @@ def shop_dictionaries(
     missing = [user for user in users if user not in found]
     for some in _runs(missing, _USERS_AT_ONCE):
         tasks = [t for user in some for t in environment.world.past_tasks(user, sys.maxsize)]
-        both = [response_pairs(model, environment, tasks)]
+        both = [tool_choice_pairs(environment, tasks)]
         if with_context:
             both.append(context_pairs(model, environment, some))
         pairs: dict[str, Sequence[ContrastPair]] = {
@@ -80,6 +80,7 @@ def shop_dictionaries(
                 layers=settings.layers(model),
                 sites=settings.sites,
                 keys=settings.keys,
+                rejected="likeliest",
             )
             for user, dictionary in built.items():
                 dictionary.save(places[user])

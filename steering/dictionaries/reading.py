@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
 from ..contrast.pairs import ContrastPair, Keys
+from ..reading.answers import read_answers
 from ..vectors.entries import Contrast, Entry
 from ..vectors.steering_vectors import Point
 
 if TYPE_CHECKING:
     from ..model import SteeredModel
+
+Rejected = Literal["mean", "likeliest"]
+"""Of several negative sides of one sample: their mean, or the one that the model finds likeliest.
+
+The likelihoods are worked out in the pass that reads the vectors.
+"""
 
 
 def read_entries(
@@ -23,6 +31,8 @@ def read_entries(
     points: Sequence[Point],
     keys: Keys,
     progress: Callable[[int], None] | None = None,
+    *,
+    rejected: Rejected = "mean",
 ) -> dict[str, tuple[list[Entry], Tensor, Tensor]]:
     """Each user's entries with key embeddings and vectors, read in shared batches.
 
@@ -32,6 +42,7 @@ def read_entries(
         points: Where to read.
         keys: What the key texts are made of.
         progress: Told after each batch how many answers it held.
+        rejected: What becomes of several pairs of one sample and kind.
 
     Returns:
         By user: the entries, their key embeddings ``(entries, dimensions)``, and their vectors
@@ -47,11 +58,15 @@ def read_entries(
                 f"user {user_id!r} has no contrast pairs; a dictionary needs at least one"
             )
     every = [pair for own in pairs.values() for pair in own]
-    read = model.mean_activations(
-        [side for pair in every for side in (pair.positive, pair.negative)],
-        points,
-        progress=progress,
-    )
+    sides = [side for pair in every for side in (pair.positive, pair.negative)]
+    likelihoods: list[float] = []
+    if rejected == "mean":
+        read = model.mean_activations(sides, points, progress=progress)
+    else:
+        chosen_among = _sides_chosen_among(pairs)
+        tokenized = [model.tokenized(side) for side in sides]
+        read, likely = read_answers(model, tokenized, points, chosen_among, progress=progress)
+        likelihoods = likely[1::2].tolist()
     difference = read[0::2] - read[1::2]
     embedded = model.encoder.encode([pair.key(keys) for pair in every])
     result = {}
@@ -61,6 +76,11 @@ def read_entries(
         for row, pair in enumerate(own, start):
             of_sample.setdefault((pair.sample_id, pair.contrast), []).append(row)
         start += len(own)
+        if rejected == "likeliest":
+            of_sample = {
+                sample: [max(rows, key=likelihoods.__getitem__)]
+                for sample, rows in of_sample.items()
+            }
         first = [every[rows[0]] for rows in of_sample.values()]
         entries = [
             Entry(p.sample_id, p.key(keys), p.positive.answer, p.contrast, p.timestamp)
@@ -75,3 +95,13 @@ def read_entries(
                 )
         result[user_id] = (entries, embedded[[rows[0] for rows in of_sample.values()]], vectors)
     return result
+
+
+def _sides_chosen_among(pairs: Mapping[str, Sequence[ContrastPair]]) -> list[bool]:
+    """Of each pair's positive and negative side whether it is one of several to choose from."""
+    found = []
+    for own in pairs.values():
+        several = Counter((pair.sample_id, pair.contrast) for pair in own)
+        for pair in own:
+            found += [False, several[pair.sample_id, pair.contrast] > 1]
+    return found

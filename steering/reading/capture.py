@@ -5,6 +5,7 @@ A pass stops after the last wanted layer and never reaches the vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from ...errors import TrimtabError
 from ..decoder.families import Parts, first_tensor
 from ..decoder.hooks import of_this_thread
+from ..decoder.prefixes import Prefixes
 from ..vectors.steering_vectors import Point
-from .teacher_forcing import TOKEN_BUDGET, TokenizedExchange, answer_batches
+from .teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches, different
 
 
 @contextmanager
@@ -75,16 +77,19 @@ def mean_activations(
     exchanges: Sequence[TokenizedExchange],
     points: Sequence[Point],
     *,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
+    prefixes: Prefixes | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """The activation at each point, averaged over each answer's tokens.
 
     Args:
         parts: The decoder and its layers.
-        exchanges: Prompts with the answers to force. Equal prompts run once.
+        exchanges: Prompts with the answers to force. Equal prompts run once, and so do
+            equal answers to them.
         points: Where to read.
-        token_budget: Tokens in one batch, padding included.
+        token_budget: Tokens in one batch, padding included; None is what the machine likes.
+        prefixes: Beginnings of prompts that have run before.
         progress: Told after each batch how many answers it held.
 
     Returns:
@@ -93,6 +98,28 @@ def mean_activations(
     Raises:
         TrimtabError: No sample or point, a prompt or answer too short, or a layer out of range.
     """
+    last = last_of(parts, points)
+    once, places = different(exchanges)
+    times = Counter(places)
+    means: list[Tensor] = [torch.empty(0)] * len(once)
+    batches = answer_batches(
+        parts, once, last_layer=last, token_budget=token_budget, prefixes=prefixes
+    )
+    for batch in batches:
+        read, _ = read_batch(parts, batch, points)
+        for row, index in enumerate(batch.rows):
+            means[index] = read[row]
+        if progress:
+            progress(sum(times[index] for index in batch.rows))
+    return torch.stack(means)[places]
+
+
+def last_of(parts: Parts, points: Sequence[Point]) -> int:
+    """The last layer that has to run for these points.
+
+    Raises:
+        TrimtabError: No point, or a layer out of range.
+    """
     if not points:
         raise TrimtabError("nothing to read: expected at least one layer and site")
     last = max(point.layer for point in points)
@@ -100,19 +127,24 @@ def mean_activations(
         raise TrimtabError(
             f"layer {last} was asked for, but the model has layers 0 to {len(parts.layers) - 1}"
         )
-    means: list[Tensor] = [torch.empty(0)] * len(exchanges)
-    for batch in answer_batches(parts, exchanges, last_layer=last, token_budget=token_budget):
-        found: list[Tensor] = [torch.empty(0)] * len(points)
-        weight = batch.answer[..., None]
+    return last
 
-        def keep(index: int, hidden: Tensor, found: Any = found, weight: Tensor = weight) -> None:
-            share = weight.to(hidden.device)
-            found[index] = ((hidden.float() * share).sum(1) / share.sum(1)).cpu()
 
-        with reading(parts, points, keep):
-            batch.run()
-        for row, index in enumerate(batch.rows):
-            means[index] = torch.stack([activation[row] for activation in found])
-        if progress:
-            progress(len(batch.rows))
-    return torch.stack(means)
+def read_batch(
+    parts: Parts, batch: AnswerBatch, points: Sequence[Point]
+) -> tuple[Tensor, Tensor | None]:
+    """Run the answers' pass of a batch and read it.
+
+    Returns:
+        The activation at each point, averaged over each answer's tokens, ``(rows, points,
+        hidden_size)``, float32, on the CPU; and what ``batch.run`` returns.
+    """
+    found: list[Tensor] = [torch.empty(0)] * len(points)
+
+    def keep(index: int, hidden: Tensor) -> None:
+        share = batch.answer[..., None].to(hidden.device)
+        found[index] = ((hidden.float() * share).sum(1) / share.sum(1)).cpu()
+
+    with reading(parts, points, keep):
+        hidden = batch.run()
+    return torch.stack(found, dim=1), hidden

@@ -49,7 +49,8 @@ def answer_log_likelihoods(
             for row, item in zip(every, exchanges, strict=True)
             for steering in row
         )
-        for batch in answer_batches(model.parts, exchanges, prefill=untouched):
+        prefixes = model.prefixes
+        for batch in answer_batches(model.parts, exchanges, prefill=untouched, prefixes=prefixes):
             rows = [every[row] for row in batch.rows]
             total[list(batch.rows)] = _log_likelihoods(model, batch, exchanges, rows)
             if progress:
@@ -83,8 +84,29 @@ def _log_likelihoods(
     with steered_by_all(model, steerings, lengths):
         hidden = batch.run()
     assert hidden is not None
+    return likelihoods_after(model, batch, hidden)
+
+
+def likelihoods_after(
+    model: LanguageModel, batch: AnswerBatch, hidden: Tensor, wanted: Tensor | None = None
+) -> Tensor:
+    """Log-probability of each answer of a batch whose pass has run.
+
+    Args:
+        model: The model.
+        batch: The batch.
+        hidden: What its ``run`` returned.
+        wanted: Of which rows, ``(rows,)`` of bool; the others get 0. None is all.
+
+    Returns:
+        Shape ``(rows,)``, nats, float32, on the CPU.
+    """
     targets = batch.tokens[:, 1:].to(hidden.device)
     real = batch.answer[:, 1:].bool().to(hidden.device)
+    if wanted is not None:
+        real &= wanted[:, None].to(hidden.device)
+    if not real.any():
+        return torch.zeros(len(real))
     # Only positions that predict a real answer token reach the vocabulary.
     parts = zip(
         hidden[:, :-1][real].split(_LOGIT_ROWS), targets[real].split(_LOGIT_ROWS), strict=True

@@ -1,34 +1,53 @@
 """Teacher forcing in batches: run prompts once, then force answers after them.
 
-Nothing is computed twice: tokens that all prompts share run once, a prompt that several answers
-follow runs once, and rows of similar length go together.
+Nothing is computed twice: tokens that all prompts share run once, or not at all where they are
+still known from before; a prompt that several answers follow runs once; and rows of similar length
+go together. Nothing is computed in vain: of a prompt, only the keys and values are wanted, so that
+its pass ends with the last layer's attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Cache
 
 from ...errors import TrimtabError
-from ..decoder.caches import layers_of, select_rows
+from ..decoder.caches import holds_keys_only, layers_of, select_rows
+from ..decoder.devices import execution_device
 from ..decoder.families import Parts
 from ..decoder.forward import padded, run, window_passed
 from ..decoder.hooks import of_this_thread
-from ..decoder.prefixes import MIN_SHARED, common
+from ..decoder.prefixes import MIN_SHARED, Prefix, Prefixes, common, extended_at_once, new_cache
 from ..vectors.injection import refuse_steered
 
-TOKEN_BUDGET = 2048
-"""Tokens in one batch, padding included.
+_MOST_TOKENS = 2048  # wide enough for full matrix products
+_FEWEST_TOKENS = 256
 
-Wide enough for full matrix products; with twice as many, what lies between the layers of a small
-model outgrows what the allocator keeps, and every step on a processor pays for fresh memory.
-"""
+# What the C library's allocator keeps when it is freed: a larger piece is fresh memory each time,
+# which costs a processor a fifth of a pass.
+_KEPT_BYTES = 32 * 1024 * 1024
+
+
+def tokens_at_once(parts: Parts) -> int:
+    """Tokens in one batch, padding included, where nobody says how many.
+
+    On a processor so few that the widest activations between the layers fit in memory that the
+    allocator keeps.
+    """
+    if execution_device(parts.decoder).type != "cpu":
+        return _MOST_TOKENS
+    config = parts.decoder.config.get_text_config()
+    widest = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    if not isinstance(widest, int):  # one a layer
+        widest = max(widest)
+    fitting = _KEPT_BYTES // (widest * parts.decoder.dtype.itemsize)
+    return min(max(fitting - fitting % 64, _FEWEST_TOKENS), _MOST_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,8 @@ def answer_batches(
     *,
     last_layer: int | None = None,
     prefill: bool = True,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
+    prefixes: Prefixes | None = None,
 ) -> Iterator[AnswerBatch]:
     """Run the prompts and yield batches that are ready for their answers.
 
@@ -90,7 +110,9 @@ def answer_batches(
         prefill: Run the prompts beforehand; otherwise they are part of the answers' pass, as a
             steering that changes the prompt needs it. They always are where a row outgrows a
             sliding window.
-        token_budget: Tokens in one batch, padding included.
+        token_budget: Tokens in one batch, padding included; None is ``tokens_at_once``.
+        prefixes: Beginnings of prompts that have run before; what all prompts share is taken from
+            there where it is known, and kept there.
 
     Raises:
         TrimtabError: Nothing to force, a prompt of fewer than two tokens, or an empty answer.
@@ -111,19 +133,17 @@ def answer_batches(
     longest = max(len(item.prompt) + len(item.answer) for item in exchanges)
     # What runs apart is padded apart, which leaves padding between a row's tokens.
     prefill = prefill and not window_passed(parts.decoder.config, longest)
-    shared = shared_prefix(prompts) if prefill else 0
-    prefix = layers_of(parts.decoder.config)
-    if shared:
-        start = torch.tensor([prompts[0][:shared]])
-        _run(parts, last_layer, start, torch.ones_like(start), prefix)
+    if token_budget is None:
+        token_budget = tokens_at_once(parts)
+    shared, beginning = _beginning(parts, last_layer, prompts if prefill else (), prefixes)
 
     for batch in _by_length(prompts, answers, exchanges, shared, token_budget):
-        cache = select_rows(prefix, [0] * len(batch))
+        cache = beginning(len(batch))
         ready = [prompt[shared:-1] if prefill else () for prompt in batch]
         tokens, real = padded(ready, left=True)
         before = torch.cat([real.new_ones(len(batch), shared), real], dim=1)
         if tokens.shape[1]:
-            _run(parts, last_layer, tokens, before, cache)
+            _fill(parts, last_layer, tokens, before, cache)
         rows = [index for prompt in batch for index in answers[prompt]]
         of_prompt = [n for n, prompt in enumerate(batch) for _ in answers[prompt]]
         leading = [exchanges[row].prompt[-1:] if prefill else exchanges[row].prompt for row in rows]
@@ -147,6 +167,12 @@ def answer_batches(
         )
 
 
+def different(exchanges: Sequence[TokenizedExchange]) -> tuple[list[TokenizedExchange], list[int]]:
+    """The samples without repetition, and which of these each sample is."""
+    place = {item: n for n, item in enumerate(dict.fromkeys(exchanges))}
+    return list(place), [place[item] for item in exchanges]
+
+
 def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many leading tokens all prompts share, short of the shortest one's last token.
 
@@ -157,6 +183,36 @@ def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     # What the first and the last in order share, all between them share.
     shared = min(common(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
     return shared if shared >= MIN_SHARED else 0
+
+
+def _beginning(
+    parts: Parts,
+    last_layer: int | None,
+    prompts: Sequence[tuple[int, ...]],
+    prefixes: Prefixes | None,
+) -> tuple[int, Callable[[int], Cache]]:
+    """How many first tokens of all prompts have run, and what makes a cache that begins with them.
+
+    Args:
+        parts: The decoder and its layers.
+        last_layer: Stop after this layer; None runs all.
+        prompts: Those that run beforehand, in order.
+        prefixes: What has run before, and what is kept; None keeps nothing.
+    """
+    config = parts.decoder.config
+    shared = shared_prefix(prompts)
+    if prefixes is not None and prompts and holds_keys_only(config):
+        most = shared if len(prompts) > 1 else len(prompts[0]) - 1
+        prefix: Prefix | None = prefixes.longest(prompts[0][:most])
+        if shared:
+            prefix = extended_at_once(prefix, prompts[0][:shared], parts.decoder)
+            prefixes.keep(prefix)
+        return len(prefix.tokens) if prefix else 0, lambda rows: new_cache(config, prefix, rows, 0)
+    cache = layers_of(config)
+    if shared:
+        start = torch.tensor([prompts[0][:shared]])
+        _fill(parts, last_layer, start, torch.ones_like(start), cache)
+    return shared, lambda rows: select_rows(cache, [0] * rows)
 
 
 def _by_length(
@@ -184,20 +240,34 @@ class _Stop(Exception):
 
 
 @contextmanager
-def _stopping_after(parts: Parts, layer: int | None) -> Iterator[None]:
-    def stop(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        raise _Stop
+def _stopping_after(parts: Parts, layer: int | None, *, attention: bool = False) -> Iterator[None]:
+    """End a pass of this thread after a layer, or after its attention; None ends none."""
+    reached = False
+
+    def reach(*args: Any) -> None:
+        nonlocal reached
+        reached = True
+
+    def stop(*args: Any) -> None:
+        # Layers may share a module: what an earlier one runs ends nothing.
+        if reached:
+            raise _Stop
 
     if layer is None:
         yield
         return
-    handle = parts.layers[layer].block.register_forward_hook(of_this_thread(stop))
+    last = parts.layers[layer]
+    handles = [
+        last.block.register_forward_pre_hook(of_this_thread(reach)),
+        (last.attention if attention else last.block).register_forward_hook(of_this_thread(stop)),
+    ]
     try:
         yield
     except _Stop:
         pass
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _run(
@@ -208,3 +278,13 @@ def _run(
     with _stopping_after(parts, last):
         hidden = run(parts.decoder, tokens, mask, cache)
     return hidden
+
+
+def _fill(parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: Cache) -> None:
+    """One forward pass for what it leaves in ``cache``: the last layer's MLP adds nothing to it."""
+    if holds_keys_only(parts.decoder.config):
+        final = len(parts.layers) - 1 if last is None else last
+        with _stopping_after(parts, final, attention=True):
+            run(parts.decoder, tokens, mask, cache)
+    else:
+        _run(parts, last, tokens, mask, cache)

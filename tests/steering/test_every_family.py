@@ -13,7 +13,15 @@ from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFas
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from trimtab import TrimtabError
-from trimtab.steering import Point, Request, SteeredModel, Steering, SteeringVectors
+from trimtab.steering import (
+    Point,
+    Request,
+    SteeredModel,
+    Steering,
+    SteeringVectors,
+    mean_activations,
+)
+from trimtab.steering.reading.teacher_forcing import Forced
 
 VOCABULARY = 128
 
@@ -239,11 +247,30 @@ def decoded_anew(model: SteeredModel, ask: list[dict[str, str]], steering: Steer
     return ids[start:]
 
 
+@torch.inference_mode()
+def read_by_hand(model: SteeredModel, sample: Forced, layer: int) -> Tensor:
+    """What a layer's MLP adds, averaged over the answer, in one plain pass."""
+    kept: list[Tensor] = []
+    handle = model.parts.layers[layer].mlp.register_forward_hook(
+        lambda module, given, output: kept.append(
+            output[0] if isinstance(output, tuple) else output
+        )
+    )
+    model.hf(input_ids=torch.tensor([[*sample.prompt, *sample.answer]]), use_cache=False)
+    handle.remove()
+    hidden = kept[0] * model.parts.layers[layer].scale
+    return hidden.reshape(-1, hidden.shape[-1])[len(sample.prompt) :].mean(dim=0)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_is_steered_right_or_refused(
+def test_a_family_is_read_and_steered_right_or_refused(
     name: str, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = model_of(name, tiny_tokenizer)
+    samples = [Forced(model.prompt_tokens(ask), (40 + n, 50, 60)) for n, ask in enumerate(ASKS)]
+    read = mean_activations(model.parts, samples, [Point(2, "mlp")])
+    for row, sample in zip(read[:, 0], samples, strict=True):
+        torch.testing.assert_close(row, read_by_hand(model, sample, 2), rtol=1e-3, atol=1e-3)
     steering = some_steering(model, "all")
     plain = logits(model)
     assert torch.equal(logits(model, [replace(steering, strength=0.0)]), plain)

@@ -78,6 +78,39 @@ def test_building_many_users_at_once_is_building_each(tiny_steered: SteeredModel
         assert together[user_id].entries == alone.entries
 
 
+def test_of_several_wrong_answers_the_models_own_likeliest_is_taken(
+    tiny_steered: SteeredModel,
+) -> None:
+    wrong = [f"w{n}" for n in range(60, 72)]
+    candidates = {
+        user: [pair(n, rejected=answer, user=place) for n in range(6) for answer in wrong]
+        for place, user in enumerate(["ada", "bob"])
+    }
+    # Chosen beforehand, by one plain pass an answer.
+    chosen: dict[str, list[ContrastPair]] = {user: [] for user in candidates}
+    for user, own in candidates.items():
+        for n in range(6):
+            same = [p for p in own if p.sample_id == f"s{n}"]
+            scores = []
+            for each in same:
+                prompt = tiny_steered.prompt_tokens(each.negative.messages)
+                answer = tiny_steered.tokenizer(each.negative.answer)["input_ids"]
+                with torch.inference_mode():
+                    logits = tiny_steered.hf(torch.tensor([[*prompt, *answer]])).logits[0]
+                logs = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+                scores.append(float(logs[range(len(answer)), answer].sum()))
+            chosen[user].append(same[max(range(len(same)), key=scores.__getitem__)])
+    assert len({p.negative.answer for own in chosen.values() for p in own}) > 1
+    expected = build_dictionaries(tiny_steered, chosen, layers=[1, 2], sites=["mid", "mlp"])
+    found = build_dictionaries(
+        tiny_steered, candidates, layers=[1, 2], sites=["mid", "mlp"], rejected="likeliest"
+    )
+    for user, dictionary in expected.items():
+        assert found[user].entries == dictionary.entries
+        torch.testing.assert_close(found[user].vectors, dictionary.vectors, atol=1e-5, rtol=1e-4)
+        assert torch.equal(found[user].keys, dictionary.keys)
+
+
 def test_attentive_selection_is_softmax_of_cosine_over_a_tenth(
     dictionary: SteeringDictionary,
 ) -> None:

@@ -114,7 +114,9 @@ def test_a_shared_prompt_runs_once(llama: PreTrainedModel) -> None:
     handle = (
         parts_of(llama)
         .layers[0]
-        .mlp.register_forward_hook(lambda m, a, out: seen.append(out.shape[0] * out.shape[1]))
+        .attention.register_forward_hook(
+            lambda m, a, out: seen.append(first_tensor(out).shape[:2].numel())
+        )
     )
     mean_activations(parts_of(llama), FORCED[:2], points_of([0], ["mlp"]))
     handle.remove()
