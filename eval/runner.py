@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import TrimtabError
 from .methods.method import Treat
 from .methods.registry import Named
-from .runs.folder import run_folder
+from .runs.folder import RunFolder, run_folder
 from .runs.record import Record, Run
 from .sample import Progress, Sample, counted
 from .statistics.standings import Standings, standings
@@ -115,7 +115,7 @@ def evaluate(
         done = {key for key, record in ended.items() if not record.error}
         pending = [(label, s) for label, s in planned if (label, s.key) not in done]
         try:
-            for record in _answered(task, methods, pending, tries, len(planned), on_progress):
+            for record in _answered(task, methods, pending, tries, len(planned), on_progress, kept):
                 kept.append(record.to_json())
                 ended[record.method, record.sample_id] = record
                 fresh += 1
@@ -159,6 +159,7 @@ def _answered(
     tries: int,
     planned: int,
     progress: Progress | None,
+    kept: RunFolder,
 ) -> Iterator[Record]:
     """The records of what is pending, as they end."""
     if not pending:
@@ -171,10 +172,23 @@ def _answered(
     for label, sample in pending:
         found = _treated(task, label, sample, treats[label])
         (items if isinstance(found, Item) else broken).append(found)  # type: ignore[arg-type]
+    kept.hold_to_vectors(_vectors_of(items))
     done = counted(progress, "answers", planned, planned - len(pending))
     for record in chain(broken, _ended_in(task, items, tries)):
         yield record
         done(1)
+
+
+def _vectors_of(items: Sequence[Item]) -> dict[str, str]:
+    """By steered method a digest of all users' dictionaries that it steers by."""
+    from ..steering.dictionaries.steer import SteerBy
+
+    steers = {item.method: item.treatment.steer for item in reversed(items)}
+    return {
+        method: str(steer.description()["dictionaries"]["digest"])
+        for method, steer in steers.items()
+        if isinstance(steer, SteerBy)
+    }
 
 
 def _treated(task: Task, label: str, sample: Sample, treat: Treat) -> Item | Record:

@@ -2,6 +2,7 @@
 
     run.json        the configuration, where a run with another one is refused, and what made it:
                     versions, machine and date, under "provenance"
+    vectors.json    by steered method a digest of the vectors that it adds
     results.jsonl   one record a line, appended as results come
     summary.json    written whole when the run ends
 
@@ -25,7 +26,7 @@ PROVENANCE = "provenance"
 """Where ``run.json`` says what made the run; no part of the configuration."""
 
 _SHOWN_DIFFERENCES = 3
-_OWN_FILES = {".lock", "run.json", "results.jsonl", "summary.json"}
+_OWN_FILES = {".lock", "run.json", "vectors.json", "results.jsonl", "summary.json"}
 
 
 class RunFolder:
@@ -42,6 +43,29 @@ class RunFolder:
         with (self.path / "results.jsonl").open("a", encoding="ascii") as file:
             file.write(line)
         self.records.append(dict(record))
+
+    def hold_to_vectors(self, digests: Mapping[str, str]) -> None:
+        """Keep what each method's vectors are, or see that they are those of the run's records.
+
+        The configuration says what vectors are made from. The same may make others: with another
+        release, or on another machine.
+
+        Args:
+            digests: By the method's name in the run; those that are not named are left as they are.
+
+        Raises:
+            TrimtabError: A method's vectors are others than before.
+        """
+        path = self.path / "vectors.json"
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        other = [name for name, digest in digests.items() if there.get(name, digest) != digest]
+        if other and self.records:
+            raise TrimtabError(
+                f"the run in {self.path} was begun with other vectors of {other[0]} than those "
+                "there are now; give another folder, or the dictionaries that it was begun with"
+            )
+        if {**there, **digests} != there:
+            _write_json(path, {**there, **digests})
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, whole or not at all."""

@@ -17,6 +17,7 @@ from ...agent.loop.episode import Play, play_episodes
 from ...agent.loop.graph import MULTI_TURN_STEPS, SINGLE_TURN_STEPS, Decode
 from ...agent.shop.agent import shop_agent
 from ...agent.users.user_goal import UserGoal
+from ...envs.shop.environment import shop_schemas
 from ...errors import TrimtabError
 from ...files import home
 from ...steering.generation.batching import BatchedModel
@@ -113,6 +114,9 @@ class ShopTask:
         world = self.environment.world
         given = self.dictionaries
         digests = None if given is None else {user: own.digest for user, own in given.items()}
+        schemas = self.environment.toolkit.schemas()
+        # Whole where a file added some, since an export shows them; else the world says them.
+        shown = {} if schemas == shop_schemas(world) else {"schemas": schemas}
         return {
             "task": "shop",
             "metrics": list(METRICS),
@@ -122,7 +126,8 @@ class ShopTask:
                 "dtype": str(self.model.hf.dtype),
             },
             "world": {"name": world.name, "fingerprint": world.fingerprint},
-            "tools": _digest(self.environment.toolkit.schemas()),
+            "tools": _digest(schemas),
+            **shown,
             "tasks": {"number": len(self.tasks), "digest": _digest(list(self.tasks))},
             "dictionaries": digests
             and {"number": len(digests), "digest": _digest(sorted(digests.items()))},

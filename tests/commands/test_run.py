@@ -218,6 +218,8 @@ def test_the_tools_of_a_file_are_shown_as_well(run, tmp_path):
     run(out=tmp_path / "other", episodes=1)
     without = json.loads((tmp_path / "other/run.json").read_text())
     assert with_it["tools"] != without["tools"]
+    assert "weather" in [tool["function"]["name"] for tool in with_it["schemas"]]
+    assert "schemas" not in without
     tokens = [
         sum(
             step["prompt_tokens"]

@@ -11,6 +11,7 @@ from trimtab.eval.methods.registry import parse_methods, with_controls
 from trimtab.eval.runner import evaluate
 from trimtab.eval.runs.record import read_run
 from trimtab.eval.texts import answering
+from trimtab.eval.texts import users as texts_users
 from trimtab.eval.texts.plan import TextPlan
 from trimtab.eval.texts.task import TextTask
 from trimtab.steering import SteeredModel
@@ -142,6 +143,32 @@ def test_another_configuration_is_refused_with_what_differs(run):
     with pytest.raises(TrimtabError, match=r"seed: was 0, now 1"):
         run("zero-shot,rag(k=2)", seed=1)
     assert run("zero-shot,rag(k=2)").fresh == 0
+
+
+def test_a_run_is_not_resumed_with_other_vectors(run, tmp_path, monkeypatch):
+    real_answer, real_read = answering.answer, texts_users.kept_dictionaries
+
+    def breaks(*args, **how):
+        if (tmp_path / "run/results.jsonl").exists():
+            raise KeyboardInterrupt
+        return real_answer(*args, **how)
+
+    def read(*args, **how):
+        return {
+            user: own.replaced(vectors=own.vectors * 2)
+            for user, own in real_read(*args, **how).items()
+        }
+
+    methods = "zero-shot,fints"
+    monkeypatch.setattr("trimtab.eval.texts.task.answer", breaks)
+    assert run(methods, batch_size=1).interrupted
+    monkeypatch.setattr("trimtab.eval.texts.task.answer", real_answer)
+    monkeypatch.setattr(texts_users, "kept_dictionaries", read)
+    with pytest.raises(TrimtabError, match="was begun with other vectors of fints"):
+        run(methods)
+    assert not run(methods, folder="another").interrupted
+    monkeypatch.setattr(texts_users, "kept_dictionaries", real_read)
+    assert run(methods).fresh > 0
 
 
 def test_what_breaks_is_tried_again_and_a_lasting_fault_is_no_wrong_answer(

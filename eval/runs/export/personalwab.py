@@ -64,17 +64,16 @@ def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]
 
 
 def _system(run: Run, world: World) -> str:
-    """The system message of the run's track and prompting.
-
-    Tools that ``--tools`` added are not in it, as a run keeps only their digest.
-    """
+    """The system message of the run's track and prompting."""
     multi = run.configuration.get("track") == "multi"
     limit = run.configuration.get("steps") or MULTI_TURN_STEPS
     system = conversation_prompt(limit) if multi else SYSTEM_PROMPT
     if run.configuration.get("prompting") != "react":
         return system
     talk = Toolkit(conversation_tools()).schemas() if multi else []
-    return react_system(system, [*shop_schemas(world), *talk])
+    # A run with `--tools` keeps the schemas of all its tools.
+    tools = run.configuration.get("schemas") or shop_schemas(world)
+    return react_system(system, [*tools, *talk])
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 from trimtab.agent.calling.calls import ToolCall
 from trimtab.agent.loop.episode import Episode, Step
 from trimtab.agent.loop.prompt import SYSTEM_PROMPT, conversation_prompt
+from trimtab.envs.shop.environment import shop_schemas
 from trimtab.errors import TrimtabError
 from trimtab.eval.runs.export import export_run
 from trimtab.eval.runs.folder import run_folder
@@ -74,3 +75,11 @@ def test_the_system_message_is_that_of_track_and_prompting(shop_run, world, trac
     named = [name for name in (*ACTION_TOOLS.values(), "respond", "stop") if f'"{name}"' in system]
     expected = {"single": 3, "multi": 5}[track] if prompting == "react" else 0
     assert len(named) == expected
+
+
+def test_react_tells_the_tools_that_a_file_added(shop_run, world):
+    added = {"type": "function", "function": {"name": "weather", "description": "Tells it."}}
+    asked = {"prompting": "react", "schemas": [*shop_schemas(world), added]}
+    run = replace(shop_run, configuration={**shop_run.configuration, **asked})
+    [_, first, *_] = json.loads(export_run(run, "personalwab", world=lambda: world)[0].read_text())
+    assert '"name": "weather"' in first["traj"][0]["content"]
