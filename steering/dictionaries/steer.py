@@ -10,13 +10,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
-import math
 import numbers
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from torch import Tensor
 
@@ -29,16 +27,12 @@ from .dictionary import SteeringDictionary
 from .encoder import load_encoder
 from .population import Population
 from .settings import HasDepths, SteeringSettings
+from .steer_checks import Whose, check_fits, check_kinds, picked_kind, with_options
 from .sums import KeepsSums, OthersSums
 from .switches import Switches, known_user
 from .two_parts import TwoParts
 
-Whose = Literal["own", "other", "population"]
-"""Whose vectors steer: the user's own or, as controls, another user's or everybody else's mean."""
-
 _REMEMBERED_QUERIES = 256
-
-_log = logging.getLogger(__name__)
 
 
 class Embeds(Protocol):
@@ -204,7 +198,7 @@ class SteerBy:
                 users' part from.
         """
         user = user_name(user)
-        settings = _with_options(self.settings, strength, k, without)
+        settings = with_options(self.settings, strength, k, without)
         own, switches = known_user(self._dictionaries, user)
         if own is None or not switches.factor:
             return None
@@ -275,13 +269,6 @@ class SteerBy:
         guarded = self.settings.outliers != "keep"
         return self.settings.in_two_parts or self.whose == "population" or guarded
 
-    @property
-    def _personal_kind(self) -> Contrast | None:
-        """The kind of entries that are picked; None is any."""
-        if self.settings.in_two_parts:
-            return self.settings.personal_from
-        return None if self.settings.contrast == "any" else self.settings.contrast
-
     def _others(self, user: str) -> Population | None:
         """Everybody else's entries, where they have a part in it."""
         if not self._needs_others:
@@ -304,7 +291,7 @@ class SteerBy:
             # The personal part is what is picked over the others' mean: of that mean, nothing.
             vectors = TwoParts(others, settings.collective).vectors(own.points, None)
         else:
-            wanted = self._personal_kind
+            wanted = picked_kind(self.settings)
             kinds: list[Contrast] = sorted(others.kinds) if wanted is None else [wanted]
             mean = SteeringVectors.mean(others.mean(kind) for kind in kinds).values
             vectors = SteeringVectors({point: mean[point] for point in own.points})
@@ -346,25 +333,8 @@ class SteerBy:
         return dictionary.restricted(self.points)
 
     def _check(self, dictionary: SteeringDictionary) -> None:
-        whose = f"the dictionary of {dictionary.user_id!r}"
         encoder = None if self._model is None else self._model.encoder.name
-        if encoder is not None and dictionary.encoder_name != encoder:
-            raise TrimtabError(
-                f"{whose} has keys by the encoder {dictionary.encoder_name!r}, the model has "
-                f"{encoder!r}; load the model with the dictionary's encoder"
-            )
-        if self._named_keys is not None and dictionary.keys_from != self._named_keys:
-            raise TrimtabError(
-                f"{whose} has keys made of {dictionary.keys_from}, the settings want them of "
-                f"{self._named_keys}; set keys, or build it again"
-            )
-        missing = [tuple(point) for point in self.points or () if point not in dictionary.points]
-        if missing:
-            raise TrimtabError(
-                f"{whose} holds no vectors at {missing}, where the settings' sites and depths are; "
-                f"it has {[tuple(point) for point in dictionary.points]}: set those, or build it "
-                "again"
-            )
+        check_fits(dictionary, self.points or (), self._named_keys, encoder)
 
     def _embedded(self, query: str | Tensor, dictionary: SteeringDictionary) -> Tensor:
         if isinstance(query, Tensor):
@@ -392,7 +362,7 @@ class SteerBy:
             first = next(iter(self._dictionaries), None) if everyone.points else None
             if first is not None:
                 self._check(self._dictionaries[first])  # all of a store are alike
-            self._check_kinds({kind: 2 for kind in everyone.kinds}, empty=first is None)
+                check_kinds({kind: 2 for kind in everyone.kinds}, self.settings, self.whose)
             return
         holders: dict[Contrast, int] = {}
         for user, dictionary in self._dictionaries.items():
@@ -404,39 +374,8 @@ class SteerBy:
             self._check(dictionary)
             for kind in {entry.contrast for entry in dictionary.entries}:
                 holders[kind] = holders.get(kind, 0) + 1
-        self._check_kinds(holders, empty=not len(self._dictionaries))
-
-    def _check_kinds(self, holders: Mapping[Contrast, int], *, empty: bool) -> None:
-        """Whether there are entries of the kinds that are wanted, by how many users have some."""
-        settings, wanted = self.settings, self._personal_kind
-        if empty:
-            return
-        if settings.in_two_parts:
-            needed: list[Contrast] = ["response"] if settings.collective else []
-            if settings.personal and settings.personal_from in holders:
-                needed.append(settings.personal_from)
-            elif settings.personal:
-                _log.warning(
-                    "no user has an entry of %r contrast, so that the personal part is left out",
-                    settings.personal_from,
-                )
-            for kind in needed:
-                if holders.get(kind, 0) < 2:
-                    raise TrimtabError(
-                        f"steering in two parts needs at least two users with {kind!r} entries, "
-                        f"got {holders.get(kind, 0)}; take more users, or build dictionaries from "
-                        "such pairs"
-                    )
-        elif wanted is not None and wanted not in holders:
-            raise TrimtabError(
-                f"the settings pick entries of {wanted!r} contrast alone, and nobody has one; "
-                f"build dictionaries from such pairs, or set contrast to one of {sorted(holders)}"
-            )
-        elif self.whose == "population" and max(holders.values(), default=0) < 2:
-            raise TrimtabError(
-                "the control population needs at least two users with entries of a kind, got "
-                "1; take more users"
-            )
+        if len(self._dictionaries):
+            check_kinds(holders, self.settings, self.whose)
 
     def _lenders(self) -> list[str]:
         """Who has something to lend."""
@@ -446,27 +385,8 @@ class SteerBy:
 
     def _lends(self, dictionary: SteeringDictionary) -> bool:
         """Whether it holds an entry of the kind that is picked."""
-        wanted = self._personal_kind
+        wanted = picked_kind(self.settings)
         return any(wanted in (None, entry.contrast) for entry in dictionary.entries)
-
-
-def _with_options(
-    settings: SteeringSettings, strength: float | None, k: int | None, without: Collection[str]
-) -> SteeringSettings:
-    """The settings as one request wants them.
-
-    Raises:
-        TrimtabError: An option is out of its range.
-    """
-    if strength is not None and not (type(strength) in (int, float) and math.isfinite(strength)):
-        raise TrimtabError(f"expected a request's strength to be a finite number, got {strength!r}")
-    if k is not None and not (type(k) is int and k >= 1):
-        raise TrimtabError(f"expected a request's k to be a whole number of at least 1, got {k!r}")
-    if isinstance(without, str):
-        raise TrimtabError(f"expected a list of the samples to leave out, got {without!r}")
-    if strength is not None:
-        settings = replace(settings, strength=float(strength))
-    return settings if k is None else replace(settings, k=k)
 
 
 def user_name(user: Any) -> str:

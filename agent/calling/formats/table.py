@@ -6,8 +6,11 @@ Formats with marks of their own stand before those that can only be told where a
 from __future__ import annotations
 
 from ....errors import TrimtabError
-from .arguments import BracedArguments, JsonArguments, PythonArguments, TaggedArguments
+from .braced_arguments import BracedArguments
 from .call_format import NAME, CallFormat
+from .json_arguments import JsonArguments
+from .python_arguments import PythonArguments
+from .tagged_arguments import TaggedArguments
 
 _JSON = JsonArguments()
 _HERMES_MARKS = ("<tool_call>", "</tool_call>")

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..lenient_json import Unreadable, read_strictly, sound
 from .json_calls import written_json
+from .schema_parts import definitions_of, referred
 
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 _ESCAPED = "\\u003c"
@@ -66,10 +67,7 @@ def _sound(text: str) -> str:
 def _types(schema: Mapping[str, Any]) -> set[str] | None:
     """The types that a schema allows; None where it does not say."""
     if "$ref" in schema:
-        found: Any = schema
-        for step in str(schema["$ref"]).removeprefix("#/").split("/"):
-            name = step.replace("~1", "/").replace("~0", "~")
-            found = found.get(name) if isinstance(found, Mapping) else None
+        found = referred(str(schema["$ref"]), schema)
         return _types(found) if isinstance(found, Mapping) and "$ref" not in found else None
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
@@ -81,9 +79,7 @@ def _types(schema: Mapping[str, Any]) -> set[str] | None:
     for key in ("anyOf", "oneOf"):
         if key in schema:
             parts = [
-                _types({**{k: schema[k] for k in ("$defs", "definitions") if k in schema}, **part})
-                if isinstance(part, Mapping)
-                else None
+                _types({**definitions_of(schema), **part}) if isinstance(part, Mapping) else None
                 for part in schema[key]
             ]
             if any(part is None for part in parts):

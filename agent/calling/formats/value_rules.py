@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....errors import TrimtabError
+from .schema_parts import definitions_of, referred
 
 _SPACING = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 _DEFINITIONS = ("$defs", "definitions")
@@ -64,8 +65,7 @@ class Rules:
 
     def json(self, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         """A rule of a JSON value that fits a schema."""
-        definitions = {key: root[key] for key in _DEFINITIONS if key in root}
-        whole = {**definitions, **schema, "x-guidance": _SPACING}
+        whole = {**definitions_of(root), **schema, "x-guidance": _SPACING}
         return self.add(f"%json {json.dumps(whole, ensure_ascii=False)}")
 
     def literal(self, text: str) -> str:
@@ -127,11 +127,7 @@ class Rules:
 
     def _referred(self, reference: str, root: Mapping[str, Any], notation: Notation) -> str:
         if reference not in self._made:
-            found: Any = root
-            for step in reference.removeprefix("#/").split("/"):
-                name = step.replace("~1", "/").replace("~0", "~")
-                found = found.get(name) if isinstance(found, Mapping) else None
-            self._made[reference] = self.value(found, root, notation)
+            self._made[reference] = self.value(referred(reference, root), root, notation)
         return self._made[reference]
 
     def _of_type(
