@@ -168,14 +168,14 @@ def play_command(
     chosen = load_settings(settings)
     shop = open_shop(world)
     played = _task(shop.world, task, user, seed)
-    with progress(console) as told:
-        told.doing(f"loading {model}")
+    with progress(console) as display:
+        display.doing(f"loading {model}")
         loaded = load_model(model, placement)
-        told.doing("opening the shop")
+        display.doing("opening the shop")
         toolkit = shop.toolkit
         found = None
         if steered:
-            told.doing("steering dictionary")
+            display.doing("steering dictionary")
             found = users_dictionaries(
                 loaded,
                 shop,

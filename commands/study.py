@@ -334,10 +334,10 @@ def study_command(
     dataset = made.dataset()
     console.print(dataset.described(), soft_wrap=True, highlight=False, markup=False)
     folder = out or home() / "runs" / f"{kind}-{made.task}-{datetime.now():%Y%m%d-%H%M%S}"
-    with progress(console, quiet=quiet) as told:
-        told.doing(f"loading {made.model}")
+    with progress(console, quiet=quiet) as display:
+        display.doing(f"loading {made.model}")
         model = load_model(made.model, placement)
-        found, figure = run(Setting(made, model, dataset, folder, batch_size, told))
+        found, figure = run(Setting(made, model, dataset, folder, batch_size, display))
     findings = found if isinstance(found, list) else [found]
     written = [path for finding in findings[1:] for path in keep(finding, None, folder)]
     written = keep(findings[0], figure, folder) + written

@@ -138,7 +138,7 @@ def tune_command(
         minutes: No setting is tried after this.
         grid: What is tried; without positions, those that the task names.
         start: A settings file with what the first round takes for all that it does not try.
-        out: The search's folder; one that was broken off is gone on with.
+        out: The search's folder; one that was broken off is resumed.
         quiet: Show no progress.
         console: Where to print.
 
@@ -160,8 +160,8 @@ def tune_command(
         raise TrimtabError(f"expected a budget of more than 0 minutes, got {minutes:g}")
     console = console or Console()
     given = SteeringSettings.load(start) if start is not None else None
-    with progress(console, quiet=quiet) as told:
-        told.doing(f"loading {model}")
+    with progress(console, quiet=quiet) as display:
+        display.doing(f"loading {model}")
         loaded = load_model(model, placement)
         wanted = tuning_task(
             task,
@@ -171,7 +171,7 @@ def tune_command(
             count=count,
             history=history,
             seed=seed,
-            progress=told,
+            progress=display,
         )
         if given is not None:
             wanted = replace(wanted, start=given)
@@ -183,7 +183,7 @@ def tune_command(
         def tell(trial: Trial) -> None:
             nonlocal tried
             tried += 1
-            told.doing(f"trying settings, {tried} tried")
+            display.doing(f"trying settings, {tried} tried")
 
         tuned = tune(
             loaded,
@@ -193,7 +193,7 @@ def tune_command(
             prepared=home() / "eval" / "entries",
             share=share,
             budget_seconds=60 * minutes,
-            on_read=counting(told, "dictionaries", len(wanted.pairs)),
+            on_read=counting(display, "dictionaries", len(wanted.pairs)),
             on_trial=tell,
         )
     _show(console, tuned, out)

@@ -253,7 +253,7 @@ def may_pass(error: BaseException) -> bool:
 
 def _failed(task: Task, item: Item, error: BaseException) -> Record:
     """The record of a failure; one of code is logged, and keeps its traceback."""
-    record = task.failed(item, told(error))
+    record = task.failed(item, in_one_line(error))
     if isinstance(error, TrimtabError):
         return record
     _log.error("%s under %s failed", item.sample.key, item.method, exc_info=error)
@@ -261,7 +261,7 @@ def _failed(task: Task, item: Item, error: BaseException) -> Record:
     return replace(record, detail={**record.detail, "traceback": lines})
 
 
-def told(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An error in one line."""
     lines = str(error).splitlines() or [""]
     return lines[0] if isinstance(error, TrimtabError) else f"{type(error).__name__}: {lines[0]}"

@@ -21,7 +21,7 @@ from typing import Any
 from ...steering.prompts.marks import THOUGHTS
 from ...tools.toolkit import ToolError
 from .formats.call_format import CallFormat, Schemas
-from .formats.json_calls import Found, calls_in, read_objects
+from .formats.json_calls import NamedArguments, calls_in, read_objects
 from .formats.table import HERMES, formats
 from .formats.unmarked import UNMARKED
 from .grammar import CALL_CLOSE, CALL_OPEN
@@ -188,7 +188,7 @@ def _plain(text: str) -> str:
     return _CHANNELS.sub("", text) if "<|" in text else text
 
 
-def _numbered(found: Sequence[Found]) -> tuple[ToolCall, ...]:
+def _numbered(found: Sequence[NamedArguments]) -> tuple[ToolCall, ...]:
     return tuple(
         ToolCall(name, arguments, f"call_{number}")
         for number, (name, arguments) in enumerate(found)
@@ -208,11 +208,11 @@ def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     return text
 
 
-def _whole(text: str, order: Sequence[CallFormat], schemas: Schemas) -> list[Found]:
+def _whole(text: str, order: Sequence[CallFormat], schemas: Schemas) -> list[NamedArguments]:
     """The calls that a text consists of, in a form without marks; none if it is anything else."""
     text = text.strip()
     for one in (*(one for one in order if one.bare), *UNMARKED):
-        found: list[Found] = []
+        found: list[NamedArguments] = []
         match = one.start.match(text)
         while match:
             reading = one.read(text, match, schemas)
@@ -231,7 +231,7 @@ def _whole(text: str, order: Sequence[CallFormat], schemas: Schemas) -> list[Fou
 class _Walk:
     """One way through a text, from mark to mark."""
 
-    calls: list[Found]
+    calls: list[NamedArguments]
     first: int  # where the first call starts
     thoughts: list[tuple[int, int]]
     thought_start: int = 0  # where the closing mark of a thought that the prompt opened stands
@@ -280,7 +280,7 @@ def _walk(text: str, order: Sequence[CallFormat], schemas: Schemas) -> _Walk:
     return walk
 
 
-def _loose(text: str) -> list[Found]:
+def _loose(text: str) -> list[NamedArguments]:
     """Calls in no form that is taught, but as models write them anyway."""
     for pieces in (_BLOCK.findall(text), _fenced(text), [text]):
         found = [call for piece in pieces for call in _objects(piece)]
@@ -305,7 +305,7 @@ def _fenced(text: str) -> list[str]:
     return pieces or _FENCE.findall(text)
 
 
-def _objects(text: str) -> Iterator[Found]:
+def _objects(text: str) -> Iterator[NamedArguments]:
     """Calls written as objects, at any place in the text."""
     at = 0
     for _ in range(_MAX_STARTS):
@@ -321,7 +321,7 @@ def _objects(text: str) -> Iterator[Found]:
         at = end
 
 
-def _code(text: str) -> Iterator[Found]:
+def _code(text: str) -> Iterator[NamedArguments]:
     """Calls written as code: all of a piece, or with at least one keyword argument."""
     at = 0
     for _ in range(_MAX_STARTS):

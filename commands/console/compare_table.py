@@ -60,7 +60,7 @@ def _differences(metric: str, gaps: Sequence[Gap]) -> Table:
             with_interval(*gap.difference[:3], "+.3f"),
             f"{gap.p_value:.3f}",
             str(gap.difference.values),
-            Text(gap.told, style=_STYLES[gap.told]),
+            Text(gap.verdict, style=_STYLES[gap.verdict]),
         )
     return table
 

@@ -48,7 +48,7 @@ def show_import(
         TrimtabError: Anything that a person can put right.
     """
     console = console or Console()
-    with progress(console) as told:
+    with progress(console) as display:
         report = import_reviews(
             folder,
             reviews,
@@ -61,7 +61,7 @@ def show_import(
             most_tasks=most_tasks,
             all_products=all_products,
             seed=seed,
-            progress=told,
+            progress=display,
         )
     for line in report.lines():
         console.print(line, soft_wrap=True, highlight=False, markup=False)

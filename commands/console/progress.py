@@ -28,7 +28,7 @@ LINE_SECONDS = 10.0
 """Between two lines, where there is no terminal."""
 
 
-class Told(Protocol):
+class Display(Protocol):
     """What a command tells of its progress to."""
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -44,7 +44,7 @@ class Told(Protocol):
 @contextmanager
 def progress(
     console: Console, *, quiet: bool = False, seconds: float = LINE_SECONDS
-) -> Iterator[Told]:
+) -> Iterator[Display]:
     """Show progress for as long as the context lasts.
 
     Args:
@@ -63,14 +63,14 @@ def progress(
             yield lines
 
 
-def counting(told: Told, what: str, total: int) -> Callable[[int], None]:
-    """Something to count, as a function to be told how many more are done."""
+def counting(display: Display, what: str, total: int) -> Callable[[int], None]:
+    """Something to count, as a function to be display how many more are done."""
     so_far = 0
 
     def more(count: int) -> None:
         nonlocal so_far
         so_far += count
-        told(what, so_far, total)
+        display(what, so_far, total)
 
     more(0)
     return more

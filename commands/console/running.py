@@ -59,7 +59,7 @@ def run_plan(
     # What a machine reads stands alone on standard output.
     screen = Console(stderr=True) if as_json else console or Console()
     out = out or home() / "runs" / f"{plan.task}-{datetime.now():%Y%m%d-%H%M%S}"
-    with progress(screen, quiet=quiet) as told:
+    with progress(screen, quiet=quiet) as display:
 
         def say(line: str) -> None:
             screen.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -67,16 +67,16 @@ def run_plan(
         def ended(record: Record) -> None:
             from .episode import episode_view
 
-            told.show(episode_view(record), "")
+            display.show(episode_view(record), "")
 
         load = partial(load_model, placement=placement)
-        with opened(plan, load=load, batch_size=batch_size, tell=say, doing=told.doing) as task:
+        with opened(plan, load=load, batch_size=batch_size, tell=say, doing=display.doing) as task:
             run = evaluate(
                 task,
                 plan.methods,
                 out,
                 repeats=plan.repeats,
-                on_progress=told,
+                on_progress=display,
                 on_record=ended if show else None,
             )
     _tell(run, screen, as_json)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ..metrics import Metric
-from ..statistics.gains import Gap, run_metric, told
+from ..statistics.gains import Gap, corrected_gaps, run_metric
 from ..statistics.totals import metric_difference, score_of
 from .folder import PROVENANCE
 from .record import Record, Run
@@ -154,7 +154,7 @@ def _gaps(
         own = [pair for pair in pairs if pair[0].method == method]
         gap = metric_difference([new for _, new in own], [old for old, _ in own], metric)
         found.append((method, method, gap))
-    return tuple(told(found, metric))
+    return tuple(corrected_gaps(found, metric))
 
 
 def _gain(one: Record, other: Record, metric: Metric) -> float:

@@ -74,7 +74,7 @@ class RunFolder:
 
 @contextmanager
 def run_folder(path: Path | str, configuration: Mapping[str, Any]) -> Iterator[RunFolder]:
-    """Open a folder for a run: a new one, or one to go on with.
+    """Open a folder for a run: a new one, or one to resume.
 
     Args:
         path: The folder.
@@ -153,7 +153,7 @@ def _keep_configuration(path: Path, configuration: Mapping[str, Any], *, begun: 
         told = "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
         raise TrimtabError(
             f"the run in {path} was made with another configuration ({told}); give another "
-            "folder, or the same configuration to go on with it"
+            "folder, or the same configuration to resume it"
         )
 
 

@@ -216,7 +216,7 @@ class ShopTask:
             model,
             self.environment.toolkit,
             steer=None if steer is None else _embedding(model, steer),
-            memory=shown.under(item.method),
+            memory=shown.of_method(item.method),
             user=user,
             prompting=self.prompting,
             decode=self.decode,
@@ -275,7 +275,7 @@ class ShownRequests:
             for item in items
         }
 
-    def under(self, method: str) -> ShownMemory:
+    def of_method(self, method: str) -> ShownMemory:
         """One method's."""
         return ShownMemory(self._of, method)
 

@@ -25,7 +25,7 @@ from .totals import metric_difference
 
 SIGNIFICANT = 0.05
 
-Told = Literal["better", "worse", "unclear"]
+Verdict = Literal["better", "worse", "unclear"]
 
 
 def run_metric(run: Run, name: str) -> Metric:
@@ -47,7 +47,7 @@ class Gap:
             is not corrected.
         p_value: Corrected (Holm) for the comparisons that are told together.
         comparisons: How many those are; 1 is an uncorrected p-value.
-        told: What it says, at the 5 % level.
+        verdict: What it says, at the 5 % level.
     """
 
     method: str
@@ -56,16 +56,16 @@ class Gap:
     difference: Difference
     p_value: float
     comparisons: int
-    told: Told
+    verdict: Verdict
 
 
 def differences_to(run: Run, reference: str, metric: Metric) -> list[Gap]:
     """How all other methods of a run stand to one, told together."""
     pairs = [(method, reference) for method in run.methods if method != reference]
-    return told(_differences(run, pairs, metric), metric)
+    return corrected_gaps(_differences(run, pairs, metric), metric)
 
 
-def told(found: Sequence[tuple[str, str, Difference]], metric: Metric) -> list[Gap]:
+def corrected_gaps(found: Sequence[tuple[str, str, Difference]], metric: Metric) -> list[Gap]:
     """Differences with what they tell, their p-values corrected for being several.
 
     Those without a pair are left out.
@@ -87,7 +87,7 @@ def _differences(
     ]
 
 
-def _tell(gap: Difference, p_value: float, metric: Metric) -> Told:
+def _tell(gap: Difference, p_value: float, metric: Metric) -> Verdict:
     if not p_value < SIGNIFICANT or gap.mean == 0:
         return "unclear"
     return "better" if (gap.mean > 0) == metric.higher_is_better else "worse"
@@ -164,7 +164,7 @@ _PERSONAL = "personal gain"
 
 def _alone(run: Run, method: str, other: str, metric: Metric) -> list[Gap]:
     """The gap of one pair, told for itself, or none where they share no sample."""
-    return told(_differences(run, [(method, other)], metric), metric)
+    return corrected_gaps(_differences(run, [(method, other)], metric), metric)
 
 
 def _conjunction(base: Gap | None, over: Sequence[Gap], metric: Metric) -> float:
@@ -179,9 +179,9 @@ def _conjunction(base: Gap | None, over: Sequence[Gap], metric: Metric) -> float
 
 def _verdict(base: Gap | None, over: Sequence[Gap], baseline: str) -> str:
     """What can be said of a method without a personal gain."""
-    over_all = all(gap.told == "better" for gap in over)
-    gain = base is not None and base.told == "better"
-    if base is not None and base.told == "worse":
+    over_all = all(gap.verdict == "better" for gap in over)
+    gain = base is not None and base.verdict == "better"
+    if base is not None and base.verdict == "worse":
         return f"worse than {baseline}"
     if over_all and gain and (lacking := _lacking(over)):
         return f"over its control; no {lacking} control in the run"

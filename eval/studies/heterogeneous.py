@@ -137,9 +137,9 @@ def cluster_samples(setting: Setting, clusters: int, embedded: Embedded) -> Clus
     task = setting.plan.task
     instruction = LAMP[task].question if task in LAMP else ""
     texts = [_text(sample, embedded, instruction) for sample in samples.values()]
-    setting.told("embeddings", 0, len(texts))
+    setting.report("embeddings", 0, len(texts))
     embeddings = setting.model.encoder.encode(texts).numpy()
-    setting.told("embeddings", len(texts), len(texts))
+    setting.report("embeddings", len(texts), len(texts))
     fitted = KMeans(clusters, n_init=4, random_state=setting.plan.seed).fit(embeddings)
     # The largest group first, so that numbers mean the same in every run.
     sizes = Counter(fitted.labels_.tolist())

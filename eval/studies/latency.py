@@ -116,7 +116,7 @@ def time_pairs(
     warm_up = min(WARM_UP, len(chosen) - 1)
     pairs: list[Pair] = []
     for place, sample in enumerate(chosen):
-        setting.told(f"timing {named.label}", place, len(chosen))
+        setting.report(f"timing {named.label}", place, len(chosen))
         found: list[Timing | None] = [None, None]
         # Whoever comes second finds caches warm that the first has filled.
         for which in (0, 1) if place % 2 else (1, 0):
@@ -125,7 +125,7 @@ def time_pairs(
         assert first and second
         if place >= warm_up:
             pairs.append((first, second))
-    setting.told(f"timing {named.label}", len(chosen), len(chosen))
+    setting.report(f"timing {named.label}", len(chosen), len(chosen))
     return pairs
 
 

@@ -79,7 +79,7 @@ class Setting:
                 records[record.method].append(record)
         return records
 
-    def told(self, what: str, done: int, total: int) -> None:
+    def report(self, what: str, done: int, total: int) -> None:
         """Tell how far something is."""
         if self.progress:
             self.progress(what, done, total)

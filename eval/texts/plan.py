@@ -38,7 +38,7 @@ class TextPlan:
         history: At most this many of a user's latest past samples count, for every method; None
             is all.
         tests: At most this many of a user's test samples; None is all.
-        seed: Of the choice of users, of draws and of strangers.
+        seed: Of the choice of users, of draws, and of who lends to whom.
         generate: Whether the model answers; without, the likelihood of the users' own texts is
             the only score.
         temperature: 0 takes the most likely token; above, tokens are drawn.

@@ -62,7 +62,7 @@ class TextUsers:
         task: The task.
         users: The users; the outputs of their tests are dropped here.
         folder: Where what is made is kept.
-        seed: Of the other people's samples that contrasts show, and of the strangers.
+        seed: Of the other people's samples that contrasts show, and of who lends to whom.
         layers: Layers that any method will want, so that all are read in one pass.
         context: Tokens of prompt and answer together; None is the model's own limit.
         batch_size: At most this many rows at once.

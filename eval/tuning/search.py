@@ -1,8 +1,8 @@
 """Tuning how a task's users are steered, on their training samples alone.
 
 Each user's latest training samples are held back; dictionaries are built from the earlier ones.
-Nothing of a test sample is read. Trials are kept as they end, so a search that was broken off is
-gone on with.
+Nothing of a test sample is read. Trials are kept as they end, so a search that was broken off can
+be resumed.
 """
 
 from __future__ import annotations

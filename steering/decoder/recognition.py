@@ -37,7 +37,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Found:
+class LayerModules:
     """The modules of one layer that add to the residual stream.
 
     Attributes:
@@ -51,7 +51,7 @@ class Found:
     scale: float
 
 
-def added_by(recorded: Recorded, scales: Sequence[float]) -> Found | None:
+def added_by(recorded: Recorded, scales: Sequence[float]) -> LayerModules | None:
     """The two modules of a layer whose outputs are what it adds; None if there are none.
 
     Modules that lie less deep are preferred, and of those the ones that ran last.
@@ -74,7 +74,7 @@ def added_by(recorded: Recorded, scales: Sequence[float]) -> Found | None:
             if mlp.startswith(f"{attention}.") or attention.startswith(f"{mlp}."):
                 continue
             if added > 0 and _distance(before, a * scale, b * scale, after) <= _CLOSE * added:
-                return Found(attention, mlp, scale)
+                return LayerModules(attention, mlp, scale)
     return None
 
 

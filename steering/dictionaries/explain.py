@@ -60,7 +60,7 @@ class TokenShift:
     """One token's probability without and with steering."""
 
     token: str
-    plain: float
+    unsteered: float
     steered: float
 
 
@@ -84,7 +84,7 @@ class Comparison:
 
     def __str__(self) -> str:
         def listed(shifts: tuple[TokenShift, ...]) -> str:
-            return ", ".join(f"{s.token!r} {s.plain:.3f} to {s.steered:.3f}" for s in shifts)
+            return ", ".join(f"{s.token!r} {s.unsteered:.3f} to {s.steered:.3f}" for s in shifts)
 
         sizes = ", ".join(
             f"layer {point.layer} {point.site} {share:.2f}"

@@ -59,7 +59,7 @@ class Outlier:
         point: At which layer and site.
         what: Its ``norm`` is too large, or its ``direction`` is another.
         against: The entries it was compared with: the ``user``'s own or the ``population``'s.
-        found: Its norm, or its cosine to their mean direction.
+        value: Its norm, or its cosine to their mean direction.
         usual: Their median norm, or their median cosine; for the population the means.
         limit: The largest norm, or the smallest cosine, that is not an outlier.
     """
@@ -68,7 +68,7 @@ class Outlier:
     point: Point
     what: Literal["norm", "direction"]
     against: Literal["user", "population"]
-    found: float
+    value: float
     usual: float
     limit: float
 
@@ -77,7 +77,7 @@ class Outlier:
         whose = "this user's" if self.against == "user" else "the population's"
         return (
             f"sample {self.entry.sample_id!r} ({self.entry.contrast}), layer {self.point.layer} "
-            f"{self.point.site}: {measure} {self.found:.3g}, {whose} is {self.usual:.3g} and "
+            f"{self.point.site}: {measure} {self.value:.3g}, {whose} is {self.usual:.3g} and "
             f"{bound} {self.limit:.3g} is expected"
         )
 

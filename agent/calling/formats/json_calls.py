@@ -9,7 +9,7 @@ from typing import Any
 
 from ..lenient_json import Unreadable, read_strictly, read_value
 
-Found = tuple[str, dict[str, Any]]
+NamedArguments = tuple[str, dict[str, Any]]
 """A tool's name and the arguments of its call."""
 
 _NAME_KEYS = ("name", "tool", "tool_name", "function", "function_name", "action")
@@ -48,7 +48,7 @@ def read_objects(text: str, at: int, closing: str) -> tuple[list[Any], int]:
         values.append(value)
 
 
-def calls_in(value: Any) -> Iterator[Found]:
+def calls_in(value: Any) -> Iterator[NamedArguments]:
     """The calls that a JSON value is or holds."""
     if isinstance(value, list):
         for item in value:
@@ -61,7 +61,7 @@ def calls_in(value: Any) -> Iterator[Found]:
             yield from calls_in(list(value.values()))
 
 
-def _as_call(value: dict[str, Any]) -> Found | None:
+def _as_call(value: dict[str, Any]) -> NamedArguments | None:
     name_key = next((key for key in _NAME_KEYS if isinstance(value.get(key), str)), None)
     if name_key is None or not value[name_key].strip():
         return None

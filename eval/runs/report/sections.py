@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ...metrics import Metric
 from ...statistics.costs import Cost, cost_of
-from ...statistics.gains import Gap, PersonalGain, personal_gains, run_metric, told
+from ...statistics.gains import Gap, PersonalGain, corrected_gaps, personal_gains, run_metric
 from ...statistics.intervals import Difference, Estimate
 from ...statistics.notes import interval_note, p_note
 from ...statistics.repeats import Repeated, repeated
@@ -158,7 +158,7 @@ def _forests(run: Run, metric: Metric) -> list[Forest]:
                 )
     forests = []
     for reference in run.methods:
-        rows = told(
+        rows = corrected_gaps(
             [
                 (method, reference, between[method, reference])
                 for method in run.methods
@@ -171,7 +171,7 @@ def _forests(run: Run, metric: Metric) -> list[Forest]:
             scale = Scale.of([0.0, *ends], reverse=not metric.higher_is_better)
             charts = [
                 interval_bar(row.difference.low, row.difference.mean, row.difference.high, scale,
-                             row.told)
+                             row.verdict)
                 for row in rows
             ]  # fmt: skip
             users = [row.difference.users for row in rows]

@@ -8,7 +8,7 @@ import pytest
 
 from trimtab.eval.metrics import METRICS, Metric
 from trimtab.eval.runs.record import Record, read_run
-from trimtab.eval.statistics.gains import differences_to, personal_gains, run_metric, told
+from trimtab.eval.statistics.gains import corrected_gaps, differences_to, personal_gains, run_metric
 from trimtab.eval.statistics.intervals import Difference, holm
 from trimtab.eval.statistics.totals import metric_difference, metric_estimate
 
@@ -59,13 +59,13 @@ def test_differences_pair_samples_whatever_their_order():
     ],
 )
 def test_a_difference_tells_by_its_sense_and_its_p(mean, p, metric, says):
-    [gap] = told([("a", "b", Difference(mean, mean, mean, p, 9, 9))], metric)
-    assert gap.told == says
+    [gap] = corrected_gaps([("a", "b", Difference(mean, mean, mean, p, 9, 9))], metric)
+    assert gap.verdict == says
 
 
 def test_p_values_told_together_are_corrected():
     found = [("a", str(n), Difference(0.1, 0, 0.2, p, 9, 9)) for n, p in enumerate([0.01, 0.03])]
-    assert [gap.p_value for gap in told(found, MORE)] == pytest.approx([0.02, 0.03])
+    assert [gap.p_value for gap in corrected_gaps(found, MORE)] == pytest.approx([0.02, 0.03])
 
 
 def steered(text_run, **means):

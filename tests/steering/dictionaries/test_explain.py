@@ -72,7 +72,7 @@ def test_compares_the_next_token_with_and_without(tiny_steered: SteeredModel, po
     for shift, token in zip(
         (*found.gained, *found.lost), (*order[:5], *order[::-1][:5]), strict=True
     ):
-        assert shift.plain == pytest.approx(float(plain[token]), rel=1e-3)
+        assert shift.unsteered == pytest.approx(float(plain[token]), rel=1e-3)
         assert shift.steered == pytest.approx(float(steered[token]), rel=1e-3)
     assert str(found).startswith(f"KL {found.kl:.3f} nats\ngained: {found.gained[0].token!r} ")
 
@@ -110,7 +110,7 @@ def test_the_push_is_set_against_what_it_is_added_to(tiny_steered: SteeredModel)
 def test_no_steering_changes_nothing(tiny_steered: SteeredModel) -> None:
     found = compare(tiny_steered, MESSAGES, Steering(vectors(MLP), 0.0))
     assert found.kl == 0 and found.relative == {MLP: 0}
-    assert all(shift.plain == shift.steered for shift in (*found.gained, *found.lost))
+    assert all(shift.unsteered == shift.steered for shift in (*found.gained, *found.lost))
 
 
 def test_another_models_steering_is_refused(tiny_steered: SteeredModel) -> None:

@@ -55,11 +55,11 @@ def test_a_long_vector_is_told_by_median_and_deviation_of_the_log_norms() -> Non
     logs = [math.log(v.norm()) for v in vectors[:, 1]]
     middle = statistics.median(logs)
     scale = 1.4826 * statistics.median(abs(log - middle) for log in logs)
-    assert found.found == pytest.approx(float(vectors[4, 1].norm()))
+    assert found.value == pytest.approx(float(vectors[4, 1].norm()))
     assert found.usual == pytest.approx(math.exp(middle), rel=1e-5)
     assert found.limit == pytest.approx(math.exp(middle + 3.5 * max(scale, 0.1)), rel=1e-5)
     assert str(found) == (
-        f"sample 's4' (response), layer 2 mlp: norm {found.found:.3g}, this user's is "
+        f"sample 's4' (response), layer 2 mlp: norm {found.value:.3g}, this user's is "
         f"{found.usual:.3g} and at most {found.limit:.3g} is expected"
     )
     lenient = Limits(z=(logs[4] - middle) / max(scale, 0.1) + 0.01)
@@ -81,8 +81,8 @@ def test_another_direction_is_told_unless_it_has_company() -> None:
     others = torch.nn.functional.normalize(vectors[:, 0], dim=-1)
     others = torch.cat([others[:3], others[4:]]).mean(dim=0)
     cosine = torch.nn.functional.cosine_similarity(vectors[3, 0], others, dim=0)
-    assert found.found == pytest.approx(float(cosine), abs=1e-5)
-    assert found.found < found.limit < found.usual
+    assert found.value == pytest.approx(float(cosine), abs=1e-5)
+    assert found.value < found.limit < found.usual
 
     vectors[8, 0] = usual(1, seed=6, towards=7)[0, 0]  # a rare habit, but a habit
     assert dictionary(vectors).outliers() == []

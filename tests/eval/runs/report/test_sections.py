@@ -105,5 +105,5 @@ def test_a_metric_over_all_samples_has_scores_and_differences(text_run):
     view = metric_view(read_run(text_run(records, metrics=["macro-f1"])), "macro-f1")
     assert view.overall["a"].mean == pytest.approx(2 * 3 / (3 + 6))
     [(row, _)] = view.forests[0].rows
-    assert (row.difference.mean, row.difference.values, row.told) == (0.0, 6, "unclear")
+    assert (row.difference.mean, row.difference.values, row.verdict) == (0.0, 6, "unclear")
     assert view.personal == []
