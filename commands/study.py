@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..eval.studies.finding import Finding
     from ..eval.studies.setting import Setting
 
-    Found = tuple[Finding | list[Finding], Figure]
+    Found = tuple[Finding | list[Finding], Figure | list[Figure]]
 
 app = typer.Typer()
 
@@ -271,6 +272,51 @@ def study_delta(
     )
 
 
+@app.command("perfit")
+def study_perfit(
+    task: Task = "headlines",
+    methods: Methods = "zero-shot,perfit",
+    ranks: Annotated[str, typer.Option(help="Ranks of either stage; every pair.")] = "1,4,16",
+    depths: Annotated[
+        str, typer.Option(help="Relative depths of a single layer, 0 to 1.")
+    ] = "0.1,0.3,0.5,0.7,0.9",
+    counts: Annotated[str, typer.Option(help="Numbers of layers to change.")] = "1,2,4,8",
+    data: Data = None,
+    model: Model = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    users: Users = None,
+    history: History = None,
+    tests: Tests = None,
+    seed: Seed = None,
+    generate: Generate = False,
+    max_new_tokens: NewTokens = None,
+    batch: Batch = 48,
+    plan: PlanFile = None,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train PerFit by stage, rank, depth and number of layers; by likelihood unless --generate."""
+    from ..eval.studies.perfit import perfit_study
+
+    sizes = [int(rank) for rank in numbers(ranks, "ranks")]
+    where, many = numbers(depths, "depths"), [int(n) for n in numbers(counts, "counts")]
+    if min(*sizes, *many) < 1:
+        raise TrimtabError("expected ranks and counts of at least 1")
+    study_command(
+        "perfit",
+        lambda setting: perfit_study(setting, sizes, where, many),
+        _given(locals()),
+        placement=Placement(dtype, device, device_map),
+        plan=plan,
+        controls=False,
+        out=out,
+        batch_size=batch,
+        quiet=quiet,
+    )
+
+
 _FIELDS = (
     "task", "methods", "data", "model", "users", "history", "tests", "seed", "settings",
     "generate", "max_new_tokens",
@@ -339,8 +385,12 @@ def study_command(
         model = load_model(made.model, placement)
         found, figure = run(Setting(made, model, dataset, folder, batch_size, display))
     findings = found if isinstance(found, list) else [found]
-    written = [path for finding in findings[1:] for path in keep(finding, None, folder)]
-    written = keep(findings[0], figure, folder) + written
+    figures = figure if isinstance(figure, list) else [figure]
+    written = [
+        path
+        for finding, drawn in zip_longest(findings, figures)
+        for path in keep(finding, drawn, folder)
+    ]
     print_findings(findings, written, console)
     return findings
 

@@ -244,11 +244,9 @@ def _failure(outcome: Outcome) -> tuple[Item, BaseException]:
 
 def may_pass(error: BaseException) -> bool:
     """Whether another try may do: there was no memory, no connection, or no answer in time."""
-    import torch
+    from ..steering.decoder.devices import out_of_memory
 
-    if isinstance(error, MemoryError | ConnectionError | TimeoutError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, ConnectionError | TimeoutError) or out_of_memory(error)
 
 
 def _failed(task: Task, item: Item, error: BaseException) -> Record:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.steer import Steer
     from ...steering.model import SteeredModel
     from ...steering.vectors.steering import Steering
-    from ..sample import Sample
+    from ..sample import Progress, Sample
     from ..texts.prompt import Fitted, Show
     from .retrieval import By
 
@@ -61,6 +62,21 @@ class PastSample(Protocol):
     @property
     def output(self) -> str:
         """What came of it: the user's text, or the call that was meant."""
+
+
+@dataclass(frozen=True)
+class PastExchange:
+    """A past sample as a prompt with its answer, as the task puts it.
+
+    Attributes:
+        id: The past sample's.
+        messages: The prompt.
+        answer: What the user wrote.
+    """
+
+    id: str
+    messages: Messages
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -143,6 +159,48 @@ class PreparedUsers(Protocol):
 
     def steering(self, sample: Sample, steer: Steer) -> Steering | None:
         """What a method adds for a sample's first request."""
+
+
+class UsersWithPast(PreparedUsers, Protocol):
+    """Users whose past samples can be learned from: those of a writing task."""
+
+    folder: Path
+    """Where what is made is kept."""
+    progress: Progress | None
+    """Who is told how far a preparation is."""
+
+    def outputs(self, data: str = "", *, latest: int = 0) -> dict[str, dict[str, str]]:
+        """What each user wrote earlier, by the past sample's id, oldest first.
+
+        Args:
+            data: Other people's data of the same task; empty is the users themselves.
+            latest: Of other people, at most so many of their latest samples; 0 is all.
+
+        Raises:
+            TrimtabError: The data cannot be read.
+        """
+
+    def exchanges(
+        self,
+        data: str = "",
+        *,
+        latest: int = 0,
+        targets: int = 0,
+        shown: int = 0,
+        by: By = "encoder",
+    ) -> dict[str, list[PastExchange]]:
+        """Each user's past samples as prompts with answers, oldest first.
+
+        Args:
+            data: As for ``outputs``; the tests of other people are past samples too.
+            latest: As for ``outputs``.
+            targets: At most so many of each user's, the latest; 0 is all.
+            shown: How many earlier samples of the same user stand in the prompt.
+            by: Which of them come first.
+
+        Raises:
+            TrimtabError: The data cannot be read, or the task has no such past samples.
+        """
 
 
 @runtime_checkable

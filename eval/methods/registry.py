@@ -16,10 +16,15 @@ from typing import Any
 
 from ...errors import TrimtabError
 from ...steering.dictionaries.settings import SteeringSettings
+from .amortized import AmortizedShift
+from .collective import Collective
 from .cos import Cos
 from .fints import Fints
+from .lora import LoraC, LoraP, Oppu
 from .method import Method
 from .pag import Pag
+from .per_pcs import PerPcs
+from .perfit import PerFit
 from .rag import Rag
 from .stylevector import StyleVector
 from .two_part import TwoPart
@@ -32,7 +37,11 @@ Settings = Path | str | SteeringSettings
 """A TOML file with a ``[steering]`` table, or what one holds."""
 
 METHODS: Known = {
-    made.name: made for made in (ZeroShot, Rag, Pag, Cos, StyleVector, Fints, TwoPart)
+    made.name: made
+    for made in (
+        *(ZeroShot, Rag, Pag, Cos, StyleVector, Fints, TwoPart),
+        *(Collective, PerFit, LoraC, LoraP, Oppu, PerPcs, AmortizedShift),
+    )
 }
 
 _CONTROLS = ("other", "population")
@@ -80,7 +89,7 @@ def get_method(
     """
     base, control = _split(name)
     if base not in known:
-        names = [*known, *(f"{m}-{c}" for m in known for c in _CONTROLS if _steers(known[m]))]
+        names = [*known, *(f"{m}-{c}" for m in known for c in _CONTROLS if _has_controls(known[m]))]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise TrimtabError(f"no method {name!r}; {hint}methods: {', '.join(known)}")
@@ -90,8 +99,8 @@ def get_method(
         given.setdefault("settings", settings)
     given = _with_settings(given, made)
     if control:
-        if not _steers(made):
-            raise TrimtabError(f"no method {name!r}: {base} steers by no dictionary to replace")
+        if not _has_controls(made):
+            raise TrimtabError(f"no method {name!r}: nothing of {base} is a user's own to replace")
         given["whose"] = control
     return _made(made, given)
 
@@ -177,6 +186,11 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _steers(made: type[Method]) -> bool:
+    """Whether it takes steering settings."""
+    return issubclass(made, SteeringSettings)
+
+
+def _has_controls(made: type[Method]) -> bool:
     return any(field.name == "whose" for field in _fields(made))
 
 

@@ -19,12 +19,14 @@ from ...envs.texts.lamp import LAMP
 from ...steering.contrast.context import Context, HistorySample, contexts
 from ...steering.contrast.pairs import ContrastPair, Keys, Messages
 from ...steering.dictionaries.dictionary import SteeringDictionary
+from ...steering.dictionaries.steer import SteerBy
 from ...steering.vectors.steering_vectors import points_of
 from ..methods.entries import kept_dictionaries, one_after_another
-from ..methods.method import Kind
+from ..methods.method import Kind, PastExchange
 from ..methods.retrieval import By, RememberedEncoder, nearest, relevance
 from ..methods.written import WrittenTexts
 from ..sample import Progress, Sample, counted
+from .exchanges import other_people, past_exchanges
 from .pairs import make_pairs
 from .prompt import Fitted, TextPrompt
 
@@ -101,10 +103,12 @@ class TextUsers:
             show="both" if task.labels else "outputs",
             instruction=self.instruction,
         )
-        self._progress = progress
+        self.progress = progress
         self._rankings: dict[tuple[str, str, By], tuple[TextSample, ...]] = {}
         self._pairs: dict[tuple[Kind, int, float, str], dict[str, list[ContrastPair]]] = {}
         self._dictionaries: dict[object, dict[str, SteeringDictionary]] = {}
+        self._context = context
+        self._other_people: dict[tuple[str, int], TextUsers] = {}
 
     def body(self, request: str) -> str:
         """A request without the task's instruction."""
@@ -128,7 +132,7 @@ class TextUsers:
             for sample in user.history
             if not sample.input
         ]
-        neutral = dict(zip(silent, self._rewritten(silent), strict=True))
+        neutral = dict(zip(silent, self.rewritten(silent), strict=True))
         return {
             user.id: tuple(
                 HistorySample(
@@ -142,7 +146,10 @@ class TextUsers:
             for user in self.users.values()
         }
 
-    def _rewritten(self, texts: Sequence[str]) -> list[str]:
+    def rewritten(self, texts: Sequence[str]) -> list[str]:
+        """The model's own neutral rewritings of texts."""
+        if not texts:
+            return []
         system, ask = _REWRITE
         prompt = replace(self.prompt, system=system)
         prompts = [prompt.fit(ask + text).messages for text in texts]
@@ -189,7 +196,7 @@ class TextUsers:
     @contextmanager
     def telling(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Tell how far something is; gives what to call with how many more are done."""
-        yield counted(self._progress, what, total)
+        yield counted(self.progress, what, total)
 
     def samples(self) -> list[Sample]:
         """The test samples without their golds."""
@@ -260,7 +267,46 @@ class TextUsers:
 
     def steering(self, sample: Sample, steer: Steer) -> Steering | None:
         """What a method adds for a sample; the request's embedding is worked out once for all."""
-        return steer(sample.user_id, self._queries[self.body(sample.request)], sample.before)
+        body = self.body(sample.request)
+        query = self._queries[body] if isinstance(steer, SteerBy) else body
+        return steer(sample.user_id, query, sample.before)
+
+    def outputs(self, data: str = "", *, latest: int = 0) -> dict[str, dict[str, str]]:
+        """What each user wrote earlier, by the past sample's id, oldest first; see the protocol."""
+        users = self._others(data, latest) if data else self
+        return {
+            user.id: {past.id: text for past in user.history if (text := past.output.strip())}
+            for user in users.users.values()
+        }
+
+    def exchanges(
+        self,
+        data: str = "",
+        *,
+        latest: int = 0,
+        targets: int = 0,
+        shown: int = 0,
+        by: By = "encoder",
+    ) -> dict[str, list[PastExchange]]:
+        """Each user's past samples as prompts with answers, oldest first; see the protocol."""
+        users = self._others(data, latest) if data else self
+        return past_exchanges(users, targets=targets, shown=shown, by=by)
+
+    def _others(self, data: str, latest: int) -> TextUsers:
+        """The users of other data, made ready in the same way."""
+        if (data, latest) not in self._other_people:
+            others = TextUsers(
+                self.model,
+                self.task,
+                other_people(self.task, data, self.seed, self.users.values(), latest),
+                folder=self.folder,
+                seed=self.seed,
+                context=self._context,
+                batch_size=self.batch_size,
+                progress=self.progress,
+            )
+            self._other_people[data, latest] = others
+        return self._other_people[data, latest]
 
     @cached_property
     def contexts(self) -> dict[str, list[Context]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ..runner import may_pass
+from ...steering.decoder.devices import out_of_memory
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .examples import Batch, Example, narrow, steps
 from .optimiser import RowAdamW
@@ -42,7 +42,8 @@ class Trained:
     Attributes:
         steps: How many were made.
         seconds: All together, of earlier parts too.
-        held: Nats a token of the held-back samples, before training and after each epoch.
+        held: Nats a token of the held-back samples, before training and after each epoch; empty
+            where none are held back.
         best: After which epoch they were best, by owner; 0 is before training.
         path: Where it is kept.
     """
@@ -186,7 +187,7 @@ class _Run:
         return Trained(
             self.step + self.epoch * len(self._steps(0)),
             self.seconds,
-            tuple((each.sum() / tokens.sum()).item() for each in self.losses),
+            tuple((each.sum() / tokens.sum()).item() for each in self.losses if self.held),
             tuple(self._best_epochs()),
             self.path,
         )
@@ -236,7 +237,7 @@ class _Run:
         try:
             self._gradients(rows)
         except Exception as error:
-            if self.halved or not may_pass(error):
+            if self.halved or not out_of_memory(error):
                 raise
             self.halved = True
             self.tokens_at_once //= 2

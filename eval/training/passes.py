@@ -20,7 +20,7 @@ from ...steering.decoder.kernels import without_cudnn_attention
 from ...steering.decoder.language_model import LanguageModel
 from ...steering.vectors.applying import RowInterventions, interventions_of
 from ...steering.vectors.injection import linear_at, refuse_steered
-from ...steering.vectors.low_rank import Stage
+from ...steering.vectors.low_rank import ModuleName, Stage
 from ...steering.vectors.pushes import Windows
 from .examples import Batch, Example, narrow
 from .trainable import Place, Trainable
@@ -144,6 +144,59 @@ def _hooked(parts: Parts, place: Place, gain: Tensor, delta: Callable[[Tensor], 
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     return module.register_forward_hook(of_this_thread(hook))
+
+
+@torch.no_grad()
+def mean_inputs(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    places: Sequence[ModuleName],
+    owners: int,
+    before: Before = (),
+    *,
+    token_budget: int = 4096,
+) -> list[dict[ModuleName, Tensor]]:
+    """What linear modules are given, averaged over all real tokens of each owner's examples.
+
+    Args:
+        model: The model.
+        examples: All of them; their owners are counted from 0.
+        places: The modules.
+        owners: How many.
+        before: Frozen stages that come first, by owner.
+        token_budget: Tokens in one pass, padding included.
+
+    Returns:
+        For each owner the mean input of each module, ``(inputs,)``.
+    """
+    sums: dict[ModuleName, Tensor] = {}
+    counts = torch.zeros(owners, device=model.device)
+    for rows in narrow(examples, range(len(examples)), token_budget):
+        batch = Batch.of(examples, rows, model.device)
+        counts.index_add_(0, batch.owners, batch.mask.sum(dim=1).float())
+
+        def keeping(place: ModuleName, batch: Batch = batch) -> Any:
+            def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                given = (args[0].float() * batch.mask[..., None]).sum(dim=1)
+                if place not in sums:
+                    sums[place] = given.new_zeros(owners, given.shape[1])
+                sums[place].index_add_(0, batch.owners, given)
+
+            return of_this_thread(hook)
+
+        handles = [
+            linear_at(model.parts, place).register_forward_hook(keeping(place)) for place in places
+        ]
+        try:
+            with _changing(model.parts, None, batch, before):
+                _run(model.parts, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return [
+        {place: total[owner] / counts[owner].clamp(min=1) for place, total in sums.items()}
+        for owner in range(owners)
+    ]
 
 
 def lowest_unchanged(trainable: Trainable, before: Before) -> int:

@@ -33,3 +33,10 @@ def weights_of(module: nn.Module) -> Iterator[Tensor]:
                 yield kept[name]
             else:
                 yield parameter.detach()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was no room: with less at once, the same may do."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)

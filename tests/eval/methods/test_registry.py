@@ -41,7 +41,7 @@ def test_a_line_of_methods_with_options():
     [
         ("rga", "did you mean 'rag'"),
         ("fints-othre", "did you mean 'fints-other'"),
-        ("rag-other", "steers by no dictionary"),
+        ("rag-other", "nothing of rag is a user.s own to replace"),
         ("fints(strenght=2)", "no option 'strenght'; did you mean 'strength'"),
         ("zero-shot(k=1)", "it has no options"),
         ("fints(sites=mod)", "'sites'.*'attn', 'mid', 'mlp' or 'block'; got 'mod'"),
