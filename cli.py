@@ -19,6 +19,7 @@ from .commands import (
     doctor,
     evaluate,
     export,
+    keys,
     models,
     play,
     report,
@@ -48,6 +49,7 @@ app.command()(export.export)
 app.command()(tune.tune)
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
 app.add_typer(store.app, name="store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement
 from .run import Quiet
 
 if TYPE_CHECKING:
+    import socket
+
     from rich.console import Console
 
     from ..serve.service import Service
@@ -46,6 +49,18 @@ def serve(
     name: Annotated[
         str | None, typer.Option(help="What callers name the model; default: its own name.")
     ] = None,
+    new_tokens: Annotated[
+        int, typer.Option(min=1, help="Of an answer, where a request does not say.")
+    ] = 256,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=2, help="Where a request does not say.")
+    ] = 0.0,
+    expire_days: Annotated[
+        float | None, typer.Option(min=0.001, max=36_500, help="Drop entries written before.")
+    ] = None,
+    log_words: Annotated[
+        bool, typer.Option("--log-words", help="Write what users and the model say into the log.")
+    ] = False,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -65,6 +80,10 @@ def serve(
             max_rows=max_rows,
             max_waiting=max_waiting,
             name=name,
+            new_tokens=new_tokens,
+            temperature=temperature,
+            expire_days=expire_days,
+            log_words=log_words,
             quiet=quiet,
         )
 
@@ -82,6 +101,10 @@ def serve_command(
     max_rows: int = 16,
     max_waiting: int = 64,
     name: str | None = None,
+    new_tokens: int = 256,
+    temperature: float = 0.0,
+    expire_days: float | None = None,
+    log_words: bool = False,
     quiet: bool = False,
     console: Console | None = None,
 ) -> None:
@@ -99,6 +122,10 @@ def serve_command(
         max_rows: So many answers are decoded together.
         max_waiting: So many more may wait.
         name: What callers name the model; None is its own name.
+        new_tokens: Of an answer, where a request does not say.
+        temperature: Where a request does not say.
+        expire_days: How long entries are kept; None is for ever.
+        log_words: Write what users and the model say into the log.
         quiet: Show no progress.
         console: Where to print.
 
@@ -111,11 +138,14 @@ def serve_command(
     from ..eval.shop.opening import load_settings
     from ..files import home
     from ..serve.app import create_app
-    from ..serve.opening import open_service
+    from ..serve.logs import log_as_json
+    from ..serve.opening import is_loopback, open_service
+    from ..serve.service import Limits
     from .console.progress import progress
 
     console = console or Console(stderr=True)
     place = store or str(home() / ("demo.db" if demo else "users.db"))
+    _check_keys(place, host)
     with progress(console, quiet=quiet) as told:
         told.doing(f"loading {model}")
         loaded = load_model(model, placement)
@@ -128,18 +158,79 @@ def serve_command(
             holdout=holdout,
             max_rows=max_rows,
             max_waiting=max_waiting,
+            loopback=is_loopback(host),
+            limits=Limits(new_tokens=new_tokens, temperature=temperature),
+            expire_after=None if expire_days is None else timedelta(days=expire_days),
+            log_words=log_words,
         )
     if demo:
         _fill(service, console, quiet)
+    log_as_json()
     config = uvicorn.Config(
-        create_app(service), host=host, port=port, log_config=None, timeout_graceful_shutdown=30
+        create_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=30
     )
-    server = uvicorn.Server(config)
-    console.print(f"serving {service.name} at http://{host}:{port}", highlight=False)
+    with _listening(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listener.getsockname()[1]}"
+        console.print(f"serving {service.name} at {url}", highlight=False, soft_wrap=True)
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            service.close()
+
+
+def _check_keys(store: str, host: str) -> None:
+    """Refuse to listen to other machines without keys, before a model is loaded.
+
+    Raises:
+        TrimtabError: There is no key.
+    """
+    from ..errors import TrimtabError
+    from ..serve.opening import is_loopback
+    from ..steering.store.steering_store import SteeringStore
+
+    if is_loopback(host):
+        return
+    with SteeringStore(store, audit_reads=False) as opened:
+        if not opened.access_keys.any():
+            raise TrimtabError(
+                f"expected a key in the store before other machines are listened to at {host}; "
+                f"make one: trimtab keys make --store {store}, or leave --host out"
+            )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        TrimtabError: Another program does already, or the host is no address of this machine.
+    """
+    import socket
+
+    from ..errors import TrimtabError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        server.run()
-    finally:
-        service.close()
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise TrimtabError(
+            f"cannot listen at {host} on port {port}: {error}; give another --host or --port"
+        ) from error
+
+
+@app.command("report")
+def report(store: Store = None) -> None:
+    """Say whether steering helps: the users who are steered against those held out."""
+    from rich.console import Console
+
+    from ..files import home
+    from ..serve.report import compared
+    from ..steering.store.steering_store import SteeringStore
+    from .console.arms_table import print_arms
+
+    place = store or str(home() / "users.db")
+    with SteeringStore(place, audit_reads=False, existing=True) as opened:
+        print_arms(Console(), compared(opened.outcomes.all()))
 
 
 def _fill(service: Service, console: Console, quiet: bool) -> None:

@@ -6,9 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from . import chat
+from . import chat, feedback, metrics, running, users
+from .access import CallerOf
+from .bodies import Bodies
 from .failures import ApiError, add_handlers
 from .service import Service, service_of
+from .timed import Timed
 from .wire import ModelList, ServedModel
 
 models = APIRouter(tags=["models"])
@@ -27,19 +30,27 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     add_handlers(app)
-    app.include_router(chat.router)
-    app.include_router(models)
+    for router in (chat.router, models, feedback.router, users.router):
+        app.include_router(router)
+    for router in (metrics.router, running.router):
+        app.include_router(router)
+    app.add_middleware(Bodies, limit=service.limits.body)
+    app.add_middleware(Timed, metrics=service.metrics, log=service.log)
     return app
 
 
 @models.get("/v1/models")
-async def list_models(service: Annotated[Service, Depends(service_of)]) -> ModelList:
+async def list_models(
+    caller: CallerOf, service: Annotated[Service, Depends(service_of)]
+) -> ModelList:
     """The one model that is served."""
     return ModelList(data=[_served(service)])
 
 
 @models.get("/v1/models/{name:path}")
-async def one_model(name: str, service: Annotated[Service, Depends(service_of)]) -> ServedModel:
+async def one_model(
+    name: str, caller: CallerOf, service: Annotated[Service, Depends(service_of)]
+) -> ServedModel:
     """The model that is served, by its name."""
     if name != service.name:
         raise ApiError(

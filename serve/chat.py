@@ -17,10 +17,14 @@ from sse_starlette import EventSourceResponse
 from ..agent.chat.question import Question, question_of
 from ..steering.generation.requests import Completion, Options
 from ..steering.prompts.conversation import content_text
+from .access import CallerOf
 from .answers import chunks_of_delta, finish_of, logprobs_of, message_of, usage_of
+from .engine import Piece
 from .failures import ApiError, response_of
+from .outcomes import Came
+from .recent import Answered
 from .service import Service, service_of
-from .standin import Piece, Ticket
+from .ticket import Ticket
 from .whose import Steered
 from .wire import (
     AnsweredMessage,
@@ -32,10 +36,12 @@ from .wire import (
     ErrorAnswer,
     Message,
     NamedTool,
-    Usage,
 )
 
 router = APIRouter(tags=["chat"])
+
+# How long a request waits for the entries of what its user did just before.
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass
@@ -50,6 +56,7 @@ class Answering:
         steered: What is added.
         tickets: The engine's, one a question.
         created: When it came, in seconds since 1970.
+        began: When it came, by the monotonic clock.
     """
 
     body: ChatRequest
@@ -59,6 +66,7 @@ class Answering:
     steered: Steered
     tickets: list[Ticket] = field(default_factory=list)
     created: int = field(default_factory=lambda: int(time.time()))
+    began: float = field(default_factory=time.monotonic)
 
     def cancel(self) -> None:
         """Give all rows back."""
@@ -72,12 +80,18 @@ class Answering:
     responses={status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 413, 429, 503)},
 )
 async def chat_completions(
-    body: ChatRequest, request: Request, service: Annotated[Service, Depends(service_of)]
+    body: ChatRequest,
+    request: Request,
+    caller: CallerOf,
+    service: Annotated[Service, Depends(service_of)],
 ) -> Response:
     """Answer a conversation, steered by the dictionary of the user that it names."""
+    caller.check("chat", body.user)
+    if body.user is not None:
+        await service.learner.settled(body.user, _PATIENCE_SECONDS)
     answering = await to_thread.run_sync(_prepared, service, body)
     try:
-        _submit(service, answering)
+        await to_thread.run_sync(_submit, service, answering)
         if body.stream:
             return await _streamed(service, answering)
         work = asyncio.ensure_future(_whole(service, answering))
@@ -184,10 +198,12 @@ async def _whole(service: Service, answering: Answering) -> Response:
             Choice(
                 index=index,
                 message=message_of(message),
-                logprobs=logprobs_of(service.model, getattr(completion, "logprobs", None)),
+                logprobs=logprobs_of(service.model, completion.logprobs),
                 finish_reason=finish_of(message, completion),
             )
         )
+    said = [choice.message for choice in choices]
+    await to_thread.run_sync(_account, service, answering, completions, said)
     answer = ChatCompletion(
         id=answering.id,
         created=answering.created,
@@ -198,6 +214,67 @@ async def _whole(service: Service, answering: Answering) -> Response:
         steering=answering.steered.block(),
     )
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _account(
+    service: Service,
+    answering: Answering,
+    completions: Sequence[Completion],
+    said: Sequence[AnsweredMessage],
+) -> None:
+    """Count an answer, and remember it for feedback; writes into the store, so in a thread."""
+    body, steering = answering.body, answering.steered.steering
+    usage = usage_of(completions)
+    seconds = time.monotonic() - answering.began
+    first, queued = (
+        min((value for t in answering.tickets if (value := read(t)) is not None), default=None)
+        for read in (lambda t: t.first_token_seconds, lambda t: t.queued_seconds)
+    )
+    service.metrics.answer(
+        answering.steered,
+        prompt_tokens=usage.prompt_tokens,
+        new_tokens=usage.completion_tokens,
+        first_seconds=first,
+        queued_seconds=queued,
+    )
+    words = {
+        "messages": [message.plain() for message in body.messages],
+        "answers": [message.model_dump(exclude_none=True) for message in said],
+    }
+    service.log.request(
+        "answered",
+        id=answering.id,
+        user=service.log.who(body.user),
+        streamed=bool(body.stream),
+        prompt_tokens=usage.prompt_tokens,
+        new_tokens=usage.completion_tokens,
+        seconds=round(seconds, 3),
+        first_seconds=first and round(first, 3),
+        steered=steering is not None,
+        reason=answering.steered.reason,
+        words=words,
+    )
+    if body.user is None:
+        return
+    came = Came(
+        answers=1,
+        prompt_tokens=usage.prompt_tokens,
+        new_tokens=usage.completion_tokens,
+        seconds=seconds,
+    )
+    service.outcomes.came(body.user, came)
+    answered = Answered(
+        id=answering.id,
+        user=body.user,
+        request=query_of(body.messages),
+        messages=words["messages"],
+        tools=[tool.plain() for tool in body.tools],
+        answers=words["answers"],
+        size=len(body.model_dump_json()) + 8 * usage.completion_tokens,
+    )
+    service.recent.keep(answered)
+    if steering is not None and steering.picked:
+        service.store.used(body.user, steering.picked)
 
 
 # ---- streaming ---------------------------------------------------------------------------------
@@ -261,6 +338,7 @@ async def _events(
     readers = [question.reader() for question in answering.questions]
     ids: list[dict[int, str]] = [{} for _ in readers]
     completions: dict[int, Completion] = {}
+    said: dict[int, AnsweredMessage] = {}
 
     async def arrivals() -> AsyncIterator[Arrived]:
         yield first
@@ -275,8 +353,8 @@ async def _events(
             yield chunk(ChunkChoice(index=index, delta=start), **more)
         async for index, what in arrivals():
             if isinstance(what, Completion):
-                completions[index] = what
                 message = answering.questions[index].message(what)
+                completions[index], said[index] = what, message_of(message)
                 for delta in chunks_of_delta(readers[index].finish(message), ids[index]):
                     yield chunk(ChunkChoice(index=index, delta=delta))
                 ended = ChunkChoice(
@@ -291,14 +369,13 @@ async def _events(
             for number, delta in enumerate(made):
                 likely = logprobs if number == 0 else None
                 yield chunk(ChunkChoice(index=index, delta=delta, logprobs=likely))
+        every = [completions[index] for index in sorted(completions)]
+        messages = [said[index] for index in sorted(said)]
+        await to_thread.run_sync(_account, service, answering, every, messages)
         if answering.body.stream_options and answering.body.stream_options.include_usage:
-            yield chunk(usage=_usage(completions))
+            yield chunk(usage=usage_of(every))
         yield {"data": "[DONE]"}
     except Exception as error:
         yield {"data": bytes(response_of(error).body).decode()}
     finally:
         answering.cancel()
-
-
-def _usage(completions: dict[int, Completion]) -> Usage:
-    return usage_of([completions[index] for index in sorted(completions)])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from ..errors import TrimtabError
 from ..files import encodable
 from ..steering.store.access import UnknownUser
+from ..steering.store.database import StoreUnavailable
+from .engine import EngineClosed, QueueFull
 
 _log = logging.getLogger(__name__)
 
@@ -83,15 +85,17 @@ def response_of(error: Exception) -> JSONResponse:
         )
     if isinstance(error, UnknownUser):
         return error_response(404, str(error), code="user_not_found")
-    if isinstance(error, TrimtabError):
-        if _is_database(error):
-            return error_response(
-                503, str(error), code="store_unavailable", headers={"Retry-After": "2"}
-            )
-        long = "context" in str(error) and "tokens" in str(error)
+    if isinstance(error, QueueFull):
+        wait = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+        return error_response(429, str(error), code="queue_full", headers=wait)
+    if isinstance(error, EngineClosed):
+        return error_response(503, str(error), code="draining")
+    if isinstance(error, StoreUnavailable):
         return error_response(
-            400, str(error), code="context_length_exceeded" if long else "invalid_value"
+            503, str(error), code="store_unavailable", headers={"Retry-After": "2"}
         )
+    if isinstance(error, TrimtabError):
+        return error_response(400, str(error), code="invalid_value")
     _log.error("a request failed by a fault of the server", exc_info=error)
     return error_response(500, "the server failed; its log has the traceback", code="internal")
 
@@ -129,12 +133,3 @@ def _misfit(errors: Sequence[Any]) -> JSONResponse:
     shown = f"; got {came!r:.80}" if isinstance(came, str | int | float | bool) else ""
     message = f"{path}: {reason}{shown}" if path else f"{reason}{shown}"
     return error_response(400, message, code="invalid_value", param=path or None)
-
-
-def _is_database(error: BaseException | None) -> bool:
-    """Whether the store cannot be reached, which is no fault of the request."""
-    while error is not None:
-        if isinstance(error, OperationalError):
-            return True
-        error = error.__cause__
-    return False

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
+from datetime import timedelta
 from pathlib import Path
 
 from ..steering.dictionaries.settings import SteeringSettings
 from ..steering.dictionaries.steer import steer_by
 from ..steering.model import SteeredModel
 from ..steering.store.steering_store import SteeringStore
+from .access import Access
+from .engine import Engine
+from .expiring import Expiring
 from .holdout import Holdout
+from .learning import Learner
+from .logs import Log
+from .metrics import Metrics
+from .outcomes import Tally
+from .recent import Recent
 from .service import Limits, Service
-from .standin import Engine
 from .whose import Whose
 
 
@@ -24,6 +33,9 @@ def open_service(
     holdout: float = 0.0,
     max_rows: int = 16,
     max_waiting: int = 64,
+    loopback: bool = True,
+    expire_after: timedelta | None = None,
+    log_words: bool = False,
 ) -> Service:
     """Open what is served.
 
@@ -36,18 +48,41 @@ def open_service(
         holdout: The share of users who are never steered.
         max_rows: So many answers are decoded together.
         max_waiting: So many more may wait.
+        loopback: Whether this machine alone is listened to; else a key is needed.
+        expire_after: How long an entry is kept since it was written; None is for ever.
+        log_words: Write what users and the model say into the log.
 
     Raises:
         TrimtabError: The store cannot be opened, or does not fit the model or the settings.
     """
     opened = SteeringStore(store, model=model)
     steer = steer_by(opened, settings, model=model)
+    engine = Engine(model, max_rows=max_rows, max_waiting=max_waiting)
+    arms = Holdout(holdout)
+    metrics = Metrics(engine)
     return Service(
         model=model,
         name=name or model.name,
-        engine=Engine(model, max_rows=max_rows, max_waiting=max_waiting),
+        engine=engine,
         store=opened,
-        whose=Whose(opened, steer, Holdout(holdout)),
+        whose=Whose(opened, steer, arms),
         settings=settings,
+        access=Access(opened, loopback=loopback),
+        learner=Learner(model, engine, opened, settings, metrics),
+        recent=Recent(),
+        outcomes=Tally(opened, arms),
+        expiring=Expiring(opened, expire_after),
+        metrics=metrics,
+        log=Log(words=log_words),
         limits=limits or Limits(),
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

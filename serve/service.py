@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from ..steering.dictionaries.settings import SteeringSettings
     from ..steering.model import SteeredModel
     from ..steering.store.steering_store import SteeringStore
-    from .standin import Engine
+    from .access import Access
+    from .engine import Engine
+    from .expiring import Expiring
+    from .learning import Learner
+    from .logs import Log
+    from .metrics import Metrics
+    from .outcomes import Tally
+    from .recent import Recent
     from .whose import Whose
 
 
@@ -46,7 +53,15 @@ class Service:
         store: The users' dictionaries.
         whose: Decides what is added for whom.
         settings: How requests are steered, and where new entries are read.
+        access: Who may call.
+        learner: Builds entries of what users did.
+        recent: The answers given last.
+        outcomes: Counts what came of answers.
+        expiring: Takes out what is too old.
+        metrics: What can be measured.
+        log: A line a request.
         limits: What one request may ask for.
+        draining: Whether the server is being ended.
         began: When the server came up, in seconds since 1970.
     """
 
@@ -56,12 +71,24 @@ class Service:
     store: SteeringStore
     whose: Whose
     settings: SteeringSettings
+    access: Access
+    learner: Learner
+    recent: Recent
+    outcomes: Tally
+    expiring: Expiring
+    metrics: Metrics
+    log: Log
     limits: Limits = field(default_factory=Limits)
+    draining: bool = False
     began: float = field(default_factory=time.time)
 
     def close(self) -> None:
-        """End what is under way, and write what is only in memory."""
+        """End what is under way, and write what is only in memory; what waits goes on waiting."""
+        self.draining = True
+        self.expiring.close()
+        self.learner.close()
         self.engine.close()
+        self.outcomes.close()
         self.store.close()
 
 

@@ -141,7 +141,7 @@ class SteeringWish(Asked):
     whose: Literal["own", "off"] = "own"
     strength: Annotated[float, Field(ge=0, le=100)] | None = None
     k: Annotated[int, Field(ge=1, le=1000)] | None = None
-    without: Annotated[list[SampleId], Field(max_length=10_000)] = []
+    without: Annotated[list[SampleId], Field(max_length=10_000)] = Field(default_factory=list)
     before: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
 
 
@@ -150,7 +150,7 @@ class ChatRequest(Asked):
 
     model: Annotated[str, Field(max_length=512)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
-    tools: Annotated[list[ToolSpec], Field(max_length=20_000)] = []
+    tools: Annotated[list[ToolSpec], Field(max_length=20_000)] = Field(default_factory=list)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None

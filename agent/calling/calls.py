@@ -71,10 +71,11 @@ def format_call(
     return _format(call_format or HERMES).write([call], schemas_of(tools))
 
 
-def call_head(tool: str) -> str:
-    """A call as the model is taught it, up to the quote that ends the tool's name."""
-    text = format_call(ToolCall(tool))
-    return text[: text.index(f'"{tool}"') + len(tool) + 2]
+def call_head(tool: str, call_format: CallFormat = HERMES) -> str:
+    """A call as the model is taught it, up to the end, or the closing quote, of the tool's name."""
+    text = call_format.write([ToolCall(tool)])
+    end = len(call_format.opening + call_format.before + call_format.written_name(tool))
+    return text[: end + text.startswith('"', end)]
 
 
 def schemas_of(tools: Tools) -> Schemas:

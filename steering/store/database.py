@@ -23,6 +23,10 @@ _WRITERS = 0x7472696D  # of PostgreSQL's advisory locks, the one that this store
 _SECONDS_TO_CONNECT = 10
 
 
+class StoreUnavailable(TrimtabError):
+    """The database does not do what it should; the same may work later."""
+
+
 class Database:
     """Connections to one place; safe in threads, and made anew in a forked process.
 
@@ -225,16 +229,16 @@ class Database:
         try:
             yield
         except PoolTimeout as error:
-            raise TrimtabError(
+            raise StoreUnavailable(
                 f"the store at {self.place.shown} has too many readers at once: {error.args[0]}; "
                 "ask less at a time"
             ) from error
         except (IntegrityError, ProgrammingError):
             raise  # a fault of this program
         except DBAPIError as error:
-            raise TrimtabError(self._trouble(action, str(error.orig))) from error
+            raise StoreUnavailable(self._trouble(action, str(error.orig))) from error
         except sqlite3.Error as error:
-            raise TrimtabError(self._trouble(action, str(error))) from error
+            raise StoreUnavailable(self._trouble(action, str(error))) from error
 
     def _trouble(self, action: str, said: str) -> str:
         reason = (said.strip().splitlines() or ["no reason given"])[0]

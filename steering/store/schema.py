@@ -11,11 +11,20 @@ from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, LargeB
 
 from ...errors import TrimtabError
 
-VERSION = 1
+VERSION = 2
 """Of the tables below."""
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
-"""From each older version to the next one; they run in one transaction."""
+COUNTED = (
+    "answers",
+    "prompt_tokens",
+    "new_tokens",
+    "milliseconds",
+    "good",
+    "bad",
+    "corrected",
+    "tool_errors",
+)
+"""What is counted of a user's answers."""
 
 metadata = sa.MetaData()
 _Number = BigInteger().with_variant(sa.Integer, "sqlite")
@@ -119,6 +128,18 @@ audit = Table(
     Column("count", BigInteger, nullable=False),
     Index("trimtab_audit_owner", "owner"),
 )
+outcomes = Table(
+    # What came of the answers that a user was given, by the arm of the comparison that they are in.
+    "trimtab_outcomes",
+    metadata,
+    _owned_by_user(),
+    Column("arm", Text, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTED),
+    sa.PrimaryKeyConstraint("user", "arm"),
+)
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: outcomes.create}
+"""From each older version to the next one; they run in one transaction."""
 
 
 def read_about(connection: Connection) -> dict[str, str]:

@@ -17,6 +17,8 @@ from .copies import KeptEntry, UserCopy, copy_of, kept_entries
 from .expiry import AgeRule, users_with_old_entries
 from .interactions import Interactions
 from .interventions import KeptIntervention, from_bytes, to_bytes
+from .keys import AccessKeys
+from .outcomes import Outcomes
 from .reader import StoreReader
 from .sealing import checked_id
 from .user_rows import intervention_content
@@ -251,6 +253,16 @@ class SteeringStore(StoreReader):
     def interactions(self) -> Interactions:
         """What users did, kept until it is learned from."""
         return Interactions(self._access)
+
+    @property
+    def access_keys(self) -> AccessKeys:
+        """The keys by which a server knows its callers."""
+        return AccessKeys(self._access)
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What came of the answers that users were given."""
+        return Outcomes(self._access)
 
     def used(self, user_id: str, picked: Iterable[Picked]) -> None:
         """Count that a request of the user's was steered by these entries; written later.

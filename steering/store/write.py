@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..vectors.entries import Contrast
 from . import audit, schema
 from .database import now_milliseconds
 from .layout import EntryContent, StoreLayout, sample_of
-from .schema import entries, pending, secret_slots, sums, users, weights
+from .schema import entries, outcomes, pending, secret_slots, sums, users, weights
 from .sealing import SECRET_BYTES, Seal, new_secret, owner_of
 from .user_rows import UserRow, entry_rows, find_user, opened
 
@@ -291,6 +291,18 @@ class StoreWrite:
             if self._connection.execute(which).rowcount:
                 taken.add(each)
         return taken
+
+    def count(self, user: UserRow, arm: str, more: Mapping[str, int]) -> None:
+        """Add to what came of a user's answers."""
+        here = (outcomes.c.user == user.id, outcomes.c.arm == arm)
+        added = {name: outcomes.c[name] + number for name, number in more.items()}
+        if not self._connection.execute(sa.update(outcomes).where(*here).values(**added)).rowcount:
+            row = dict.fromkeys(schema.COUNTED, 0) | dict(more) | {"user": user.id, "arm": arm}
+            self._connection.execute(sa.insert(outcomes).values(row))
+
+    def forgotten(self, owners: Iterable[str]) -> dict[str, int]:
+        """When those of these who were forgotten were so last, in milliseconds since 1970."""
+        return audit.forgotten(self._connection, owners)
 
     def forget(self, owners: Iterable[str]) -> None:
         """Leave in the audit trail only that these were forgotten."""
