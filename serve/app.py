@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from . import chat, feedback, metrics, running, users
-from .access import CallerOf
+from . import chat, feedback, running, users
 from .bodies import Bodies
+from .callers import CallerOf
 from .failures import ApiError, add_handlers
 from .service import Service, service_of
 from .timed import Timed
@@ -30,9 +30,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     add_handlers(app)
-    for router in (chat.router, models, feedback.router, users.router):
-        app.include_router(router)
-    for router in (metrics.router, running.router):
+    for router in (chat.router, models, feedback.router, users.router, running.router):
         app.include_router(router)
     app.add_middleware(Bodies, limit=service.limits.body)
     app.add_middleware(Timed, metrics=service.metrics, log=service.log)

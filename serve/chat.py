@@ -17,8 +17,8 @@ from sse_starlette import EventSourceResponse
 from ..agent.chat.question import Question, question_of
 from ..steering.generation.requests import Completion, Options
 from ..steering.prompts.conversation import content_text
-from .access import CallerOf
 from .answers import chunks_of_delta, finish_of, logprobs_of, message_of, usage_of
+from .callers import CallerOf
 from .engine import Piece
 from .failures import ApiError, response_of
 from .outcomes import Came

@@ -9,8 +9,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends
 from pydantic import Field, model_validator
 
-from .access import CallerOf
 from .bodies import path_part
+from .callers import CallerOf
 from .failures import ApiError
 from .learning import Done
 from .outcomes import Came

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import PlainTextResponse, Response
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .access import CallerOf
 from .engine import Engine
-from .service import Service, service_of
 from .whose import Steered
-
-router = APIRouter(tags=["running"])
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _SIMILARITIES = tuple(n / 10 for n in range(-2, 11))
@@ -150,13 +143,3 @@ class _OfEngine(Collector):
         for how, count in now.finished.items():
             ended.add_metric([how], count)
         yield ended
-
-
-@router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(caller: CallerOf, service: Annotated[Service, Depends(service_of)]) -> Response:
-    """Counts and times in Prometheus' form."""
-    caller.check("metrics")
-    return Response(
-        generate_latest(service.metrics.registry),
-        media_type="text/plain; version=0.0.4; charset=utf-8",
-    )

@@ -1,4 +1,4 @@
-"""Whether the server is up, and whether it can answer."""
+"""Whether the server is up, whether it can answer, and what can be measured of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import generate_latest
 from pydantic import BaseModel
 
 from ..errors import TrimtabError
+from .callers import CallerOf
 from .failures import ApiError
 from .service import Service, service_of
 from .wire import ErrorAnswer
@@ -40,3 +43,13 @@ async def readyz(service: Annotated[Service, Depends(service_of)]) -> State:
             503, str(error), code="store_unavailable", headers={"Retry-After": "2"}
         ) from error
     return State(status="ready")
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(caller: CallerOf, service: Annotated[Service, Depends(service_of)]) -> Response:
+    """Counts and times in Prometheus' form."""
+    caller.check("metrics")
+    return Response(
+        generate_latest(service.metrics.registry),
+        media_type="text/plain; version=0.0.4; charset=utf-8",
+    )

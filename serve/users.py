@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field, model_validator
 
 from ..steering.dictionaries.switches import MAX_STRENGTH
-from .access import CallerOf
 from .bodies import path_part
+from .callers import CallerOf
 from .chat import query_of
 from .failures import ApiError
 from .learning import Done
