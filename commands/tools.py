@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from ..errors import TrimtabError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from transformers import PreTrainedTokenizerBase
 
     from ..agent.calling.tool_check import ExampleCheck, ToolCheck
     from ..tools.files.tool_file import ToolFile
@@ -41,8 +43,8 @@ def tools_check(
         bool, typer.Option("--call", help="Call the tools with their examples, too.")
     ] = False,
     model: Annotated[
-        str, typer.Option(help="Whose prompt: a name, a hub id, or a folder.")
-    ] = "qwen2.5-coder-0.5b-instruct",
+        str, typer.Option(help="Whose prompt and form of calls: a name, a hub id, or a folder.")
+    ] = "",
 ) -> None:
     """Say what a model sees of the tools, what it can write, and whether the examples fit."""
     check_command(file, prompt=prompt, schemas=schemas, call=call, model=model)
@@ -64,7 +66,7 @@ def check_command(
         prompt: Show the prompt that ``model`` reads.
         schemas: Show each tool's schema, and the one that constrained decoding holds calls to.
         call: Call the tools with their examples.
-        model: Whose prompt.
+        model: Whose prompt, and whose form of calls; empty is the default model.
         console: Where to print.
 
     Raises:
@@ -73,19 +75,23 @@ def check_command(
     """
     from rich.console import Console
 
+    from ..agent.calling.detection import call_format_of
     from ..agent.calling.tool_check import check_examples, check_tool
+    from ..steering.weights.known import DEFAULT_MODEL
     from ..tools.files.tool_file import open_tool_file
 
     console = console or Console()
+    tokenizer = _tokenizer(model or DEFAULT_MODEL) if model or prompt else None
+    form = call_format_of(SimpleNamespace(tokenizer=tokenizer))
     with open_tool_file(path) as file:
-        tools = [check_tool(spec) for spec in file.toolkit]
+        tools = [check_tool(spec, call_format=form) for spec in file.toolkit]
         for tool in tools:
             _print_tool(console, tool, schemas)
-        examples = check_examples(file, call=call)
+        examples = check_examples(file, call=call, call_format=form)
         for example in examples:
             _print_example(console, example)
-        if prompt:
-            _print_prompt(console, file, model)
+        if tokenizer is not None and prompt:
+            _print_prompt(console, file, tokenizer, model or DEFAULT_MODEL)
     wrong = sum(not example.passed for example in examples)
     refused = [tool.spec.name for tool in tools if tool.refusal]
     _print(console, f"{_counted(len(tools), 'tool')}, {_counted(len(examples), 'example')}")
@@ -133,16 +139,23 @@ def _print_example(console: Console, checked: ExampleCheck) -> None:
         _print(console, f"       {checked.result.content}")
 
 
-def _print_prompt(console: Console, file: ToolFile, model: str) -> None:
+def _tokenizer(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    from ..agent.calling.tool_check import prompt_of
     from ..steering.weights.known import model_path
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_path(model))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_path(model))
     except (OSError, ValueError) as error:
         raise TrimtabError(f"cannot load the tokenizer of {model!r}: {error}") from error
+    return tokenizer
+
+
+def _print_prompt(
+    console: Console, file: ToolFile, tokenizer: PreTrainedTokenizerBase, model: str
+) -> None:
+    from ..agent.calling.tool_check import prompt_of
+
     request = next((example.request for example in file.examples if example.request), _REQUEST)
     text, tokens, of_tools = prompt_of(tokenizer, file.toolkit, request)
     _print(console, "")

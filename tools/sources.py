@@ -17,8 +17,8 @@ def tool_spec(source: Any) -> ToolSpec:
 
     Args:
         source: A ``ToolSpec``; a typed function or bound method; a pydantic model; a LangChain
-            tool; an OpenAI tool dict; a JSON Schema with a ``title``; an item of an MCP server's
-            tool list.
+            tool; an OpenAI or Anthropic tool dict; a JSON Schema with a ``title``; an item of an
+            MCP server's tool list.
 
     Raises:
         TrimtabError: It describes no tool, or one that is not valid.
@@ -37,7 +37,7 @@ def tool_spec(source: Any) -> ToolSpec:
     if isinstance(source, BaseModel) and hasattr(source, "name"):
         return ToolSpec.from_mcp(source)
     if isinstance(source, Mapping):
-        if "inputSchema" in source:
+        if "inputSchema" in source or "input_schema" in source:
             return ToolSpec.from_mcp(source)
         if "function" in source or "name" in source:
             return ToolSpec.from_openai(source)
@@ -45,6 +45,6 @@ def tool_spec(source: Any) -> ToolSpec:
     if inspect.isroutine(source) or (callable(source) and not isinstance(source, type)):
         return ToolSpec.from_function(source)
     raise TrimtabError(
-        "expected a tool: a typed function, a pydantic model, a JSON Schema, an OpenAI or MCP "
-        f"tool dict, a LangChain tool or a ToolSpec; got {source!r}"
+        "expected a tool: a typed function, a pydantic model, a JSON Schema, an OpenAI, Anthropic "
+        f"or MCP tool dict, a LangChain tool or a ToolSpec; got {source!r}"
     )

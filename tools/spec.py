@@ -234,6 +234,8 @@ class ToolSpec:
     ) -> "ToolSpec":
         """Make a tool of one item of an MCP server's tool list, as a dict or the SDK's object.
 
+        An Anthropic tool dict differs only in how it writes ``input_schema``.
+
         Only the conversion is done here: give the ``function`` that calls the server.
 
         Raises:
@@ -247,7 +249,7 @@ class ToolSpec:
         return cls(
             name=item["name"],
             description=item.get("description") or "",
-            parameters=item.get("inputSchema") or _NO_ARGUMENTS,
+            parameters=item.get("inputSchema") or item.get("input_schema") or _NO_ARGUMENTS,
             function=function,
             timeout=timeout,
         )

@@ -33,6 +33,15 @@ def call_format_of(model: object, declared: CallFormat | str | None = None) -> C
     wanted = declared or getattr(model, "call_format", None)
     if wanted is not None:
         return format_named(wanted) if isinstance(wanted, str) else wanted
+    return _of_template(model)
+
+
+def shown_by_template(model: object, call_format: CallFormat) -> bool:
+    """Whether the model's prompts teach this format without being told to."""
+    return _of_template(model).name == call_format.name
+
+
+def _of_template(model: object) -> CallFormat:
     tokenizer = getattr(model, "tokenizer", None)
     template = getattr(tokenizer, "chat_template", None)
     if tokenizer is None or template is None:

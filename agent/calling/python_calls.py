@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 from typing import Any
 
 from .lenient_json import Unreadable, repaired, sound
 
 _MAX_DEPTH = 64
+_KEYWORD = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\W\d][\w-]*)\s*=\s*')
 
 
 def read_arguments(text: str, start: int) -> tuple[dict[str, Any], int]:
@@ -24,6 +27,8 @@ def read_arguments(text: str, start: int) -> tuple[dict[str, Any], int]:
     end = _closing_parenthesis(text, start)
     if end is not None:
         arguments = _parsed_arguments(text[start:end])
+        if arguments is None:
+            arguments = _named_otherwise(text[start:end])
         if arguments is not None:
             return arguments, end
     members = f"{{{text[start:end]}" + ("" if end is None else "}")
@@ -35,6 +40,11 @@ def read_arguments(text: str, start: int) -> tuple[dict[str, Any], int]:
 
 def _closing_parenthesis(text: str, at: int) -> int | None:
     """Where what was opened before ``at`` is closed; None if it never is."""
+    return _end(text, at, ")")
+
+
+def _end(text: str, at: int, wanted: str) -> int | None:
+    """Where one of the characters stands outside quotes and brackets; None if none does."""
     depth, quote = 0, ""
     while at < len(text):
         character = text[at]
@@ -43,6 +53,8 @@ def _closing_parenthesis(text: str, at: int) -> int | None:
                 at += 1
             elif character == quote:
                 quote = ""
+        elif depth == 0 and character in wanted:
+            return at
         elif character in "\"'":
             quote = character
         elif character in "([{":
@@ -51,7 +63,7 @@ def _closing_parenthesis(text: str, at: int) -> int | None:
                 return None
         elif character in ")]}":
             if depth == 0:
-                return at if character == ")" else None
+                return None
             depth -= 1
         at += 1
     return None
@@ -75,6 +87,25 @@ def _parsed_arguments(inside: str) -> dict[str, Any] | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError, Unreadable, OverflowError):
         return None
     return arguments
+
+
+def _named_otherwise(inside: str) -> dict[str, Any] | None:
+    """Arguments under names that Python has no room for, ``from="x", "a b"=1``; None elsewhere."""
+    arguments: dict[str, Any] = {}
+    at = 0
+    while at < len(inside):
+        key = _KEYWORD.match(inside, at)
+        if key is None:
+            return None
+        end = _end(inside, key.end(), ",")
+        try:
+            value = ast.parse(inside[key.end() : end].strip(), mode="eval").body
+            name = json.loads(key[1]) if key[1].startswith('"') else key[1]
+            arguments[name] = sound(_literal_of(value))
+        except (SyntaxError, ValueError, RecursionError, MemoryError, Unreadable, OverflowError):
+            return None
+        at = len(inside) if end is None else end + 1
+    return arguments or None
 
 
 def _literal_of(node: ast.expr) -> Any:

@@ -21,6 +21,8 @@ from .schema_bounds import Bounds
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from .formats.call_format import CallFormat
+
 
 @dataclass(frozen=True)
 class ToolCheck:
@@ -62,24 +64,32 @@ class ExampleCheck:
         return came_out and (self.result is None or self.result.ok)
 
 
-def check_tool(spec: ToolSpec) -> ToolCheck:
-    """Look a tool over."""
+def check_tool(spec: ToolSpec, *, call_format: CallFormat | str | None = None) -> ToolCheck:
+    """Look a tool over.
+
+    Args:
+        spec: The tool.
+        call_format: The form of calls, or its name; None is that of Hermes and Qwen models.
+    """
     refusal = ""
     try:
-        call_grammar([spec.to_openai()])
+        call_grammar([spec.to_openai()], call_format=call_format)
     except TrimtabError as error:
         refusal = str(error)
     return ToolCheck(spec, Bounds().narrowed(spec.parameters), refusal, tuple(_notes(spec)))
 
 
-def check_examples(file: ToolFile, *, call: bool = False) -> list[ExampleCheck]:
+def check_examples(
+    file: ToolFile, *, call: bool = False, call_format: CallFormat | str | None = None
+) -> list[ExampleCheck]:
     """Try a file's examples.
 
     Args:
         file: The file.
         call: Call the tools with the arguments that are right, too.
+        call_format: As for ``check_tool``.
     """
-    return [_tried(example, file.toolkit, call) for example in file.examples]
+    return [_tried(example, file.toolkit, call, call_format) for example in file.examples]
 
 
 def prompt_of(
@@ -122,26 +132,31 @@ def _notes(spec: ToolSpec) -> list[str]:
     return notes
 
 
-def _tried(example: ToolExample, toolkit: Toolkit, call: bool) -> ExampleCheck:
+def _tried(
+    example: ToolExample, toolkit: Toolkit, call: bool, call_format: CallFormat | str | None
+) -> ExampleCheck:
     error = toolkit.validate(example.tool, example.arguments)
     if error is not None:
         return ExampleCheck(example, error.message, None, None)
     spec = toolkit.spec(example.tool)
     result = toolkit.call(example.tool, example.arguments) if call and example.valid else None
-    return ExampleCheck(example, "", _writable(spec, example.arguments), result)
+    writable = _writable(spec, example.arguments, call_format)
+    return ExampleCheck(example, "", writable, result)
 
 
-def _writable(spec: ToolSpec, arguments: Mapping[str, Any]) -> bool | None:
+def _writable(
+    spec: ToolSpec, arguments: Mapping[str, Any], call_format: CallFormat | str | None
+) -> bool | None:
     """Whether the grammar of the tool's calls lets this one through; None if there is none."""
     from llguidance import LLMatcher, LLTokenizer
 
     try:
-        grammar = call_grammar([spec.to_openai()])
+        grammar = call_grammar([spec.to_openai()], call_format=call_format)
     except TrimtabError:
         return None
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
     call = ToolCall(spec.name, in_order(arguments, spec.parameters, spec.parameters))
-    text = format_call(call).encode()
+    text = format_call(call, tools=[spec.to_openai()], call_format=call_format).encode()
     return bool(matcher.consume_tokens(list(text)) and matcher.is_accepting())
 
 

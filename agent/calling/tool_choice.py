@@ -50,8 +50,13 @@ def several_calls(choice: str | None, wanted: bool | None) -> bool:
 
 def as_dict(tool: Tool) -> dict[str, Any]:
     """The tool as an OpenAI dict. LangChain's own conversion loses recursive types."""
+    if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
+        inner = tool["function"]
+        if "name" in inner and isinstance(inner.get("parameters"), dict):
+            return tool
     model = isinstance(tool, type) and issubclass(tool, BaseModel)
-    if model or isroutine(tool) or isinstance(tool, ToolSpec | BaseTool):
+    named = isinstance(tool, dict) and ("name" in tool or "function" in tool)
+    if model or named or isroutine(tool) or isinstance(tool, ToolSpec | BaseTool):
         return tool_spec(tool).to_openai()
     return convert_to_openai_tool(tool)
 

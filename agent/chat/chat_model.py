@@ -19,9 +19,10 @@ from pydantic import ConfigDict, Field, SkipValidation
 from ...errors import TrimtabError
 from ...steering.dictionaries.steer import Steer, SteerBy, steer_or_store, user_name
 from ...steering.generation.batching import BatchedModel, run_together
+from ..calling.detection import call_format_of
 from ..calling.tool_choice import Tool, ToolChoice, as_dict, read_choice
 from ..model import ChatSource
-from .messages import last_request, new_call_id, picked_entries, to_dict, to_request
+from .messages import last_request, new_call_id, picked_entries, to_dict
 from .question import Question, question_of
 from .streaming import Delta
 
@@ -59,6 +60,8 @@ class SteeredChatModel(BaseChatModel):
         top_p: Of sampling.
         seed: Of sampling.
         stop: Texts that end an answer; tool calls are not cut by them.
+        call_format: The form of calls, or its name in the table of formats; None is that which the
+            model's template teaches. Another one is taught in the system message.
         streaming: Let ``invoke`` stream too, so that callbacks are told of each token.
 
     What ends an answer and how it is sampled can also be given to ``bind`` or to a single call.
@@ -78,6 +81,7 @@ class SteeredChatModel(BaseChatModel):
     seed: int = 0
     stop: list[str] | None = None
     streaming: bool = False
+    call_format: Any = None
 
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
@@ -100,6 +104,7 @@ class SteeredChatModel(BaseChatModel):
             "steer": steer_or_store(steer, store, settings, model),
         }
         super().__init__(**own, **options)
+        call_format_of(model, self.call_format)  # refuses now a name that nobody knows
 
     @property
     def model_name(self) -> str:
@@ -163,7 +168,13 @@ class SteeredChatModel(BaseChatModel):
         self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None
     ) -> int:
         """How long the prompt is that these messages and tools make, in tokens."""
-        request = to_request(messages, [as_dict(tool) for tool in tools or ()])
+        request = question_of(
+            self.model,
+            [to_dict(message) for message in messages],
+            [as_dict(tool) for tool in tools or ()],
+            tool_choice="none",
+            call_format=self.call_format,
+        ).request
         return len(self.model.prompt_tokens(request.messages, request.tools))
 
     def invoke(
@@ -326,6 +337,7 @@ class SteeredChatModel(BaseChatModel):
             parallel_tool_calls=parallel_tool_calls,
             stop=(self.stop if stop is None else stop) or (),
             steering=steering,
+            call_format=self.call_format,
         )
         if question.answer == "text":
             options["stop"] = question.stop

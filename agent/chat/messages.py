@@ -43,6 +43,7 @@ def to_request(
     steering: Steering | None = None,
     grammar: str | None = None,
     call_format: CallFormat = HERMES,
+    teach: bool = False,
 ) -> Request:
     """The model's request for the next message of a conversation.
 
@@ -52,14 +53,16 @@ def to_request(
         steering: What is added inside the forward pass.
         grammar: What the answer must fit, from ``call_grammar``; None is free-form.
         call_format: In which earlier calls are written for a template that shows none.
+        teach: As for ``as_taught``.
 
     Raises:
         TrimtabError: A message holds something else than text and tool calls.
     """
     from ...steering.generation.requests import Request
 
-    dicts = [as_taught(to_dict(message), call_format) for message in messages]
-    return Request(messages=dicts, tools=tuple(tools), steering=steering, grammar=grammar)
+    dicts = [to_dict(message) for message in messages]
+    shown, given = as_taught(dicts, tools, call_format, teach=teach)
+    return Request(messages=shown, tools=given, steering=steering, grammar=grammar)
 
 
 def to_message(
@@ -177,16 +180,45 @@ def to_dict(message: BaseMessage) -> dict[str, Any]:
     return made
 
 
-def as_taught(message: Mapping[str, Any], call_format: CallFormat) -> Mapping[str, Any]:
-    """An OpenAI-style message whose calls also stand in it as the model is taught to write them.
+def as_taught(
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    call_format: CallFormat,
+    *,
+    teach: bool = False,
+) -> tuple[list[Mapping[str, Any]], tuple[Mapping[str, Any], ...]]:
+    """A conversation and tools as a prompt shows them to a model of some call format.
 
-    Templates that show no calls take that text.
+    Calls also stand as text in their messages, in this format: templates that show no calls take
+    that.
+
+    Args:
+        messages: OpenAI-style dicts.
+        tools: OpenAI tool dicts.
+        call_format: The form of calls.
+        teach: Show the tools, calls and results as text: the model's template has another form.
+
+    Returns:
+        The messages, and the tools that the template is given.
 
     Raises:
         TrimtabError: Arguments of a call that are not JSON.
     """
+    shown = [_with_calls_as_text(message, call_format) for message in messages]
+    if not (teach and tools):
+        return shown, tuple(tools)
+    from ...steering.prompts.render import with_tools_as_text
+
+    example = ToolCall("function_name", {"argument": "value"})
+    return [*with_tools_as_text(shown, tools, call_format.write([example]))], ()
+
+
+def _with_calls_as_text(message: Mapping[str, Any], call_format: CallFormat) -> Mapping[str, Any]:
     if call_format is HERMES or not message.get("tool_calls"):
         return message
     calls = [tidy_call(call)["function"] for call in message["tool_calls"]]
     read = [ToolCall(call["name"], call.get("arguments", {})) for call in calls]
-    return {**message, "calls_as_text": call_format.write(read)}
+    try:
+        return {**message, "calls_as_text": call_format.write(read)}
+    except TrimtabError:  # a name that a model made up, and that this format has no room for
+        return message

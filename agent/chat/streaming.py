@@ -101,11 +101,11 @@ class AnswerReader:
             return
         if self._state == "arguments":
             return  # the answer was cut in a call that is under way
+        if not self._calls and whole.text.startswith(self._shown):
+            yield from self._text(whole.text[len(self._shown) :])
         if self._state != "after":
             for number, call in enumerate(whole.tool_calls[self._calls :], self._calls):
                 yield from _call(number, call["name"], json.dumps(call["args"]))
-        if not self._calls and not whole.tool_calls and whole.text.startswith(self._shown):
-            yield from self._text(whole.text[len(self._shown) :])
 
     def _read(self) -> Iterator[Delta]:
         if self._state == "start" and self._rest.strip():

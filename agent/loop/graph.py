@@ -22,6 +22,7 @@ from ...errors import TrimtabError
 from ...steering.dictionaries.steer import steer_or_store
 from ...tools.shop.toolkit import STOP, conversation_tools
 from ..calling.calls import call_grammar
+from ..calling.detection import call_format_of
 from ..users.conversation import User
 from .commands import state_schemas
 from .nodes import Nodes, Remembers, ShowsRequest
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.dictionaries.steer import Steer
     from ...tools.toolkit import Toolkit
+    from ..calling.formats.call_format import CallFormat
     from ..model import AgentModel
     from .state import AgentInput, AgentState
 
@@ -59,6 +61,7 @@ def build_agent(
     user: User | None = None,
     prompting: str = "call",
     decode: Decode = "constrained",
+    call_format: CallFormat | str | None = None,
     must_call: bool | None = None,
     final_tools: Collection[str] | None = None,
     max_retries: int | None = None,
@@ -90,6 +93,8 @@ def build_agent(
             is nobody.
         prompting: A name in ``PROMPTINGS``: plain function calls, or ReAct's thoughts and actions.
         decode: ``constrained`` calls always fit the tools' schemas; ``free`` ones are parsed.
+        call_format: The form of calls, or its name in the table of formats. Default: that which the
+            model's template teaches. Another one is taught in the system message.
         must_call: Whether every step must be a call. Default: only with a user, or in ReAct.
         final_tools: A successful call of one of these, or of a LangChain tool with
             ``return_direct``, ends the episode. Default: with a user
@@ -108,9 +113,9 @@ def build_agent(
         tool_store: LangGraph's store, for tools that want one (``InjectedStore``).
 
     Raises:
-        TrimtabError: A final tool that the toolkit does not have, a state schema that adds no
-            field or changes one of the agent's, an unknown prompting or way to
-            decode, a limit out of range, or as for ``steer_by``.
+        TrimtabError: A call format that nobody knows, a final tool that the toolkit does not have,
+            a state schema that adds no field or changes one of the agent's, an unknown prompting
+            or way to decode, a limit out of range, or as for ``steer_by``.
 
     Example:
         >>> agent = build_agent(model, toolkit, store={"u1": dictionary})  # doctest: +SKIP
@@ -143,8 +148,11 @@ def build_agent(
     if final_tools is None:
         final_tools = toolkit.names if must_call else ()
     schemas = state_schemas(state_schema)
+    form = call_format_of(model, call_format)
     if decode == "constrained" and must_call:
-        call_grammar(toolkit.schemas())  # refuses now what could not be held to later
+        call_grammar(
+            toolkit.schemas(), call_format=form
+        )  # refuses now what could not be held to later
     nodes = Nodes(
         model=model,
         toolkit=toolkit,
@@ -162,6 +170,7 @@ def build_agent(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         fields=schemas.fields,
+        call_format=call_format,
     )
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(
         schemas.state,

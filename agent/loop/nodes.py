@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ...steering.dictionaries.steer import Steer
     from ...steering.vectors.steering import Steering
     from ...tools.toolkit import Toolkit
+    from ..calling.formats.call_format import CallFormat
     from ..model import AgentModel
     from .memory import PastRequest
 
@@ -81,6 +82,7 @@ class Nodes:
         max_new_tokens: At most this many tokens a step.
         temperature: 0 takes the most likely token; above, tokens are drawn.
         fields: Of the state, those that tools may write.
+        call_format: The form of calls, or its name; None is that of the model's template.
     """
 
     model: AgentModel
@@ -99,6 +101,7 @@ class Nodes:
     max_new_tokens: int
     temperature: float = 0.0
     fields: frozenset[str] = frozenset()
+    call_format: CallFormat | str | None = None
 
     def recall(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         """Put what is remembered in the user's message.
@@ -147,7 +150,7 @@ class Nodes:
         message = self._step(state, steering, "call" if self.must_call else "either")
         if not self.must_call and _repeats(message, state["steps"]):
             words = self._step(state, steering, "words")
-            if not words.text.strip() or parse_calls(words.text):
+            if not words.text.strip() or parse_calls(words.text, call_format=self.call_format):
                 return Command(update={"outcome": "done"}, goto="__end__")
             message = words
         return Command(update={"messages": [message]}, goto="call")
@@ -257,6 +260,7 @@ class Nodes:
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             draws=f"{state['draws']}/{len(state['steps'])}" if "draws" in state else "",
+            call_format=self.call_format,
         )
         return next_step(self.prompting, request)
 

@@ -14,7 +14,7 @@ from langchain_core.messages.tool import tool_call
 
 from ...tools.shop.toolkit import RESPOND
 from ..calling.calls import call_grammar
-from ..calling.detection import call_format_of
+from ..calling.detection import call_format_of, shown_by_template
 from ..calling.format_grammar import words_grammar
 from ..calling.formats.call_format import CallFormat
 from ..calling.tool_choice import answer_grammar
@@ -29,7 +29,7 @@ def ask_for_call(ask: StepRequest) -> AIMessage:
 
     Where words alone are wanted, the tools are not shown: small models else write a call again.
     """
-    own = call_format_of(ask.model)
+    own = call_format_of(ask.model, ask.call_format)
     tools = () if ask.wanted == "words" else ask.tools
     request = to_request(
         ask.conversation,
@@ -37,6 +37,7 @@ def ask_for_call(ask: StepRequest) -> AIMessage:
         steering=ask.steering,
         grammar=_grammar(ask, own),
         call_format=own,
+        teach=not shown_by_template(ask.model, own),
     )
     [completion] = ask.generate(request, max_new_tokens=ask.max_new_tokens)
     return to_message(completion, _answer(ask), tools=tools, most_calls=1, call_format=own)

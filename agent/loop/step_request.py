@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 if TYPE_CHECKING:
     from ...steering.generation.requests import Completion, Request
     from ...steering.vectors.steering import Steering
+    from ..calling.formats.call_format import CallFormat
     from ..model import AgentModel
 
 Wanted = Literal["call", "either", "words"]
@@ -33,6 +34,7 @@ class StepRequest:
         max_new_tokens: At most this many tokens a step.
         temperature: 0 takes the most likely token; above, tokens are drawn.
         draws: Names the draws.
+        call_format: The form of calls, or its name; None is that of the model's template.
     """
 
     model: AgentModel
@@ -46,6 +48,7 @@ class StepRequest:
     max_new_tokens: int
     temperature: float = 0.0
     draws: str = ""
+    call_format: CallFormat | str | None = None
 
     def generate(self, request: Request, **options: Any) -> list[Completion]:
         """What the model answers to one request, drawn where the step is."""

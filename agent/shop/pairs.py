@@ -18,6 +18,9 @@ from ...steering.contrast.pairs import ContrastPair, Exchange
 from ...steering.contrast.relevance import by_similarity
 from ...steering.reading.likelihood import answer_log_likelihoods
 from ..calling.calls import call_head
+from ..calling.detection import call_format_of
+from ..calling.formats.call_format import CallFormat
+from ..calling.formats.table import HERMES
 from ..loop.memory import PastRequest, remembered_lines
 from ..loop.prompt import opening
 from .past_requests import past_request
@@ -46,7 +49,9 @@ def response_pairs(
     Returns:
         By user id.
     """
-    every = [pair for own in tool_choice_pairs(environment, tasks).values() for pair in own]
+    form = call_format_of(model)
+    chosen = tool_choice_pairs(environment, tasks, call_format=form)
+    every = [pair for own in chosen.values() for pair in own]
     wrong = answer_log_likelihoods(
         model,
         [model.tokenized(pair.negative) for pair in every],
@@ -87,9 +92,10 @@ def context_pairs(
     """
     world, tools = environment.world, environment.toolkit.schemas()
     tasks = {task.id: task for task in world.train}
+    form = call_format_of(model)
     samples: dict[str, list[HistorySample]] = {user: [] for user in users}
     for task in world.train:
-        head = call_head(right_tool(task.type))
+        head = call_head(right_tool(task.type), form)
         sample = HistorySample(task.id, request_text(task), head, task.timestamp)
         samples.setdefault(task.user_id, []).append(sample)
     around = contexts(samples, by_similarity(model.encoder), k=k, seed=seed, users=users)
@@ -129,11 +135,19 @@ def context_pairs(
 
 
 def tool_choice_pairs(
-    environment: ShopEnvironment, tasks: Sequence[ShoppingTask]
+    environment: ShopEnvironment,
+    tasks: Sequence[ShoppingTask],
+    *,
+    call_format: CallFormat = HERMES,
 ) -> dict[str, list[ContrastPair]]:
     """For each task the right tool against each of the others, by user id.
 
     The likelihoods of the two sides tell which tool a model would choose; nothing is generated.
+
+    Args:
+        environment: Where the tasks come from.
+        tasks: Of any users.
+        call_format: In which the model is taught to call.
     """
     tools = environment.toolkit.schemas()
     found: dict[str, list[ContrastPair]] = {task.user_id: [] for task in tasks}
@@ -144,8 +158,8 @@ def tool_choice_pairs(
             ContrastPair(
                 sample_id=task.id,
                 request=request_text(task),
-                positive=Exchange(prompt, call_head(right), tools),
-                negative=Exchange(prompt, call_head(other), tools),
+                positive=Exchange(prompt, call_head(right, call_format), tools),
+                negative=Exchange(prompt, call_head(other, call_format), tools),
                 timestamp=task.timestamp,
             )
             for other in environment.toolkit.names

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 
-from ...agent.calling.calls import ToolCall, call_grammar, format_call
+from ...agent.calling.calls import ToolCall, call_grammar, schemas_of
+from ...agent.calling.detection import call_format_of
 from ...agent.chat.messages import to_message
 from ...envs.bfcl.cases import CallCase, CallCases
 from ..runs.record import Record
@@ -20,6 +21,7 @@ from .scoring import METRICS, schema_valid, score_calls
 from .summary import call_summary
 
 if TYPE_CHECKING:
+    from ...agent.calling.formats.call_format import CallFormat
     from ...steering.generation.requests import Completion
     from ...steering.model import SteeredModel
     from ..methods.method import Decode, PreparedUsers
@@ -59,12 +61,19 @@ class CallTask:
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self._cases = {case.id: case for case in data.cases}
+        self._form = call_format_of(model)
 
     def samples(self) -> list[Sample]:
         """The cases; neighbours have prompts of about the same length."""
         # Every case stands for itself, as a user of its own.
         return [
-            Sample(case.id, case.id, request=_request(case), kind=case.category, gold=_gold(case))
+            Sample(
+                case.id,
+                case.id,
+                request=_request(case),
+                kind=case.category,
+                gold=_gold(case, self._form),
+            )
             for case in sorted(self.data.cases, key=lambda case: (_length(case), case.id))
         ]
 
@@ -110,7 +119,7 @@ class CallTask:
         for item in items:
             case = self._cases[item.sample.id]
             try:
-                grammar = _grammar(case, item.treatment.decode)
+                grammar = _grammar(case, item.treatment.decode, self._form)
             except Exception as error:
                 yield Outcome(item, error=error)
                 continue
@@ -150,7 +159,8 @@ class CallTask:
 
     def _record(self, item: Item, completion: Completion, seconds: float) -> Record:
         case = self._cases[item.sample.id]
-        calls = _calls(to_message(completion, "either", tools=case.tools.schemas()))
+        tools = case.tools.schemas()
+        calls = _calls(to_message(completion, "either", tools=tools, call_format=self._form))
         score = score_calls(calls, case)
         return Record(
             **self._about(item),
@@ -188,12 +198,13 @@ def _scores(calls: Sequence[ToolCall], case: CallCase) -> dict[str, float | None
     }
 
 
-def _grammar(case: CallCase, decode: Decode | None) -> str | None:
+def _grammar(case: CallCase, decode: Decode | None, form: CallFormat) -> str | None:
+    tools = case.tools.schemas()
     if decode == "free":
         return None
     if decode == "auto":
-        return call_grammar(case.tools.schemas(), parallel=True, or_text=True)
-    return call_grammar(case.tools.schemas(), parallel="parallel" in case.category)
+        return call_grammar(tools, parallel=True, or_text=True, call_format=form)
+    return call_grammar(tools, parallel="parallel" in case.category, call_format=form)
 
 
 def _length(case: CallCase) -> int:
@@ -211,11 +222,12 @@ def _calls(message: AIMessage) -> list[ToolCall]:
     return [ToolCall(made["name"], made["args"]) for made in message.tool_calls]
 
 
-def _gold(case: CallCase) -> str:
+def _gold(case: CallCase, form: CallFormat) -> str:
     """A right answer as the model would write it; where several are, the first of each value."""
     if case.wanted != "calls":
         return case.wanted
-    return "\n".join(
-        format_call(ToolCall(call.name, {k: v[0] for k, v in call.arguments.items() if v[0] != ""}))
+    calls = [
+        ToolCall(call.name, {k: v[0] for k, v in call.arguments.items() if v[0] != ""})
         for call in case.expected
-    )
+    ]
+    return form.write(calls, schemas_of(case.tools.schemas()))

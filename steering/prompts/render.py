@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TrimtabError
-from .conversation import FIXES, Message, call_text, tidied
+from .conversation import FIXES, Message, call_text, content_text, tidied
 from .marks import THOUGHTS, ThoughtMarks
 from .template import Template, applied
 
@@ -29,9 +29,11 @@ These functions can be called, one JSON schema a line:
 {schemas}
 </tools>
 
-To call one, write its name and its arguments as a JSON object between <tool_call> tags:
+To call one, write its name and its arguments {form}"""
+
+_HERMES_FORM = """as a JSON object between <tool_call> tags:
 <tool_call>
-{{"name": "<function name>", "arguments": <JSON object>}}
+{"name": "<function name>", "arguments": <JSON object>}
 </tool_call>"""
 
 
@@ -63,11 +65,11 @@ def render(
         raise TrimtabError("expected at least one message to answer, got none")
     plain = tidied(messages, _control_tokens(tokenizer))
     if tokenizer.chat_template is None:
-        return _transcript(tokenizer, _with_tools_as_text(plain, tools))
+        return _transcript(tokenizer, with_tools_as_text(plain, tools))
     template = Template.of(tokenizer)
     if tools and template.writes_tools:
         return _rendered(tokenizer, template.fitted(plain), tools)
-    return _rendered(tokenizer, _with_tools_as_text(plain, tools), ())
+    return _rendered(tokenizer, with_tools_as_text(plain, tools), ())
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -138,27 +140,38 @@ def _own_closing(tokenizer: PreTrainedTokenizerBase, template: str, marks: Thoug
     return f"{marks.closing}\n\n"
 
 
-def _with_tools_as_text(
-    messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+def with_tools_as_text(
+    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], form: str = ""
 ) -> list[Message]:
-    """Messages of text alone: tools in the system message, calls and results in Hermes form."""
+    """Messages of text alone: tools in the system message, calls and results as text.
+
+    Args:
+        messages: OpenAI-style dicts. The text of a message's calls stands under
+            ``calls_as_text``; without it they are written in Hermes form.
+        tools: OpenAI tool dicts.
+        form: A call as the model is to write one; empty is Hermes form.
+    """
     written: list[Any] = []
     after_result = False
     for message in messages:
         if message["role"] == "tool":
-            result = f"<tool_response>\n{message['content']}\n</tool_response>"
+            result = f"<tool_response>\n{content_text(message['content'])}\n</tool_response>"
             if after_result:
                 written[-1]["content"] += "\n" + result
             else:
                 written.append({"role": "user", "content": result})
         else:
-            calls = [call_text(call["function"]) for call in message.get("tool_calls", ())]
-            text = "\n".join(part for part in (message["content"], *calls) if part)
+            calls = [call_text(call["function"]) for call in message.get("tool_calls") or ()]
+            if calls and message.get("calls_as_text"):
+                calls = [message["calls_as_text"]]
+            said = content_text(message.get("content"))
+            text = "\n".join(part for part in (said, *calls) if part)
             written.append({"role": message["role"], "content": text})
         after_result = message["role"] == "tool"
     if tools:
         schemas = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-        described = _TOOLS_TEXT.format(schemas=schemas)
+        shown = f"in this form:\n{form}" if form else _HERMES_FORM
+        described = _TOOLS_TEXT.format(schemas=schemas, form=shown)
         if written[0]["role"] == "system":
             written[0]["content"] += "\n\n" + described
         else:

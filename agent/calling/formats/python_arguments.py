@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import keyword
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ....errors import TrimtabError
 from ..python_calls import read_arguments
 from .json_calls import written_json
 from .schema_parts import Schema
@@ -50,9 +49,7 @@ class PythonArguments:
 
     def write(self, arguments: Mapping[str, Any], schema: Schema) -> str:
         """See ``Arguments``."""
-        named = [f"{k}={_python(v)}" for k, v in arguments.items() if _is_name(k)]
-        other = {k: v for k, v in arguments.items() if not _is_name(k)}
-        return ", ".join([*named, *([f"**{_python(other)}"] if other else [])])
+        return ", ".join(f"{_keyword(k)}{_python(v)}" for k, v in arguments.items())
 
     def read(self, text: str, at: int, schema: Schema) -> tuple[dict[str, Any], int]:
         """See ``Arguments``; the end is in front of the parenthesis."""
@@ -60,12 +57,7 @@ class PythonArguments:
 
     def rules(self, schema: Schema, rules: Rules) -> str:
         """See ``Arguments``."""
-        for name, part in schema.get("properties", {}).items():
-            if part is not False and not _is_name(name):
-                raise TrimtabError(f"the argument {name!r} is no name that Python can pass")
-        notation = Notation(
-            **{**vars(_PYTHON_VALUES), "key": lambda name: f"{name}="},
-        )
+        notation = Notation(**{**vars(_PYTHON_VALUES), "key": _keyword})
         parts = {**schema, "additionalProperties": False}
         return _top_members(parts, schema, rules, notation, _PYTHON_VALUES)
 
@@ -88,5 +80,6 @@ def _top_members(
     return first
 
 
-def _is_name(text: str) -> bool:
-    return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
+def _keyword(name: str) -> str:
+    """An argument's name as a keyword; models write names that Python has no room for as well."""
+    return f"{name}=" if re.fullmatch(r"[^\W\d][\w-]*", name) else f"{written_json(name)}="

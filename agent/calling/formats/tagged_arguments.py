@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ....errors import TrimtabError
 from .schema_parts import Schema, definitions_of, property_of, resolved
 from .typed_text import read_typed, typed_text
 from .value_rules import Rules
@@ -37,8 +38,20 @@ class TaggedArguments:
         written = []
         for name, value in arguments.items():
             text = typed_text(value, property_of(schema, name), self._mark)
-            written.append(f"{self.opening}{name}{self.middle}{text}{self.closing}{self.again}")
+            written.append(f"{self._opened(name)}{text}{self.closing}{self.again}")
         return "".join(written)
+
+    def _opened(self, name: str) -> str:
+        """What stands in front of an argument's value.
+
+        Raises:
+            TrimtabError: The name would be read as another one.
+        """
+        text = f"{self.opening}{name}{self.middle}"
+        match = re.match(self.loose, text)
+        if match is None or match["name"] != name or text[match.end() :].strip():
+            raise TrimtabError(f"the argument {name!r} cannot be written between tags")
+        return text
 
     @property
     def _mark(self) -> str:
@@ -72,7 +85,7 @@ class TaggedArguments:
         for name, part in schema.get("properties", {}).items():
             if part is False:
                 continue
-            opened = rules.literal(f"{self.opening}{name}{self.middle}")
+            opened = rules.literal(self._opened(name))
             value = self._value(part, schema, rules)
             written = f"{opened} {value}"
             parts.append(written if name in required else f"({written})?")
