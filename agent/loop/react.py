@@ -19,6 +19,7 @@ from ..chat.messages import to_message
 
 if TYPE_CHECKING:
     from ...steering.generation.requests import Completion
+    from ...steering.vectors.steering import Steering
     from .step_request import StepRequest
 
 THOUGHT, ACTION, OBSERVATION, ANSWER = "Thought:", "Action:", "Observation:", "Answer:"
@@ -137,7 +138,7 @@ def _generate(
     ask: StepRequest,
     begun: str = "",
     *,
-    steering: Any = None,
+    steering: Steering | None = None,
     grammar: str | None = None,
     **options: Any,
 ) -> list[Completion]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import TrimtabError
 from ...steering.generation.batching import BatchedModel
 
 if TYPE_CHECKING:
+    from ...agent.model import AgentModel
     from ...agent.users.conversation import User
 
 
@@ -31,7 +32,7 @@ class Simulator:
     kind: str = "scripted"
     model: str = ""
     url: str = ""
-    loaded: Any = field(default=None, compare=False, repr=False)
+    loaded: AgentModel | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot play a user."""
