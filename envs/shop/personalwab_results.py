@@ -33,7 +33,7 @@ def personalwab_results(
     """Scored episodes as the list that PersonalWAB's ``run.py`` writes.
 
     Args:
-        episodes: Plain data, one dict an episode, of one arm (or method): ``task_id``, ``result``
+        episodes: Plain data, one dict an episode, of one method: ``task_id``, ``result``
             (the result accuracy, None where the machinery failed), ``error`` (empty where nothing
             failed) and ``episode`` with ``request`` and ``steps``, as `ScoredEpisode.to_json` has
             them. Of a step ``call`` (``{name, arguments}`` or None), ``text``, ``content``,
@@ -62,7 +62,7 @@ def personalwab_results(
             place = places[task_id]
             if place in results:
                 raise TrimtabError(
-                    f"the task {task_id!r} comes twice; give the episodes of one arm"
+                    f"the task {task_id!r} comes twice; give the episodes of one method"
                 )
             if scored["error"] or scored["episode"] is None:
                 continue

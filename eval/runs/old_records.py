@@ -15,8 +15,8 @@ from ...errors import TrimtabError
 
 
 def current_names(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration in which ``study`` no longer stands for its task or its command."""
-    names = {"study": "command" if "task" in configuration else "task"}
+    """A run's configuration with ``task`` (or ``command``) and ``methods`` by these names."""
+    names = {"study": "command" if "task" in configuration else "task", "arms": "methods"}
     return {names.get(name, name): value for name, value in configuration.items()}
 
 

@@ -158,7 +158,7 @@ class Run:
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """The methods' names in the order of the configuration, only those with records."""
-        named = self.configuration.get("methods") or self.configuration.get("arms") or ()
+        named = self.configuration.get("methods") or ()
         there = dict.fromkeys(record.method for record in self.records)
         return tuple(dict.fromkeys([*(name for name in named if name in there), *there]))
 

@@ -1,4 +1,4 @@
-"""The shopping comparison: arms, episodes played and scored, tables, and playing oneself."""
+"""The shopping comparison: methods, episodes played and scored, tables, and playing oneself."""
 
 import lazy_loader
 

@@ -21,7 +21,7 @@ FORMATS = {
     "csv": "all records as one table",
     "parquet": "all records as one table",
     "lamp": "LaMP's submission, a file a method",
-    "personalwab": "PersonalWAB's results, a file an arm",
+    "personalwab": "PersonalWAB's results, a file a method",
     "inspect": "Inspect's logs, a file a method",
 }
 

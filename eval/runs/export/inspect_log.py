@@ -197,7 +197,7 @@ def _usage(records: list[Record]) -> Plain:
 
 
 def _options(run: Run, method: str) -> Plain:
-    named = run.configuration.get("methods") or run.configuration.get("arms") or {}
+    named = run.configuration.get("methods") or {}
     options = named.get(method) if isinstance(named, Mapping) else None
     return dict(options) if isinstance(options, Mapping) else {}
 

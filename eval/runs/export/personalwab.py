@@ -51,9 +51,7 @@ def personalwab_file(run: Run, method: str, world: World) -> list[dict[str, Any]
         for record in run.of[method].values()
         if not record.repeat  # the benchmark plays each task once
     ]
-    options = (run.configuration.get("methods") or run.configuration.get("arms") or {}).get(
-        method, {}
-    )
+    options = run.configuration.get("methods", {}).get(method, {})
     return personalwab_results(
         episodes,
         world.test,

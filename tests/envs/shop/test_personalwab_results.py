@@ -182,7 +182,7 @@ def test_results_come_in_the_order_of_the_tasks_without_broken_off_ones(tasks):
 
 
 def test_what_does_not_fit_is_refused(tasks):
-    with pytest.raises(TrimtabError, match="'test-0' comes twice; give the episodes of one arm"):
+    with pytest.raises(TrimtabError, match="'test-0' comes twice; give the episodes of one method"):
         personalwab_results([scored(tasks[0]), scored(tasks[0])], tasks)
     with pytest.raises(TrimtabError, match="no task 'test-0' among the 1 of the split"):
         personalwab_results([scored(tasks[0])], tasks[1:2])

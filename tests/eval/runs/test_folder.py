@@ -11,7 +11,7 @@ from trimtab.errors import TrimtabError
 from trimtab.eval.runs.folder import run_folder
 from trimtab.eval.runs.record import read_run
 
-CONFIGURATION = {"seed": 0, "arms": ("a", "b"), "settings": {"k": 5, "strength": 1.0}}
+CONFIGURATION = {"seed": 0, "methods": ("a", "b"), "settings": {"k": 5, "strength": 1.0}}
 
 
 def test_records_are_there_when_the_folder_is_opened_again(tmp_path):

@@ -85,7 +85,7 @@ def test_a_study_comes_back_from_its_configuration(byte_model, writers):
     assert plain["task"] == "abstracts" and plain["baseline"] == "zero-shot"
     assert plain["data"]["path"] == "/d" and plain["data"]["history"] == 24
     with pytest.raises(TrimtabError, match="no run of `trimtab eval` on texts but of 'shop'"):
-        TextPlan.of({"task": "shop", "arms": {}})
+        TextPlan.of({"task": "shop", "methods": {}})
 
 
 def test_only_the_latest_past_and_the_first_tests_count(monkeypatch, writers):
