@@ -142,11 +142,6 @@ def test_what_is_remembered_stands_above_the_request():
     assert shown == user_message("hi", memory=["x"])
 
 
-def test_react_needs_an_action_at_every_step(scripted, toolkit):
-    with pytest.raises(TrimtabError, match="action at every step"):
-        build_agent(scripted([]), toolkit, prompting="react", must_call=False)
-
-
 def test_nodes_can_be_called_alone(scripted, toolkit, call):
     nodes = Nodes(
         model=scripted([call("rate", stars=4)]),
