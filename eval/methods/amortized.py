@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -108,6 +109,9 @@ class AmortizedShift(Learning):
             "map_parameters": sum(n.numel() for n in trainable.numbers.values()),
             "bytes_a_user": 4 * z.shape[1],
             "people": len(features),
+            "recognised": _rounded(
+                directions.recognised([torch.stack([*own[user].values()]) for user in people])
+            ),
         }
         return self.treating(users, of, detail)
 
@@ -162,3 +166,7 @@ class AmortizedShift(Learning):
                 "people with a longer history"
             )
         return learned, held, torch.stack(z)
+
+
+def _rounded(share: float) -> float | None:
+    return None if math.isnan(share) else round(share, 3)

@@ -198,18 +198,18 @@ def with_past(users: PreparedUsers, name: str) -> UsersWithPast:
     """
     if not hasattr(users, "exchanges"):
         raise TrimtabError(
-            f"{name}: a method that is trained is for texts; here, fints and two-part steer"
+            f"{name}: nothing is trained on this task; expected a task of texts, or the shop"
         )
     return users  # type: ignore[return-value]  # just looked
 
 
 def example(model: SteeredModel, owner: int, exchange: PastExchange) -> Example:
-    """An exchange as token ids, with the token that ends an answer; what is too long is cut."""
-    prompt = model.prompt_tokens(exchange.messages)
-    end = model.tokenizer.eos_token_id
+    """An exchange as token ids; a whole answer has the token that ends it; too long is cut."""
+    prompt = model.prompt_tokens(exchange.messages, exchange.tools)
+    end = model.tokenizer.eos_token_id if exchange.whole else None
     answer = [*tokenize(model.tokenizer, exchange.answer)]
     limit = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
-    room = len(answer) + 1 if limit is None else limit - len(prompt)
+    room = len(answer) + 1 if limit is None else max(limit - len(prompt), 1)
     whole = [*answer, end] if end is not None else answer
     return Example(owner, prompt, tuple(whole[:room]))
 

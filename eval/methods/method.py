@@ -71,12 +71,16 @@ class PastExchange:
     Attributes:
         id: The past sample's.
         messages: The prompt.
-        answer: What the user wrote.
+        answer: What the user wrote, or the call that was meant.
+        tools: OpenAI tool dicts that the prompt shows.
+        whole: Whether the answer ends there; else it is the beginning of one.
     """
 
     id: str
     messages: Messages
     answer: str
+    tools: Sequence[Mapping[str, Any]] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ class PreparedUsers(Protocol):
 
 
 class UsersWithPast(PreparedUsers, Protocol):
-    """Users whose past samples can be learned from: those of a writing task."""
+    """Users whose past samples can be learned from: those of a writing task, and of a shop."""
 
     folder: Path
     """Where what is made is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from ...agent.loop.memory import MODES, PastRequest, Recollection
 from ...agent.shop.past_requests import past_requests
+from ...envs.shop.request import request_text
 from ...errors import TrimtabError
+from ..methods.method import PastExchange
 from ..methods.retrieval import By, RememberedEncoder, nearest
 from ..methods.written import WrittenTexts
 from ..sample import counted
@@ -19,6 +22,7 @@ from .dictionaries import of_kinds, shop_dictionaries
 
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment
+    from ...envs.shop.records import ShoppingTask
     from ...steering.contrast.pairs import Messages
     from ...steering.dictionaries.dictionary import SteeringDictionary
     from ...steering.dictionaries.settings import SteeringSettings
@@ -101,9 +105,9 @@ class ShopUsers:
         self._samples = tuple(samples)
         self._users = tuple(users)
         self._given = given
-        self._folder = folder
+        self.folder = folder
         self._batch_size = batch_size
-        self._progress = progress
+        self.progress = progress
         self._encoder = RememberedEncoder(model.encoder)
         self._written = WrittenTexts(folder / "eval" / "texts.sqlite")
         self._prompt = TextPrompt(model, _PROFILE_SYSTEM, room=0, show="both")
@@ -179,14 +183,74 @@ class ShopUsers:
             self._users,
             settings,
             with_context="context" in kinds,
-            folder=self._folder / "dictionaries",
+            folder=self.folder / "dictionaries",
             progress=self._told("steering dictionaries", len(self._users)),
         )
         return of_kinds(found, kinds)
+
+    def _first_test(self, user: str) -> int:
+        """When a user's tests begin: what is learned is older than that."""
+        times = [s.before for s in self._samples if s.user_id == user and s.before is not None]
+        return min(times, default=sys.maxsize)
+
+    def outputs(self, data: str = "", *, latest: int = 0) -> dict[str, dict[str, str]]:
+        """What each user asked for earlier, by the task's id, oldest first; see the protocol."""
+        _only_own(data)
+        return {
+            user: {task.id: request_text(task) for task in self._learned_from(user)}
+            for user in self._users
+        }
+
+    def exchanges(
+        self,
+        data: str = "",
+        *,
+        latest: int = 0,
+        targets: int = 0,
+        shown: int = 0,
+        by: By = "encoder",
+    ) -> dict[str, list[PastExchange]]:
+        """Each user's past requests with the beginning of the right call, up to the tool's name.
+
+        Raises:
+            TrimtabError: Other data is named, or past requests are to stand in the prompt: that is
+                the agent's memory.
+        """
+        from ...agent.shop.pairs import tool_choice_pairs
+
+        _only_own(data)
+        if shown:
+            raise TrimtabError(
+                "a trained method with context=... is for texts; in the shop, choose --memory"
+            )
+        found: dict[str, list[PastExchange]] = {}
+        for user in self._users:
+            tasks = self._learned_from(user)[-targets:]
+            # One pair for each wrong tool: the right one is the same in all.
+            right = {
+                pair.sample_id: pair.positive
+                for pair in tool_choice_pairs(self.environment, tasks).get(user, ())
+            }
+            found[user] = [
+                PastExchange(place, each.messages, each.answer, each.tools, whole=False)
+                for place, each in right.items()
+            ]
+        return found
+
+    def _learned_from(self, user: str) -> list[ShoppingTask]:
+        return self.environment.world.past_tasks(user, self._first_test(user))
 
     def steering(self, sample: Sample, steer: Steer) -> Steering | None:
         """What a method adds for a task's first request."""
         return steer(sample.user_id, sample.request, sample.before)
 
     def _told(self, what: str, total: int) -> Callable[[int], None]:
-        return counted(self._progress, what, total)
+        return counted(self.progress, what, total)
+
+
+def _only_own(data: str) -> None:
+    if data:
+        raise TrimtabError(
+            "a trained method with data=... is for texts; in the shop, what all share is learned "
+            "from the users' own training tasks"
+        )

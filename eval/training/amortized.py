@@ -86,6 +86,24 @@ class Directions:
         trust = self.between / (self.between + 1 / len(samples))
         return mean * trust / self.between.sqrt()
 
+    def recognised(self, people: Sequence[Tensor]) -> float:
+        """How many of the people one half of a history recognises among the other halves.
+
+        Args:
+            people: Their samples, ``(samples, features)`` each; those with fewer than 2 are left
+                out.
+
+        Returns:
+            A share; NaN where nobody has two samples.
+        """
+        several = [each for each in people if len(each) > 1]
+        if not several:
+            return float("nan")
+        halves = [torch.stack([self.z(each[n::2]) for each in several]) for n in (0, 1)]
+        one, other = (torch.nn.functional.normalize(half, dim=1) for half in halves)
+        nearest = (one @ other.T).argmax(dim=1)
+        return (nearest == torch.arange(len(several))).float().mean().item()
+
 
 class Amortized:
     """``c + U A z`` after some layers: shared numbers, which everybody's examples train.

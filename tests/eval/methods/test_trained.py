@@ -162,6 +162,9 @@ def test_directions_tell_people_apart_and_trust_long_histories() -> None:
     other = torch.stack([found.z(each[6:]) for each in people])
     nearest = torch.cdist(z, other).argmin(dim=1)
     assert (nearest == torch.arange(40)).float().mean() > 0.5  # by chance 0.025
+    assert found.recognised(people) > 0.2  # by angle alone; by chance 0.025
+    assert found.recognised([torch.randn(12, 6) for _ in range(40)]) < 0.15
+    assert found.recognised(people[:1]) == 1.0
     one, many = found.z(people[0][:1]).norm(), found.z(people[0]).norm()
     exact = (means[0] - found.centre) @ found.basis / found.between.sqrt()
     assert abs(many - exact.norm()) < 1.0
@@ -201,7 +204,7 @@ def test_bad_input_at_training_is_named(tiny, tmp_path: Path, caplog) -> None:
     method = get_method("perfit", {"rank_c": 0, "rank_p": 1, "epochs_p": 1})
     method.prepare(short)
     assert "2 of 2 users have fewer than 4 past samples" in caplog.text
-    with pytest.raises(TrimtabError, match="is for texts"):
+    with pytest.raises(TrimtabError, match="nothing is trained on this task"):
         get_method("collective").prepare(object())  # type: ignore[arg-type]
 
 
