@@ -105,13 +105,19 @@ class Missing(Exception):
     """Raised by a benchmark that needs what is not here; the table tells the reason."""
 
 
-def interleaved(ways: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, list[float]]:
+def interleaved(
+    ways: Mapping[str, Callable[[], Any]], repetitions: int, *, warm: bool = True
+) -> dict[str, list[float]]:
     """The seconds of every way, all ways in each repetition, so that a busy machine slows all.
 
-    Every other repetition goes through them backwards, so that no way always comes first. One round
-    before them warms up what is made once.
+    Every other repetition goes through them backwards, so that no way always comes first.
+
+    Args:
+        ways: What to run, by name.
+        repetitions: How often.
+        warm: Run each way once before, for what is made once; not worth it for ways of minutes.
     """
-    for way in ways.values():
+    for way in ways.values() if warm else ():
         way()
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for repetition in range(repetitions):

@@ -103,6 +103,9 @@ def run(
         Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show every episode as it ends.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of the steps went.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -134,6 +137,7 @@ def run(
         out=out,
         batch_size=batch,
         show=show,
+        profile=profile,
         quiet=quiet,
         as_json=as_json,
     )

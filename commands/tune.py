@@ -25,7 +25,9 @@ _SHOWN = 8
 
 
 def tune(
-    task: Annotated[str, typer.Argument(help="shop, or a text task such as headlines.")] = "shop",
+    task: Annotated[
+        str, typer.Argument(help="shop, toolspectrum, or a text task such as headlines.")
+    ] = "shop",
     model: ModelName = "qwen2.5-coder-0.5b-instruct",
     dtype: Dtype = None,
     device: Device = None,

@@ -16,6 +16,7 @@ from ...errors import TrimtabError
 from ...eval.runs.record import Run
 from ...files import home
 from ..loading import BY_HARDWARE, Placement, load_model
+from .profile import profiled
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run_plan(
     out: Path | None = None,
     batch_size: int = 48,
     show: bool = False,
+    profile: bool = False,
     quiet: bool = False,
     as_json: bool = False,
     console: Console | None = None,
@@ -44,6 +46,7 @@ def run_plan(
             the cache folder.
         batch_size: At most this many rows at once.
         show: Print each episode as it ends.
+        profile: Print where the time went; loading the model is not counted.
         quiet: Show no progress.
         as_json: Print the summary as JSON, and nothing else.
         console: Where to print.
@@ -70,7 +73,10 @@ def run_plan(
             display.show(episode_view(record), "")
 
         load = partial(load_model, placement=placement)
-        with opened(plan, load=load, batch_size=batch_size, tell=say, doing=display.doing) as task:
+        with (
+            opened(plan, load=load, batch_size=batch_size, tell=say, doing=display.doing) as task,
+            profiled(screen, profile),
+        ):
             run = evaluate(
                 task,
                 plan.methods,

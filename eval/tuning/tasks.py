@@ -98,6 +98,57 @@ def text_tuning(
     )
 
 
+def spectrum_tuning(
+    model: SteeredModel,
+    folder: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TuningTask:
+    """Which app to call: the start of the right call against the likeliest competitor's.
+
+    Of the third of the personas that settings are chosen on, the requests of the largest group of
+    competing apps: their prompts begin alike, which the many descriptions make worth a lot.
+
+    Args:
+        model: Whose own wrong choices are the rejected sides.
+        folder: ToolSpectrum's.
+        count: Of at most so many personas.
+        seed: Of the split and the choice.
+        progress: Told what is being made, how many of it are done, and of how many.
+
+    Raises:
+        TrimtabError: It is not the benchmark's folder, or no persona has two such requests.
+    """
+    from collections import Counter
+
+    from ...agent.shop.settings import TOOL_CHOICE
+    from ...envs.toolspectrum.items import load_toolspectrum
+    from ..calls.spectrum.pairs import choice_pairs
+
+    data = load_toolspectrum(folder).part("tune", seed=seed)
+    [(largest, _)] = Counter(data.group(item.app) for item in data.items).most_common(1)
+    own = [item for item in data.items if data.group(item.app) == largest]
+    having = [who for who, n in Counter(item.persona for item in own).items() if n > 1]
+    chosen = drawn(having, count, seed)
+    items = [item for item in own if item.persona in chosen]
+    if not items:
+        raise TrimtabError(f"{folder}: no persona has two requests to tune on")
+    done = counted(progress, "wrong calls", len(items))
+    schemas = data.toolkit(data.competing[items[0].app]).schemas()
+    pairs = choice_pairs(model, data, items, lambda item: schemas)
+    done(len(items))
+    return TuningTask(
+        name="toolspectrum",
+        data={"name": "toolspectrum", "fingerprint": data.fingerprint, "seed": seed},
+        pairs=pairs,
+        start=TOOL_CHOICE,
+        by="margin",
+        positions=(TOOL_CHOICE.positions,),
+    )
+
+
 def tuning_task(
     task: str,
     model: SteeredModel,
@@ -112,7 +163,7 @@ def tuning_task(
     """A task's training samples, by its name.
 
     Args:
-        task: ``shop`` or the name of a text task.
+        task: ``shop``, ``toolspectrum`` or the name of a text task.
         model: The model that is tuned.
         data: The world or the data's folder; empty is the built-in one.
         users: Whose samples; empty takes some at random.
@@ -131,7 +182,11 @@ def tuning_task(
         having = sorted({task.user_id for task in shop.world.train})
         chosen = list(users) or drawn(having, count, seed)
         return shop_tuning(model, shop, chosen, progress=progress)
-    check_task(task, ["shop", *TASKS], " to tune")
+    if task == "toolspectrum":
+        return spectrum_tuning(
+            model, Path(data).expanduser(), count=count, seed=seed, progress=progress
+        )
+    check_task(task, ["shop", "toolspectrum", *TASKS], " to tune")
     wanted = TASKS[task]
     dataset = wanted.load(Path(data).expanduser() if data else None, seed)
     if users:

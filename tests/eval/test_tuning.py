@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from trimtab import TrimtabError, cli
 from trimtab.commands.tune import tune_command
 from trimtab.envs.shop.personalwab import save_world
+from trimtab.envs.toolspectrum import load_toolspectrum
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.eval.tuning import Tuned, grid_of, split_by_time, tune, tuning_task
 from trimtab.eval.tuning.tasks import drawn
@@ -206,3 +208,18 @@ def test_a_text_task_is_tuned_on_what_people_wrote(model, trimtab_home, monkeypa
     made.pairs = lambda kind: {"ann": []}
     with pytest.raises(TrimtabError, match="no past sample has a rejected answer"):
         tuning_task("headlines", model, count=2)
+
+
+def test_toolspectrum_is_tuned_on_its_own_third_of_the_personas(model):
+    folder = Path(__file__).parents[1] / "data" / "toolspectrum"
+    seed = next(
+        n for n in range(20) if "0" in load_toolspectrum(folder).part("tune", seed=n).personas
+    )
+    task = tuning_task("toolspectrum", model, data=str(folder), seed=seed)
+    assert {user: [p.sample_id for p in own] for user, own in task.pairs.items()} == {
+        "0": ["0", "2", "7"]
+    }
+    for pair in task.pairs["0"]:
+        # The competitor has no buyItem: whatever it has stands against it.
+        assert "Fine_Goods.findItem" in pair.negative.answer
+        assert "Corner_Shop" in pair.positive.answer
