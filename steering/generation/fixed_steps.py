@@ -206,10 +206,17 @@ class FixedSteps:
     @contextmanager
     def _hooks(self, gain: Tensor) -> Iterator[None]:
         parts = self._model.parts
+        pushes = self._pushes.get(self._steered, {})
+        _, bounded = self._steered
+        added: list[Tensor] = []
+        if pushes and not bounded:  # all places at once, in place of some kernels at each
+            vectors = torch.stack([push.vectors for push in pushes.values()])
+            added = list((gain[..., None] * vectors[:, :, None]).to(self._model.hf.dtype))
         handles = []
         try:
-            for point, push in self._pushes.get(self._steered, {}).items():
-                hook = of_this_thread(_adding(push, gain))
+            for number, (point, push) in enumerate(pushes.items()):
+                known = added[number] if added else None
+                hook = of_this_thread(_adding(push, gain, known))
                 handles.append(module_at(parts, point).register_forward_hook(hook))
             yield
         finally:
@@ -217,10 +224,12 @@ class FixedSteps:
                 handle.remove()
 
 
-def _adding(push: Push, gain: Tensor) -> Callable[..., Any]:
+def _adding(push: Push, gain: Tensor, known: Tensor | None) -> Callable[..., Any]:
+    """A hook that adds what is ``known``, or else what follows the activations, to an output."""
+
     def hook(module: Any, args: Any, output: Any) -> Any:
         hidden = first_tensor(output)
-        steered = hidden + push.added(gain, hidden)
+        steered = hidden + (push.added(gain, hidden) if known is None else known)
         return (steered, *output[1:]) if isinstance(output, tuple) else steered
 
     return hook
