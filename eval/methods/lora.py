@@ -84,6 +84,7 @@ class LoraP(LoraC):
     Attributes:
         epochs_p: Passes of a person's own training, at most.
         rate_p: Its learning rate; 0 is ``learning_rate``.
+        batch_p: Its samples in a step; 0 is ``batch_size``.
         whose: Whose: the user's own, another user's, or nobody's (``population``).
     """
 
@@ -92,6 +93,7 @@ class LoraP(LoraC):
 
     epochs_p: int = 3
     rate_p: float = 0.0
+    batch_p: int = 0
     whose: Whose = "own"
 
     def prepare(self, users: PreparedUsers) -> Treat:
@@ -106,7 +108,10 @@ class LoraP(LoraC):
         own = self.stack(users, len(people), self.seed + 1)
         before = [first] * len(people) if first else []
         options = replace(
-            self.options, epochs=self.epochs_p, learning_rate=self.rate_p or self.learning_rate
+            self.options,
+            epochs=self.epochs_p,
+            learning_rate=self.rate_p or self.learning_rate,
+            batch_size=self.batch_p or self.batch_size,
         )
         trained.append(self.learned(users, "each user's LoRA", own, learned, held, before, options))
         place = {user: number for number, user in enumerate(people)}

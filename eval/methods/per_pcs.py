@@ -29,6 +29,7 @@ class PerPcs(LoraC):
         epochs_p: Passes of a sharer's own training, at most.
         epochs_gate: Passes of the gates' training, at most.
         rate_p: The sharers' learning rate; 0 is ``learning_rate``.
+        batch_p: The sharers' samples in a step; 0 is ``batch_size``.
         rate_gate: The gates' learning rate.
         whose: Whose past the pieces are chosen by: the user's own, another user's, or none
             (``population``: everybody's LoRA alone).
@@ -41,6 +42,7 @@ class PerPcs(LoraC):
     epochs_p: int = 3
     epochs_gate: int = 2
     rate_p: float = 0.0
+    batch_p: int = 0
     rate_gate: float = 1e-2
     whose: Whose = "own"
 
@@ -76,6 +78,7 @@ class PerPcs(LoraC):
             self.options,
             epochs=self.epochs_p,
             learning_rate=self.rate_p or self.learning_rate,
+            batch_size=self.batch_p or self.batch_size,
             patience=0,
         )
         second = self.learned(users, "the sharers' LoRAs", stack, examples, [], before, options)

@@ -28,6 +28,7 @@ class PerFit(Learning):
         rank_p: Of phi_2.
         epochs_p: Passes of the second stage, at most.
         rate_p: Its learning rate; 0 is that of the first.
+        batch_p: Its samples in a step; 0 is ``batch_size``.
         whose: Whose phi_2: the user's own, another user's, or nobody's (``population``).
     """
 
@@ -38,6 +39,7 @@ class PerFit(Learning):
     rank_p: int = 8
     epochs_p: int = 2
     rate_p: float = 0.0
+    batch_p: int = 0
     whose: Whose = "own"
 
     def __post_init__(self) -> None:
@@ -47,7 +49,12 @@ class PerFit(Learning):
             TrimtabError: A value out of its range.
         """
         super().__post_init__()
-        fine = self.rank_c >= 0 and self.rank_p >= 1 and self.epochs_p >= 1 and self.rate_p >= 0
+        fine = (
+            min(self.rank_c, self.batch_p) >= 0
+            and self.rank_p >= 1
+            and self.epochs_p >= 1
+            and self.rate_p >= 0
+        )
         if not fine or (self.stage == 1 and not self.rank_c):
             raise TrimtabError(
                 "perfit: expected rank_c of at least 0 (1 in stage 1), rank_p and epochs_p of at "
@@ -80,6 +87,7 @@ class PerFit(Learning):
             self.options,
             epochs=self.epochs_p,
             learning_rate=self.rate_p or self.learning_rate,
+            batch_size=self.batch_p or self.batch_size,
         )
         before = [first] * len(people) if first else []
         trained.append(

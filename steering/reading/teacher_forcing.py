@@ -8,7 +8,7 @@ its pass ends with the last layer's attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -144,8 +144,8 @@ def answer_batches(
         before = torch.cat([real.new_ones(len(batch), shared), real], dim=1)
         if tokens.shape[1]:
             _fill(parts, last_layer, tokens, before, cache)
-        rows = [index for prompt in batch for index in answers[prompt]]
-        of_prompt = [n for n, prompt in enumerate(batch) for _ in answers[prompt]]
+        rows = [index for own in batch.values() for index in own]
+        of_prompt = [n for n, own in enumerate(batch.values()) for _ in own]
         leading = [exchanges[row].prompt[-1:] if prefill else exchanges[row].prompt for row in rows]
         tokens, real = padded(
             [(*lead, *exchanges[row].answer) for lead, row in zip(leading, rows, strict=True)],
@@ -217,21 +217,34 @@ def _beginning(
 
 def _by_length(
     prompts: Sequence[tuple[int, ...]],
-    answers: dict[tuple[int, ...], list[int]],
+    answers: Mapping[tuple[int, ...], Sequence[int]],
     exchanges: Sequence[TokenizedExchange],
     shared: int,
     budget: int,
-) -> Iterator[list[tuple[int, ...]]]:
-    """Split prompts, sorted by length, where a batch would outgrow its budget."""
-    batch: list[tuple[int, ...]] = []
+) -> Iterator[dict[tuple[int, ...], list[int]]]:
+    """Split prompts, sorted by length, where a batch would outgrow its budget.
+
+    A prompt whose answers do not fit one batch is in several, each with some of the answers.
+    """
+    batch: dict[tuple[int, ...], list[int]] = {}
     width = rows = 0
+
+    def outgrows(own: int, more: int) -> bool:
+        return bool(batch) and max(width, own) * (rows + more) > budget
+
     for prompt in prompts:
-        own = len(prompt) - shared + max(len(exchanges[index].answer) for index in answers[prompt])
-        if batch and max(width, own) * (rows + len(answers[prompt])) > budget:
+        after = sorted(answers[prompt], key=lambda index: len(exchanges[index].answer))
+        before = len(prompt) - shared
+        if outgrows(before + len(exchanges[after[-1]].answer), len(after)):
             yield batch
-            batch, width, rows = [], 0, 0
-        batch.append(prompt)
-        width, rows = max(width, own), rows + len(answers[prompt])
+            batch, width, rows = {}, 0, 0
+        for index in after:
+            own = before + len(exchanges[index].answer)
+            if outgrows(own, 1):
+                yield batch
+                batch, width, rows = {}, 0, 0
+            batch.setdefault(prompt, []).append(index)
+            width, rows = max(width, own), rows + 1
     yield batch
 
 

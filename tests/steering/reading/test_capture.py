@@ -124,6 +124,25 @@ def test_a_shared_prompt_runs_once(llama: PreTrainedModel) -> None:
     assert sum(seen) == 32 + 2 * 5
 
 
+def test_many_answers_to_one_prompt_stay_within_the_budget(llama: PreTrainedModel) -> None:
+    prompt = tuple(range(10, 20))
+    many = [TokenizedExchange(prompt, tuple(range(20, 22 + n % 5))) for n in range(40)]
+    points = points_of([1], ["mid", "block"])
+    seen = []
+    handle = (
+        parts_of(llama)
+        .layers[0]
+        .attention.register_forward_hook(
+            lambda m, a, out: seen.append(first_tensor(out).shape[:2].numel())
+        )
+    )
+    found = mean_activations(parts_of(llama), many, points, token_budget=100)
+    handle.remove()
+    assert max(seen) <= 100
+    expected = mean_activations(parts_of(llama), many, points, token_budget=10**6)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("prompts", "expected"),
     [
