@@ -208,7 +208,7 @@ def test_a_deadline_ends_an_answer_with_what_there_is(engine: Engine) -> None:
     late = engine.submit(request, options, deadline=time.monotonic() - 1)
     assert begun.result(60).finish == late.result(60).finish == "deadline"
     assert len(begun.result(0).tokens) < 1500
-    assert not late.result(0).tokens
+    assert len(late.result(0).tokens) <= 1  # what the grammar forced
 
 
 def test_a_full_queue_says_when_to_come_back(tiny_model: SteeredModel) -> None:
