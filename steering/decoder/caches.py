@@ -19,6 +19,26 @@ from transformers.cache_utils import (
 class RowCache(Cache):
     """A cache whose rows can be selected, whatever kind each layer is of."""
 
+    def move_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, each in its place or from behind all that are left."""
+        if all(isinstance(layer, GrowingLayer) for layer in self.layers):
+            for layer in self.layers:
+                layer.move_rows(rows)  # type: ignore[union-attr]  # as asked above
+        else:
+            self.batch_select_indices(torch.tensor(list(rows)))
+
+    def pack(self, order: Tensor) -> None:
+        """Keep these tokens of each row, ``(rows, tokens)``; where all layers hold keys only."""
+        for layer in self.layers:
+            assert isinstance(layer, GrowingLayer)
+            layer.pack(order)
+
+    def drop_last(self, count: int) -> None:
+        """Forget the last tokens of every row; where all layers hold keys only."""
+        for layer in self.layers:
+            assert isinstance(layer, GrowingLayer)
+            layer.drop_last(count)
+
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows, of which one may come several times."""
         for layer in self.layers:
@@ -93,6 +113,8 @@ def _separate(layer: Any) -> Any:
 class GrowingLayer(DynamicLayer):
     """Keys and values in buffers with room to spare, so that a step need not copy what is there.
 
+    There is room for more tokens, and for more rows where some have left or joined.
+
     Args:
         room: Tokens to make room for at first.
     """
@@ -102,7 +124,7 @@ class GrowingLayer(DynamicLayer):
     def __init__(self, room: int = 0) -> None:
         super().__init__()
         self._room = room
-        self._buffers: tuple[Tensor, Tensor] | None = None
+        self._buffers: tuple[Tensor, Tensor] | None = None  # (rows, heads, tokens, size), with room
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -110,39 +132,79 @@ class GrowingLayer(DynamicLayer):
         """Append the states of new tokens; returns those of all tokens."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        before = self.get_seq_length()
+        rows, before = key_states.shape[0], self.get_seq_length()
         after = before + key_states.shape[-2]
-        self._make_room(key_states, value_states, before, after)
-        assert self._buffers is not None
-        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, before:after] = states
-        self._hold(self._buffers, after)
+        for buffer, states in zip(
+            self._with_room((key_states, value_states), rows, after),
+            (key_states, value_states),
+            strict=True,
+        ):
+            buffer[:rows, :, before:after] = states
+        self._hold(rows, after)
         assert self.keys is not None and self.values is not None
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Go on with these rows, of which one may come several times."""
         if self._buffers is not None:
-            self._hold([buffer[indices] for buffer in self._buffers], self.get_seq_length())
+            length = self.get_seq_length()
+            keys, values = self._buffers
+            self._buffers = (keys[indices], values[indices])
+            self._hold(len(indices), length)
+
+    def move_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows; only those whose place changes are copied.
+
+        Args:
+            rows: Which row comes at each place: the one that is there, or one from behind all
+                that are left.
+        """
+        if self._buffers is None:
+            return
+        length = self.get_seq_length()
+        if 4 * len(rows) <= len(self._buffers[0]):  # too much memory for so few
+            self.batch_select_indices(torch.tensor(list(rows), device=self._buffers[0].device))
+            return
+        for buffer in self._buffers:
+            for place, row in enumerate(rows):
+                if row != place:
+                    buffer[place, :, :length] = buffer[row, :, :length]
+        self._hold(len(rows), length)
+
+    def pack(self, order: Tensor) -> None:
+        """Keep these tokens of each row, in this order: ``(rows, tokens)``."""
+        if self._buffers is None:
+            return
+        for buffer in self._buffers:
+            index = order[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
+            held = buffer[: len(order)].gather(2, index)
+            buffer[: len(order), :, : order.shape[1]] = held
+        self._hold(*order.shape)
+
+    def drop_last(self, count: int) -> None:
+        """Forget the last tokens of every row."""
+        if self.keys is not None and count:
+            self._hold(len(self.keys), self.get_seq_length() - count)
 
     def join(self, other: GrowingLayer) -> None:
         """Put another layer's rows under these; all end at the same place.
 
         The shorter rows get zeros in front, which a mask must hide.
         """
-        length = max(self.get_seq_length(), other.get_seq_length())
-        room = max(self._room, length + self._MORE)
-        joined = []
-        for own, others in ((self.keys, other.keys), (self.values, other.values)):
-            assert own is not None and others is not None
-            rows = len(own) + len(others)
-            buffer = own.new_empty(rows, own.shape[1], room, own.shape[3])
-            for part, states in ((buffer[: len(own)], own), (buffer[len(own) :], others)):
-                start = length - states.shape[2]
-                part[:, :, :start] = 0  # whatever lay there might be NaN, which no mask hides
-                part[:, :, start:length] = states
-            joined.append(buffer)
-        self._hold(joined, length)
+        assert self.keys is not None and other.keys is not None and other.values is not None
+        own, more = len(self.keys), len(other.keys)
+        before, new = self.get_seq_length(), other.get_seq_length()
+        length = max(before, new)
+        joined = (other.keys, other.values)
+        for buffer, states in zip(self._with_room(joined, own + more, length), joined, strict=True):
+            if length > before:
+                held = buffer[:own, :, :before].clone()
+                buffer[:own, :, length - before : length] = held
+                # Whatever lies there might be NaN, which no mask hides.
+                buffer[:own, :, : length - before] = 0
+            buffer[own : own + more, :, : length - new] = 0
+            buffer[own : own + more, :, length - new : length] = states
+        self._hold(own + more, length)
 
     def start_from(self, keys: Tensor, values: Tensor, rows: int) -> None:
         """Begin with ``rows`` copies of a single row's states, which stay as they are."""
@@ -157,20 +219,30 @@ class GrowingLayer(DynamicLayer):
         self.is_initialized = False
         self.update(keys, values)
 
-    def _hold(self, buffers: Sequence[Tensor], length: int) -> None:
-        keys, values = buffers
-        self._buffers = (keys, values)
-        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
+    def _hold(self, rows: int, length: int) -> None:
+        assert self._buffers is not None
+        keys, values = self._buffers
+        self.keys, self.values = keys[:rows, :, :length], values[:rows, :, :length]
 
-    def _make_room(self, keys: Tensor, values: Tensor, before: int, after: int) -> None:
-        if self._buffers is not None and after <= self._buffers[0].shape[-2]:
-            return
-        room = max(self._room, after + self._MORE)
-        grown = tuple(s.new_empty(*s.shape[:2], room, s.shape[3]) for s in (keys, values))
-        if self._buffers is not None:
-            for old, new in zip(self._buffers, grown, strict=True):
-                new[:, :, :before] = old[:, :, :before]
-        self._buffers = (grown[0], grown[1])
+    def _with_room(
+        self, like: tuple[Tensor, Tensor], rows: int, length: int
+    ) -> tuple[Tensor, Tensor]:
+        """The buffers, with room for so many rows of so many tokens."""
+        old = self._buffers
+        if old is not None and rows <= len(old[0]) and length <= old[0].shape[2]:
+            return old
+        room = max(self._room, length + self._MORE)
+        if old is not None:
+            room = max(room, old[0].shape[2]) if length <= old[0].shape[2] else room
+            # Rows join one after the other: room for half as many more spares most of the copying.
+            rows = len(old[0]) if rows <= len(old[0]) else rows + rows // 2
+        keys, values = (s.new_empty(rows, s.shape[1], room, s.shape[3]) for s in like)
+        if old is not None and self.keys is not None and self.values is not None:
+            held, before = self.keys.shape[0], self.keys.shape[2]
+            keys[:held, :, :before] = self.keys
+            values[:held, :, :before] = self.values
+        self._buffers = (keys, values)
+        return self._buffers
 
 
 def join_caches(cache: Cache, other: Cache) -> None:

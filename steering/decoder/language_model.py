@@ -53,6 +53,7 @@ class LanguageModel:
         self.parts, self._head = checked_parts(hf)
         self.lock = threading.RLock()
         self._prefixes = Prefixes()
+        self._words: dict[int, str] = {}
 
     @property
     def device(self) -> torch.device:
@@ -93,6 +94,14 @@ class LanguageModel:
         special = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
         marks = {tokenizer.get_added_vocab().get(mark) for mark in CALL_MARKS}
         return frozenset((special | set(tokenizer.all_special_ids)) - marks)
+
+    def word_of(self, token: int) -> str:
+        """What a token writes, without the space before it."""
+        known = self._words.get(token)
+        if known is None:
+            written = self.tokenizer.convert_ids_to_tokens(token) or ""
+            known = self._words[token] = str(written).lstrip("\u0120\u2581 ") or str(written)
+        return known
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
-from .caches import GrowingLayer, layers_of
+from .caches import GrowingLayer, RowCache, layers_of
 from .forward import run
 
 MIN_SHARED = 16
@@ -41,24 +41,33 @@ class Prefix:
 
     @staticmethod
     def of(cache: Cache, tokens: Sequence[int]) -> Prefix:
-        """What ``tokens``, the first of a cache with one row, left in it."""
+        """What ``tokens``, the first of a cache with one row, left in it; copied."""
         states = []
         for layer in cache.layers:
             assert isinstance(layer, GrowingLayer)
             assert layer.keys is not None and layer.values is not None
-            states.append((layer.keys, layer.values))
-        return Prefix(tuple(tokens), tuple(states)).first(len(tokens))
+            held = (layer.keys[:, :, : len(tokens)], layer.values[:, :, : len(tokens)])
+            states.append((held[0].clone(), held[1].clone()))
+        return Prefix(tuple(tokens), tuple(states))
+
+    @property
+    def bytes(self) -> int:
+        """What the states take."""
+        return sum(side.numel() * side.element_size() for both in self.states for side in both)
 
 
 class Prefixes:
-    """The prefixes that were used last.
+    """The prefixes that were used last, as many as have room.
+
+    Only what is the same with and without steering may be kept: what one user's steering has
+    touched would reach the next user.
 
     Args:
-        size: How many are kept.
+        max_bytes: What all of them together may take.
     """
 
-    def __init__(self, size: int = 4) -> None:
-        self._size = size
+    def __init__(self, max_bytes: int = 256 * 2**20) -> None:
+        self._room = max_bytes
         self._kept: list[Prefix] = []  # the one used last is at the end
 
     def longest(self, tokens: Sequence[int]) -> Prefix | None:
@@ -72,10 +81,14 @@ class Prefixes:
 
     def keep(self, prefix: Prefix) -> None:
         """Keep a prefix, in the place of those that it continues."""
-        if len(prefix.tokens) < MIN_SHARED:
+        if len(prefix.tokens) < MIN_SHARED or prefix.bytes > self._room:
             return
         others = [k for k in self._kept if k.tokens != prefix.tokens[: len(k.tokens)]]
-        self._kept = [*others, prefix][-self._size :]
+        if any(k.tokens[: len(prefix.tokens)] == prefix.tokens for k in others):
+            return  # known, as a part of a longer one
+        self._kept = [*others, prefix]
+        while sum(kept.bytes for kept in self._kept) > self._room:
+            del self._kept[0]
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -84,7 +97,7 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n in range(shortest) if one[n] != other[n]), shortest)
 
 
-def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: int) -> Cache:
+def new_cache(config: PreTrainedConfig, prefix: Prefix | None, rows: int, room: int) -> RowCache:
     """A cache for ``rows`` rows that begins with a prefix or empty, with room for ``room`` tokens.
 
     The prefix itself is copied, never changed.

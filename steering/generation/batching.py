@@ -76,9 +76,24 @@ class _Round:
         return self.live == {ticket.number for ticket in self.waiting}
 
 
-_job: contextvars.ContextVar[tuple[BatchedModel, _Round, int] | None] = contextvars.ContextVar(
-    "trimtab_job", default=None
-)
+@dataclass(frozen=True)
+class _Job:
+    """What a call finds out about the job that it is made in.
+
+    Attributes:
+        model: The model that ``run_together`` was given.
+        shared: What all jobs share.
+        number: The job's.
+        around: The steered contexts around ``run_together`` itself.
+    """
+
+    model: BatchedModel
+    shared: _Round
+    number: int
+    around: Sequence[object]
+
+
+_job: contextvars.ContextVar[_Job | None] = contextvars.ContextVar("trimtab_job", default=None)
 
 
 class BatchedModel:
@@ -138,11 +153,13 @@ class BatchedModel:
         self, kind: Literal["encode", "generate"], items: Sequence[Any], options: dict[str, Any]
     ) -> list[Any]:
         job = _job.get()
-        if job is None or job[0] is not self._first:
+        if job is None or job.model is not self._first:
             with self._alone:
                 return self._run(kind, items, options)
-        _, shared, number = job
-        ticket = _Ticket(number, self, kind, items, options)
+        if kind == "generate":
+            self._refuse_steered(job)
+        shared = job.shared
+        ticket = _Ticket(job.number, self, kind, items, options)
         with shared.changed:
             shared.waiting.append(ticket)
             shared.changed.notify_all()
@@ -150,6 +167,22 @@ class BatchedModel:
         if ticket.answers is not None:
             return ticket.answers
         raise ticket.error or CancelledError("the run was stopped")
+
+    def _refuse_steered(self, job: _Job) -> None:
+        """Refuse what a job steers around its call: the pass is made in another thread.
+
+        Raises:
+            TrimtabError: The job has opened ``model.steered``.
+        """
+        from ..vectors.injection import steered_contexts
+
+        decoder = getattr(getattr(self.model, "parts", None), "decoder", None)
+        opened = [one for one in steered_contexts() if one not in job.around]
+        if decoder is not None and any(one.decoder is decoder for one in opened):
+            raise TrimtabError(
+                "a job of run_together cannot answer inside `with model.steered(...)`, since all "
+                "jobs' answers are made in another thread: give each Request its own steering"
+            )
 
     def _run(self, kind: str, items: Sequence[Any], options: dict[str, Any]) -> list[Any]:
         if kind == "generate":
@@ -221,6 +254,9 @@ def run_together(
         Each job's end, as it comes; jobs that end between the same two batches in their order.
         Leaving the loop early (``break``, Ctrl-C) stops the jobs that still run.
 
+    Inside ``with model.steered(...)``, the answers are steered as those of ``generate`` are; a job
+    that opens such a context of its own is refused its answers.
+
     Raises:
         TrimtabError: ``max_live`` is below 1.
     """
@@ -266,7 +302,9 @@ def run_together(
 
 
 def _run_job(model: BatchedModel, shared: _Round, number: int, job: Callable[[], Any]) -> None:
-    _job.set((model, shared, number))
+    from ..vectors.injection import steered_contexts
+
+    _job.set(_Job(model, shared, number, steered_contexts()))
     try:
         end = Finished(number, job())
     except BaseException as error:  # the job's end, whatever it is, belongs to who waits for it

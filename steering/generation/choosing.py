@@ -7,7 +7,7 @@ however many rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ def _on_processor(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) 
     for n, row in enumerate(rows):
         if row.options.temperature > 0:
             places = torch.tensor(likeliest[n : n + 1])
-            token, sure = _drawn([row], logits[n : n + 1], places)
+            token, sure = _drawn([row], logits[n : n + 1], places, _likeliest_asked)
             drawn[n], certain[n] = int(token), bool(sure)
     return likeliest, drawn, certain
 
@@ -113,13 +113,19 @@ def _on_device(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> 
         if some := [n for n in sampled if (rows[n].options.top_p < 1) == cut]:
             # The places go there as one small copy, which waits for nothing.
             at = torch.tensor(some).to(device)
-            table[1, at], sure = _drawn([rows[n] for n in some], logits[at], likeliest[at])
+            of_these = [rows[n] for n in some]
+            table[1, at], sure = _drawn(of_these, logits[at], likeliest[at], _likeliest_sorted)
             table[2, at] = sure.long()
     likely, drawn, certain = table.tolist()
     return likely, drawn, [bool(one) for one in certain]
 
 
-def _drawn(rows: Sequence[Row], logits: Tensor, likeliest: Tensor) -> tuple[Tensor, Tensor]:
+def _drawn(
+    rows: Sequence[Row],
+    logits: Tensor,
+    likeliest: Tensor,
+    highest: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:
     """A token for each row, by its chances and its own number; and whether one has them all.
 
     Where the number falls among the chances laid end to end. One number a draw: ``multinomial``
@@ -130,6 +136,7 @@ def _drawn(rows: Sequence[Row], logits: Tensor, likeliest: Tensor) -> tuple[Tens
         rows: Rows with a temperature above 0, all of them with a top_p below 1 or none.
         logits: ``(rows, vocabulary)``.
         likeliest: The likeliest token of each, ``(rows,)``.
+        highest: Finds the likeliest tokens that have a share of the chances together.
     """
     device = logits.device
     temperatures = torch.tensor([[row.options.temperature] for row in rows]).to(device)
@@ -138,7 +145,7 @@ def _drawn(rows: Sequence[Row], logits: Tensor, likeliest: Tensor) -> tuple[Tens
     tokens = None
     if rows[0].options.top_p < 1:
         shares = torch.tensor([[row.options.top_p] for row in rows]).to(device)
-        chances, tokens = _top(chances, shares)
+        chances, tokens = _within(shares, *highest(chances, shares))
     ends = chances.cumsum(dim=-1)
     numbers = torch.stack([row.uniform() for row in rows]).to(device)
     places = numbers[:, None] * ends[:, -1:]
@@ -149,14 +156,22 @@ def _drawn(rows: Sequence[Row], logits: Tensor, likeliest: Tensor) -> tuple[Tens
     return torch.where(found > last, likeliest[:, None], drawn)[:, 0], certain
 
 
-def _top(chances: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """The likeliest tokens that have a share together: their chances, and which they are."""
-    if chances.device.type == "cpu":
-        highest, tokens = chances.topk(min(_TOP_AT_FIRST, chances.shape[1]))
-        if (highest.sum(dim=-1, keepdim=True) < shares).any():
-            highest, tokens = chances.sort(descending=True)
-    else:  # to ask whether a part is enough would wait for the device
+def _likeliest_asked(chances: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens, in order: a few, if they have the shares, which is asked; else all."""
+    highest, tokens = chances.topk(min(_TOP_AT_FIRST, chances.shape[1]))
+    if (highest.sum(dim=-1, keepdim=True) < shares).any():
         highest, tokens = chances.sort(descending=True)
+    return highest, tokens
+
+
+def _likeliest_sorted(chances: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """All tokens, the likeliest first: to ask whether a part is enough waits for the device."""
+    highest, tokens = chances.sort(descending=True)
+    return highest, tokens
+
+
+def _within(shares: Tensor, highest: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Chances in order, 0 beyond their share, and the tokens that they are of."""
     before = highest.cumsum(dim=-1) - highest
     return torch.where(before < shares, highest, 0), tokens
 

@@ -61,6 +61,10 @@ class Constraint:
             forced += tokens
         return forced
 
+    def fitting(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens, from the first on, the grammar would let through."""
+        return int(self._matcher.validate_tokens(list(tokens)))
+
     def fill(self, bits: NDArray[np.int32], row: int) -> None:
         """Write which tokens may come next as bits into a row."""
         from llguidance.numpy import fill_next_token_bitmask

@@ -26,14 +26,15 @@ from .fixed_steps import FixedSteps, borrow, give_back
 from .row import Row
 
 if TYPE_CHECKING:
-    from transformers import Cache
-
+    from ..decoder.caches import RowCache
     from ..decoder.language_model import LanguageModel
 
 PASS_TOKENS = 8192
 """At most so many tokens in one forward pass over prompts, to bound its memory."""
 
 _WORTH_A_PASS = 64  # tokens that must be saved for one more forward pass to pay
+_PROPOSED = {"cpu": 16, "cuda": 256}
+"""Tokens that a step may check beside those that it runs anyway, by the kind of device."""
 
 
 class Batch:
@@ -50,7 +51,7 @@ class Batch:
     def __init__(self, model: LanguageModel, rows: Sequence[Row]) -> None:
         self.rows = list(rows)
         self._model = model
-        self._cache: Cache
+        self._cache: RowCache
         self._mask: Tensor  # which places of the cache hold a token of the row's own
         self._plain = holds_keys_only(model.hf.config)
         self._holes = (len(rows) == 1 and self._plain) or self._may_have_holes()
@@ -76,11 +77,12 @@ class Batch:
             row.pending = []
         for number, (tokens, real) in enumerate(parts):
             with self.steered():
-                logits = self._run(tokens, real)
+                hidden = self._hidden(tokens, real)
             if number < len(parts) - 1:
                 yield
         self._keep_prompt()
-        return self._choose(logits)
+        ready = [n for n, row in enumerate(self.rows) if row.finish is None]
+        return self._choose(ready, self._logits(hidden, ready, [()] * len(self.rows)))
 
     def steered(self) -> AbstractContextManager[None]:
         """The hooks for the rows that are now in the batch."""
@@ -102,11 +104,18 @@ class Batch:
         for row in self.rows:
             upcoming.append(row.pending[:width] if row.finish is None else [])
             row.pending = row.pending[len(upcoming[-1]) :]
+        ready = [n for n, row in enumerate(self.rows) if row.finish is None and not row.pending]
         fixed = self._fixed_for(upcoming)
         if fixed is not None:
-            return self._choose(fixed.step(upcoming))
-        [(tokens, real)] = self._parts(upcoming, None)
-        return self._choose(self._run(tokens, real))
+            logits = fixed.step(upcoming)
+            return self._choose(ready, logits if len(ready) == len(logits) else logits[ready])
+        proposed = self._proposals()
+        both = [[*own, *more] for own, more in zip(upcoming, proposed, strict=True)]
+        [(tokens, real)] = self._parts(both, None)
+        hidden = self._hidden(tokens, real)
+        ended = self._choose(ready, self._logits(hidden, ready, proposed), proposed)
+        self._pack()
+        return ended
 
     @torch.inference_mode()
     def join(self, other: Batch) -> None:
@@ -120,24 +129,53 @@ class Batch:
         self.rows += other.rows
         self._share = self._share and other._share
         self._holes = self._may_have_holes()
+        self._pack()
 
     @torch.inference_mode()
     def drop_finished(self, *, at_once: bool = False) -> None:
         """Drop the rows that have finished.
 
         Args:
-            at_once: However few they are; else once they are enough to pay for the copying.
+            at_once: However few they are; else, where all that is left must be copied, once they
+                are enough to pay for it.
         """
         left = [n for n, row in enumerate(self.rows) if row.finish is None]
         ended = len(self.rows) - len(left)
-        if not ended or (4 * ended < len(self.rows) and not at_once):
+        copies = not self._plain or self._fixed is not None
+        if not ended or (copies and 4 * ended < len(self.rows) and not at_once):
             return
-        if left:
-            self._select(left)
-        elif self._fixed is not None:
+        if not left and self._fixed is not None:
             give_back(self._model, self._fixed)
             self._fixed = None
+        self._leave_fixed()
+        if self._plain:  # each place that is free is taken by a row from behind all that are left
+            behind = [n for n in left if n >= len(left)]
+            left = [n if self.rows[n].finish is None else behind.pop() for n in range(len(left))]
         self.rows = [self.rows[n] for n in left]
+        if left:
+            self._mask = self._mask[torch.tensor(left, device=self._mask.device)]
+            self._cache.move_rows(left)
+
+    def _proposals(self) -> list[list[int]]:
+        """What each row may go on with, as far as a step has room to check it."""
+        running = [row for row in self.rows if row.finish is None]
+        # A token that was proposed in vain is masked, or forgotten where a row is alone.
+        room = _PROPOSED.get(self._model.device.type, 256) // max(len(running), 1)
+        if not self._holes or not room:
+            return [[] for _ in self.rows]
+        return [[] if row.pending else row.proposals(room) for row in self.rows]
+
+    @torch.inference_mode()
+    def _pack(self) -> None:
+        """Leave out the padding that rows which joined, left or proposed in vain have left."""
+        if not self._plain or not self.rows or self._fixed is not None:
+            return
+        needed = max(row.seen for row in self.rows)
+        if self._mask.shape[1] <= needed + max(needed // 4, _WORTH_A_PASS):
+            return
+        order = self._mask.argsort(dim=1, stable=True)[:, -needed:]  # padding, then all tokens
+        self._mask = self._mask.gather(1, order)
+        self._cache.pack(order)
 
     @torch.inference_mode()
     def _fixed_for(self, upcoming: Sequence[Sequence[int]]) -> FixedSteps | None:
@@ -145,6 +183,7 @@ class Batch:
         width = max(map(len, upcoming))
         if self._fixed is not None and not (self._fixed.captures and self._fixed.fits(width)):
             self._leave_fixed()
+            self._pack()
         if self._fixed is None and self._holes:
             self._fixed = borrow(self._model, self.rows, self._mask.shape[1], width)
             if self._fixed is not None:
@@ -187,7 +226,7 @@ class Batch:
             self._mask = torch.ones(started, done, dtype=torch.long, device=self._model.device)
         if together:
             for tokens, real in self._parts(distinct, pass_tokens):
-                self._run(tokens, real)
+                self._hidden(tokens, real)
                 yield
             self._select([distinct.index(prompt) for prompt in own])
         for row in self.rows:
@@ -224,14 +263,11 @@ class Batch:
         return list(zip(tokens.split(columns, dim=1), real.split(columns, dim=1), strict=True))
 
     @torch.inference_mode()
-    def _run(self, tokens: Tensor, real: Tensor) -> Tensor:
-        """Run tokens; logits after the last ones, ``(rows, vocabulary)``."""
+    def _hidden(self, tokens: Tensor, real: Tensor) -> Tensor:
+        """Run tokens; the last hidden states, ``(rows, tokens, hidden_size)``."""
         self._leave_fixed()
         self._mask = torch.cat([self._mask, real], dim=1)
-        hidden = run(self._model.parts.decoder, tokens, self._mask, self._cache)
-        # Two dimensions: PyTorch multiplies a strided batch of three by a copy of the whole
-        # vocabulary matrix for every row.
-        return self._model.logits(hidden[:, -1])
+        return run(self._model.parts.decoder, tokens, self._mask, self._cache)
 
     def _keep_prompt(self) -> None:
         """Keep what a row that is alone has just run: the conversation may go on from there."""
@@ -240,20 +276,82 @@ class Batch:
             self._model.prefixes.keep(Prefix.of(self._cache, row.prompt[: row.shareable]))
 
     @torch.inference_mode()
-    def _choose(self, logits: Tensor) -> list[Row]:
-        """Let the rows that are up to date go on; returns those that ended."""
-        ready = [n for n, row in enumerate(self.rows) if row.finish is None and not row.pending]
+    def _choose(
+        self, ready: Sequence[int], logits: Tensor, proposed: Sequence[Sequence[int]] = ()
+    ) -> list[Row]:
+        """Let the rows that are up to date go on; returns those that ended.
+
+        A row goes on by its proposals as long as each is what it would have chosen, and by one
+        token more.
+
+        Args:
+            ready: The rows that are up to date.
+            logits: After the last token of each, and after each of its proposals.
+            proposed: What each row of the batch has proposed; empty for nothing.
+        """
+        proposed = proposed or [()] * len(self.rows)
         chosen = [self.rows[n] for n in ready]
         bound = any(row.constraint is not None for row in chosen)
-        take_next(
-            chosen,
-            logits if len(ready) == len(self.rows) else logits[ready],
-            constraints_of(self._model) if bound else None,
-        )
+        constraints = constraints_of(self._model) if bound else None
+        counts = [len(proposed[n]) + 1 for n in ready]
+        first = {n: sum(counts[:place]) for place, n in enumerate(ready)}
+        kept = [0] * len(self.rows)
+        going = list(ready)
+        while going:
+            at = [first[n] + kept[n] for n in going]
+            every = len(at) == len(logits)
+            take_next([self.rows[n] for n in going], logits if every else logits[at], constraints)
+            for n in going:
+                row = self.rows[n]
+                while row.pending and row.pending[:1] == list(proposed[n][kept[n] : kept[n] + 1]):
+                    del row.pending[0]
+                    kept[n] += 1
+            going = [n for n in going if self.rows[n].finish is None and not self.rows[n].pending]
+        self._forget([len(more) - n for more, n in zip(proposed, kept, strict=True)])
+        for row, more, n in zip(self.rows, proposed, kept, strict=True):
+            row.checked(len(more), n)
         ended = [row for row in chosen if row.finish is not None]
         if ended:
             self.drop_finished()
         return ended
+
+    @torch.inference_mode()
+    def _logits(
+        self, hidden: Tensor, rows: Sequence[int], proposed: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Logits after each row's last token and each of its proposals, ``(places, vocabulary)``.
+
+        Args:
+            hidden: The last states of a pass, the proposals' at their end.
+            rows: Whose logits.
+            proposed: What each row of the batch has proposed.
+        """
+        # Two dimensions: PyTorch multiplies a strided batch of three by a copy of the whole
+        # vocabulary matrix for every row.
+        if not any(proposed):
+            every = len(rows) == len(self.rows)
+            return self._model.logits(hidden[:, -1] if every else hidden[list(rows), -1])
+        width = hidden.shape[1]
+        places = [
+            (n + 1) * width - 1 - back for n in rows for back in range(len(proposed[n]), -1, -1)
+        ]
+        return self._model.logits(hidden.flatten(0, 1)[torch.tensor(places).to(hidden.device)])
+
+    def _forget(self, lost: Sequence[int]) -> None:
+        """Forget so many last tokens of each row: what it had proposed in vain."""
+        if not any(lost):
+            return
+        running = [n for row, n in zip(self.rows, lost, strict=True) if row.finish is None]
+        every = min(running, default=0)
+        if every:
+            self._mask = self._mask[:, :-every]
+            self._cache.drop_last(every)
+        rest = max(running, default=0) - every
+        if rest:
+            ends = torch.tensor([[rest - max(n - every, 0)] for n in lost]).to(self._mask.device)
+            columns = torch.arange(rest, device=self._mask.device)
+            real = self._mask[:, -rest:] * (columns < ends)
+            self._mask = torch.cat([self._mask[:, :-rest], real], dim=1)
 
     @torch.inference_mode()
     def _select(self, rows: Sequence[int]) -> None:

@@ -215,18 +215,18 @@ def _decode(model: LanguageModel, queue: _Queue) -> Iterator[Row]:
     with model.lock, set_aside(model.parts):
         ended = _begun(batch)
     yield from ended
-    room = False
+    full = len(batch.rows)
     while batch.rows:
         ended = []
         with model.lock, set_aside(model.parts):
-            if refill and room and queue.waiting:
+            # Prompts that begin together cost less than each in a pass of its own.
+            if refill and queue.waiting and 4 * (full - len(batch.rows)) >= full:
                 ended += _refill(model, batch, queue)
-            before = len(batch.rows)
+                full = len(batch.rows)
             with batch.steered():
                 # The hooks stay on until a row ends and the rest may need hooks of its own.
                 while not ended:
                     ended = batch.step()
-            room = len(batch.rows) < before
         yield from ended
 
 

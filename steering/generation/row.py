@@ -13,6 +13,7 @@ from ...errors import TrimtabError
 from ..decoder.prefixes import MIN_SHARED
 from ..vectors.steering import Steering
 from .constraints import Constraint, constraints_of
+from .prompt_lookup import PromptLookup
 from .requests import Completion, Finish, Options, Request, TokenLogprob
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Row:
         digest = hashlib.sha256(f"{options.seed}/{request.draws or index}".encode()).digest()
         self._random.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         self._uniform: Tensor | None = None
+        self._lookup: PromptLookup | None = None
         self.constraint: Constraint | None = None
         if request.grammar is not None:
             self.constraint = constraints_of(model).of(request.grammar)
@@ -99,6 +101,37 @@ class Row:
         if self._uniform is None:
             self._uniform = torch.rand((), generator=self._random)
         return self._uniform
+
+    @property
+    def seen(self) -> int:
+        """How many of its tokens, prompt and answer, forward passes have seen."""
+        return len(self.prompt) + len(self.tokens) - len(self.pending)
+
+    def proposals(self, most: int) -> list[int]:
+        """What the answer may go on with as it stands in the prompt; at most ``most`` tokens.
+
+        None where the row does not look; none that ends the answer, outgrows its room, or does not
+        fit its grammar.
+        """
+        most = min(most, self.options.max_new_tokens - len(self.tokens) - 1)
+        if most < 1 or not self.options.lookup or self.finish is not None:
+            return []
+        if self._lookup is None:
+            # In free text a single word has come before too often to tell what follows.
+            least = 1 if self.constraint is not None else 2
+            self._lookup = PromptLookup(self.prompt, self._model.word_of, least=least)
+        self._lookup.extend(self.tokens[len(self._lookup) - len(self.prompt) :])
+        found = self._lookup.propose(most)
+        ends = [n for n, token in enumerate(found) if token in self._model.ends]
+        found = found[: ends[0]] if ends else found
+        if found and self.constraint is not None:
+            found = found[: self.constraint.fitting(found)]
+        return found
+
+    def checked(self, proposed: int, kept: int) -> None:
+        """Take note of how many of its proposals were what came."""
+        if self._lookup is not None:
+            self._lookup.learn(proposed, kept)
 
     def use_uniform(self) -> None:
         """Go on to the next number."""

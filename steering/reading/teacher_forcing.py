@@ -80,6 +80,11 @@ class AnswerBatch:
     _cache: Cache
     _cache_rows: tuple[int, ...]
 
+    @property
+    def cached_tokens(self) -> int:
+        """How many tokens the prompts hold in the cache, padding included."""
+        return (max(self._cache_rows) + 1) * self._before.shape[1]
+
     def run(self) -> Tensor | None:
         """Run the answers' pass; may be repeated.
 

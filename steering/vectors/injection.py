@@ -144,6 +144,11 @@ def check_fits(model: LanguageModel, steering: Steering) -> None:
         )
 
 
+def steered_contexts() -> tuple[_Plan, ...]:
+    """The ``injected`` contexts that this thread is inside of, the outermost first."""
+    return _active.get()
+
+
 def is_steered(parts: Parts) -> bool:
     """Whether this thread steers the passes that it makes now."""
     return any(plan.decoder is parts.decoder for plan in _active.get())

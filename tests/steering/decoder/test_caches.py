@@ -52,3 +52,35 @@ def test_joined_layers_end_at_the_same_place_behind_zeros() -> None:
     assert short.values is not None and not short.values[:3, :, :6].any()
     keys, _ = short.update(states(5, 1, 4), states(5, 1, 5))
     assert torch.equal(keys[:, :, 9:], states(5, 1, 4))
+
+
+def test_rows_move_into_the_places_of_those_that_left() -> None:
+    growing, _ = filled([5, 2], rows=6)
+    assert growing.keys is not None
+    before = growing.keys.clone()
+    growing.move_rows([0, 5, 2, 3])
+    assert torch.equal(growing.keys, before[[0, 5, 2, 3]])
+    place = growing.keys.data_ptr()
+    one, _ = filled([3], rows=2)
+    growing.join(one)  # where there is room for more rows, nothing of the others is copied
+    assert growing.keys.data_ptr() == place
+    assert growing.keys.shape == (6, 2, 7, 3)
+    assert torch.equal(growing.keys[:4], before[[0, 5, 2, 3]])
+    assert one.keys is not None and torch.equal(growing.keys[4:, :, 4:], one.keys)
+    growing.move_rows([1])
+    assert torch.equal(growing.keys, before[[5]])
+    assert growing.keys.untyped_storage().nbytes() < before.untyped_storage().nbytes()
+
+
+def test_tokens_are_packed_and_forgotten() -> None:
+    growing, _ = filled([6], rows=2)
+    assert growing.keys is not None
+    before = growing.keys.clone()
+    order = torch.tensor([[0, 2, 3], [1, 4, 5]])
+    growing.pack(order)
+    expected = torch.stack([before[row][:, order[row]] for row in range(2)])
+    assert torch.equal(growing.keys, expected)
+    growing.drop_last(2)
+    assert torch.equal(growing.keys, expected[:, :, :1])
+    keys, _ = growing.update(states(2, 1, 7), states(2, 1, 8))
+    assert torch.equal(keys, torch.cat([expected[:, :, :1], states(2, 1, 7)], dim=2))

@@ -54,7 +54,7 @@ def test_the_longest_known_prefix_is_found_and_cut() -> None:
 
 
 def test_the_prefix_that_was_not_used_for_longest_goes() -> None:
-    known = Prefixes(size=2)
+    known = Prefixes(2 * prefix(*range(20)).bytes)
     one, two, three = (prefix(*range(start, start + 20)) for start in (0, 100, 200))
     known.keep(one)
     known.keep(two)
@@ -65,7 +65,7 @@ def test_the_prefix_that_was_not_used_for_longest_goes() -> None:
 
 
 def test_a_longer_prefix_takes_the_place_of_its_beginning() -> None:
-    known = Prefixes(size=2)
+    known = Prefixes(3 * prefix(*range(20)).bytes)
     known.keep(prefix(*range(100, 120)))
     known.keep(prefix(*range(20)))
     known.keep(prefix(*range(40)))
@@ -75,3 +75,14 @@ def test_a_longer_prefix_takes_the_place_of_its_beginning() -> None:
 
 def test_common_beginnings() -> None:
     assert [common([1, 2, 3], [1, 2]), common([1], [2]), common([], [1])] == [2, 0, 0]
+
+
+def test_what_is_too_large_is_not_kept_and_drives_nothing_out() -> None:
+    small, large = prefix(*range(20)), prefix(*range(100, 190))
+    known = Prefixes(2 * small.bytes)
+    known.keep(small)
+    known.keep(large)
+    assert known.longest(large.tokens) is None
+    assert known.longest(small.tokens) is not None
+    known.keep(small.first(18))
+    assert known.longest(small.tokens).tokens == small.tokens

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ from trimtab.steering import (
     SteeringDictionary,
     build_dictionaries,
 )
+from trimtab.steering.dictionaries import tuning
 from trimtab.steering.dictionaries.settings import SteeringSettings
 from trimtab.steering.dictionaries.tuning import Grid, Trial, Tuner, search
+from trimtab.steering.reading.teacher_forcing import answer_batches
 
 
 def pair(user: int, n: int, rejected: str = "w60 w61") -> ContrastPair:
@@ -109,6 +112,22 @@ def test_a_trial_is_the_likelihood_margin(
     assert trial.likelihood == pytest.approx(likelihood, abs=1e-4)
     assert trial.accuracy == pytest.approx(accuracy)
     assert settings is None or abs(trial.margin - tuner.try_settings(None).margin) > 1e-3
+
+
+@pytest.mark.parametrize("cache_tokens", [0, 12])
+def test_prompts_that_are_not_kept_run_again(
+    tuner: Tuner, tiny_steered: SteeredModel, cache_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A batch a prompt, of which the first ones have room.
+    monkeypatch.setattr(tuning, "answer_batches", partial(answer_batches, token_budget=1))
+    bounded = Tuner(tiny_steered, built(tiny_steered, BUILD), HELD_BACK, cache_tokens=cache_tokens)
+    held = sum(batch.cached_tokens for batch in bounded._batches)
+    assert held <= cache_tokens and bool(held) == bool(cache_tokens)
+    for settings in (None, SteeringSettings(sites=("mid",)), SteeringSettings(positions="all")):
+        expected, found = tuner.try_settings(settings), bounded.try_settings(settings)
+        assert found.margin == pytest.approx(expected.margin, abs=1e-4)
+        assert found.likelihood == pytest.approx(expected.likelihood, abs=1e-4)
+        assert found.accuracy == expected.accuracy
 
 
 def test_the_likelihood_alone_needs_no_rejected_answers(tuner, tiny_steered: SteeredModel) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from trimtab.errors import TrimtabError
 from trimtab.steering import Point, Request, SteeredModel, Steering, SteeringVectors
+from trimtab.steering.generation.batching import BatchedModel, run_together
 
 SHARED = "a b c d e f g h i j k l m n o p q r s t u v w x y z " * 8
 REQUESTS = [
@@ -130,3 +131,22 @@ def test_positions_that_mean_nothing_are_refused(positions):
     vectors = SteeringVectors({Point(0, "mid"): torch.zeros(4)})
     with pytest.raises(TrimtabError, match="positions"):
         Steering(vectors, positions=positions)
+
+
+def test_a_job_steers_by_its_requests_or_is_refused(model):
+    batched = BatchedModel(model)
+    [expected] = answers(SteeredModel(model.hf, model.tokenizer), given([push(model), None])[:1])
+
+    def own():
+        with batched.steered([push(model)]):
+            return batched.generate(REQUESTS[:1], max_new_tokens=8)
+
+    def asks():
+        return batched.generate(REQUESTS[:1], max_new_tokens=8)
+
+    ends = {end.index: end for end in run_together(batched, [own, asks])}
+    assert isinstance(ends[0].error, TrimtabError)
+    assert "give each Request its own steering" in str(ends[0].error)
+    with model.steered([push(model)]):  # around all of them
+        [end] = run_together(batched, [asks])
+    assert tokens(end.value) == [expected] != tokens(ends[1].value)

@@ -1,0 +1,21 @@
+"""How many tokens of keys and values a machine has room for."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from .caches import bytes_a_token
+from .language_model import LanguageModel
+
+MEMORY_SHARE = 0.3
+"""Of the free memory, for the keys and values of what goes through a model together."""
+
+
+def tokens_that_fit(model: LanguageModel, share: float = MEMORY_SHARE) -> int:
+    """How many tokens, of all rows together, fit in a share of the memory that is free now."""
+    if model.device.type == "cuda":
+        free = torch.cuda.mem_get_info(model.device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return max(int(share * free / bytes_a_token(model.hf.config, model.hf.dtype)), 1)
