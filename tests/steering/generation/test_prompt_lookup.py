@@ -20,10 +20,8 @@ from trimtab.steering.generation.row import Row
 ASKS = ["a lamp", "a desk for a small room, please", "mugs", "what would I like, what?", "no"]
 KINDS: dict[str, dict[str, Any]] = {
     "Qwen2": {},
-    "Llama": {},
     "Gemma2": {"sliding_window": 32},
     "Mistral": {"sliding_window": 24},
-    "Qwen3": {},
     "Phi3": {},
 }
 
@@ -158,8 +156,8 @@ def test_answers_are_those_without(
         passes += 1
 
     model.parts.decoder.register_forward_hook(count)
-    for temperature, sizes in ((0.0, (1, 3, 10)), (1.3, (10,))):
-        options: dict[str, Any] = {"max_new_tokens": 40, "temperature": temperature, "logprobs": 1}
+    for temperature, sizes in ((0.0, (1, 3, 10)), (1.3, (1, 10))):
+        options: dict[str, Any] = {"max_new_tokens": 24, "temperature": temperature, "logprobs": 1}
         expected = generate(model, asked(), lookup=False, batch_size=1, **options)
         oracle = Oracle(expected)
         with monkeypatch.context() as patch:
