@@ -49,6 +49,9 @@ from .reading.likelihood import answer_log_likelihoods as answer_log_likelihoods
 from .store.access import UnknownUser as UnknownUser
 from .store.audit import AuditEvent as AuditEvent
 from .store.steering_store import SteeringStore as SteeringStore
+from .store.trained import TrainedSteer as TrainedSteer
+from .store.trained import keep_stages as keep_stages
+from .store.trained import kept_stages as kept_stages
 from .vectors.entries import Entry as Entry
 from .vectors.entries import Picked as Picked
 from .vectors.low_rank import LowRank as LowRank

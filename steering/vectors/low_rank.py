@@ -231,6 +231,62 @@ class Stage:
         return sum(t.numel() for each in every for t in each.tensors().values() if t.ndim)
 
 
+def packed(
+    stages: Sequence[Stage], *, fingerprint: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Stages as tensors by name and texts by name, as files and stores keep them.
+
+    Args:
+        stages: In the order in which they are applied.
+        fingerprint: Of the model that they were trained for.
+    """
+    tensors = {
+        f"{number}/{layer}/{module}/{name}": tensor.detach().cpu().contiguous()
+        for number, stage in enumerate(stages)
+        for (layer, module), each in _places(stage).items()
+        for name, tensor in each.tensors().items()
+    }
+    return tensors, {
+        "form": _FORM,
+        "fingerprint": fingerprint,
+        "positions": json.dumps([_plain(stage.positions) for stage in stages]),
+    }
+
+
+def unpacked(
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, str],
+    what: str,
+    *,
+    fingerprint: str | None = None,
+) -> tuple[Stage, ...]:
+    """The stages that ``packed`` made these of.
+
+    Args:
+        tensors: By name.
+        about: The texts.
+        what: What messages call it.
+        fingerprint: Of the model that is to be changed; None checks nothing.
+
+    Raises:
+        TrimtabError: It is something else, or of another model.
+    """
+    if about.get("form") != _FORM:
+        raise TrimtabError(f"{what} holds no interventions: expected what trimtab wrote for them")
+    if fingerprint is not None and about["fingerprint"] != fingerprint:
+        raise TrimtabError(
+            f"the interventions in {what} were trained for another model (fingerprint "
+            f"{about['fingerprint']}) than the one loaded ({fingerprint}); load that model or "
+            "train them again"
+        )
+    positions = [_positions(plain) for plain in json.loads(about["positions"])]
+    parts: list[dict[ModuleName, dict[str, Tensor]]] = [{} for _ in positions]
+    for key, tensor in tensors.items():
+        number, layer, module, name = key.split("/")
+        parts[int(number)].setdefault(ModuleName(int(layer), module), {})[name] = tensor
+    return tuple(_stage(own, where) for own, where in zip(parts, positions, strict=True))
+
+
 def save_stages(path: Path | str, stages: Sequence[Stage], *, fingerprint: str) -> None:
     """Write stages as safetensors, whole or not at all.
 
@@ -241,17 +297,7 @@ def save_stages(path: Path | str, stages: Sequence[Stage], *, fingerprint: str) 
     """
     from safetensors.torch import save_file
 
-    tensors = {
-        f"{number}/{layer}/{module}/{name}": tensor.detach().cpu().contiguous()
-        for number, stage in enumerate(stages)
-        for (layer, module), each in _places(stage).items()
-        for name, tensor in each.tensors().items()
-    }
-    about = {
-        "form": _FORM,
-        "fingerprint": fingerprint,
-        "positions": json.dumps([_plain(stage.positions) for stage in stages]),
-    }
+    tensors, about = packed(stages, fingerprint=fingerprint)
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=about)
 
@@ -271,25 +317,10 @@ def load_stages(path: Path | str, *, fingerprint: str | None = None) -> tuple[St
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            if about.get("form") != _FORM:
-                raise TrimtabError(
-                    f"{path} holds no interventions: expected a file that trimtab wrote for them"
-                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise TrimtabError(f"cannot read interventions from {path}: {error}") from error
-    if fingerprint is not None and about["fingerprint"] != fingerprint:
-        raise TrimtabError(
-            f"the interventions in {path} were trained for another model (fingerprint "
-            f"{about['fingerprint']}) than the one loaded ({fingerprint}); load that model or "
-            "train them again"
-        )
-    positions = [_positions(plain) for plain in json.loads(about["positions"])]
-    parts: list[dict[ModuleName, dict[str, Tensor]]] = [{} for _ in positions]
-    for key, tensor in tensors.items():
-        number, layer, module, name = key.split("/")
-        parts[int(number)].setdefault(ModuleName(int(layer), module), {})[name] = tensor
-    return tuple(_stage(own, where) for own, where in zip(parts, positions, strict=True))
+    return unpacked(tensors, about, str(path), fingerprint=fingerprint)
 
 
 def _places(stage: Stage) -> dict[ModuleName, Intervention | Lora]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import TrimtabError
@@ -74,6 +74,10 @@ class Steering:
     def by_stages(cls, stages: Sequence[Stage], fingerprint: str | None = None) -> Steering:
         """Trained interventions alone, without a vector."""
         return cls(SteeringVectors({}), fingerprint=fingerprint, stages=tuple(stages))
+
+    def under(self, stages: Sequence[Stage]) -> Steering:
+        """The same with these interventions before its own, under its vectors."""
+        return replace(self, stages=(*stages, *self.stages))
 
     def pushes(self) -> dict[Point, float]:
         """At each point the norm of what is added, before decay and any ``cap``.
