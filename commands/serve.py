@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from ..serve.replicas import ReplicaPlan
     from ..serve.service import Service
 
 app = typer.Typer()
@@ -44,6 +45,10 @@ def serve(
     holdout: Annotated[
         float, typer.Option(min=0, max=1, help="The share of users who are never steered.")
     ] = 0.0,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many servers on Ray Serve, on a PostgreSQL store."),
+    ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Answers decoded together.")] = 16,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait.")] = 64,
     name: Annotated[
@@ -77,6 +82,7 @@ def serve(
             demo=demo,
             settings=settings,
             holdout=holdout,
+            replicas=replicas,
             max_rows=max_rows,
             max_waiting=max_waiting,
             name=name,
@@ -98,6 +104,7 @@ def serve_command(
     demo: bool = False,
     settings: Path | None = None,
     holdout: float = 0.0,
+    replicas: int | None = None,
     max_rows: int = 16,
     max_waiting: int = 64,
     name: str | None = None,
@@ -119,6 +126,7 @@ def serve_command(
         demo: Build the dictionaries of the bazaar's users, and put them in the store.
         settings: A TOML file with a ``[steering]`` table; None is the default.
         holdout: The share of users who are never steered.
+        replicas: So many servers on Ray Serve; None is one, without Ray.
         max_rows: So many answers are decoded together.
         max_waiting: So many more may wait.
         name: What callers name the model; None is its own name.
@@ -132,6 +140,8 @@ def serve_command(
     Raises:
         TrimtabError: Anything that a person can put right.
     """
+    import signal
+
     import uvicorn
     from rich.console import Console
 
@@ -146,22 +156,42 @@ def serve_command(
     console = console or Console(stderr=True)
     place = store or str(home() / ("demo.db" if demo else "users.db"))
     _check_keys(place, host)
+    limits = Limits(new_tokens=new_tokens, temperature=temperature)
+    chosen = load_settings(settings)
+    options: dict[str, Any] = {
+        "name": name,
+        "holdout": holdout,
+        "max_rows": max_rows,
+        "max_waiting": max_waiting,
+        "loopback": is_loopback(host),
+        "log_words": log_words,
+    }
+    if replicas is not None:
+        _check_replicas(place, demo, placement)
+        from ..serve.replicas import ReplicaPlan
+
+        plan = ReplicaPlan(
+            model=model,
+            store=place,
+            settings=chosen,
+            dtype=placement.dtype,
+            device=placement.device,
+            options=options,
+            limits=limits,
+            expire_days=expire_days,
+        )
+        _serve_replicas(plan, replicas, host, port, console)
+        return
     with progress(console, quiet=quiet) as told:
         told.doing(f"loading {model}")
         loaded = load_model(model, placement)
-        chosen = load_settings(settings)
         service = open_service(
             loaded,
             place,
             settings=chosen,
-            name=name,
-            holdout=holdout,
-            max_rows=max_rows,
-            max_waiting=max_waiting,
-            loopback=is_loopback(host),
-            limits=Limits(new_tokens=new_tokens, temperature=temperature),
+            limits=limits,
             expire_after=None if expire_days is None else timedelta(days=expire_days),
-            log_words=log_words,
+            **options,
         )
     if demo:
         _fill(service, console, quiet)
@@ -173,10 +203,9 @@ def serve_command(
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}"
         console.print(f"serving {service.name} at {url}", highlight=False, soft_wrap=True)
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            service.close()
+        # uvicorn raises the signal again once it has shut down, which would end the process by it.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _check_keys(store: str, host: str) -> None:
@@ -197,6 +226,50 @@ def _check_keys(store: str, host: str) -> None:
                 f"expected a key in the store before other machines are listened to at {host}; "
                 f"make one: trimtab keys make --store {store}, or leave --host out"
             )
+
+
+def _check_replicas(store: str, demo: bool, placement: Placement) -> None:
+    """Refuse what several machines cannot share.
+
+    Raises:
+        TrimtabError: No Ray, a store that is no PostgreSQL, or an option that needs one process.
+    """
+    import importlib.util
+
+    from ..errors import TrimtabError
+    from ..steering.store.place import place_of
+
+    if importlib.util.find_spec("ray") is None:
+        raise TrimtabError("--replicas needs Ray; run: pip install 'trimtab[ray]'")
+    if place_of(store).file is not None:
+        raise TrimtabError(
+            f"replicas share a PostgreSQL store, got {store}; give --store postgresql://..., or "
+            "leave --replicas out"
+        )
+    if demo or placement.device_map is not None:
+        raise TrimtabError("--demo and --device-map are for one server; leave --replicas out")
+
+
+def _serve_replicas(plan: ReplicaPlan, count: int, host: str, port: int, console: Console) -> None:
+    """Serve on Ray until the process is told to end."""
+    import signal
+    import threading
+
+    from ..serve.replicas import start_replicas, stop_replicas
+    from ..steering.weights.machine import default_device
+
+    over = threading.Event()
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, lambda *_: over.set())
+    device = plan.device or str(default_device())
+    try:
+        start_replicas(plan, count, host=host, port=port, gpus=float(device.startswith("cuda")))
+        console.print(
+            f"serving {count} replicas at http://{host}:{port}", highlight=False, soft_wrap=True
+        )
+        over.wait()
+    finally:
+        stop_replicas()
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 
 from . import chat, feedback, running, users
@@ -18,12 +21,19 @@ models = APIRouter(tags=["models"])
 
 
 def create_app(service: Service) -> FastAPI:
-    """The server's app around a service.
+    """The server's app around a service, which is closed when the app is shut down.
 
     Example:
         >>> uvicorn.run(create_app(service))  # doctest: +SKIP
     """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await to_thread.run_sync(service.close)
+
     app = FastAPI(
+        lifespan=lifespan,
         title="trimtab",
         summary="A language model steered by each user's own history, behind OpenAI's API",
         version="1",

@@ -41,7 +41,7 @@ from .wire import (
 router = APIRouter(tags=["chat"])
 
 # How long a request waits for the entries of what its user did just before.
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass

@@ -56,6 +56,7 @@ def open_service(
         TrimtabError: The store cannot be opened, or does not fit the model or the settings.
     """
     opened = SteeringStore(store, model=model)
+    model.encoder.encode([""])  # loaded now, not while the first user waits
     steer = steer_by(opened, settings, model=model)
     engine = Engine(model, max_rows=max_rows, max_waiting=max_waiting)
     arms = Holdout(holdout)

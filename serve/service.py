@@ -84,6 +84,8 @@ class Service:
 
     def close(self) -> None:
         """End what is under way, and write what is only in memory; what waits goes on waiting."""
+        if self.draining:
+            return
         self.draining = True
         self.expiring.close()
         self.learner.close()

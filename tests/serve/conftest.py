@@ -35,7 +35,6 @@ def running(service) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(timeout=20)
-        service.close()
 
 
 @pytest.fixture(scope="session")

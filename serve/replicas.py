@@ -1,0 +1,171 @@
+"""Several replicas of the server on Ray Serve, all on one PostgreSQL database.
+
+A replica holds a model and nothing else that must last. Requests of one user go to one replica,
+where their dictionary is warm, as long as it keeps up; another one answers as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, RequestRouterConfig
+from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
+from starlette.types import ASGIApp
+
+from ..steering.dictionaries.settings import SteeringSettings
+from .app import create_app
+from .opening import open_service
+from .service import Limits, Service
+
+USER_HEADER = b"x-trimtab-user"
+"""Names the user to the router, which reads no bodies; whom a request is for, its body says."""
+
+_ONGOING = 512  # requests that a replica's engine and its queue may hold; it answers 429 itself
+
+
+@dataclass(frozen=True)
+class ReplicaPlan:
+    """What each replica opens, as plain values that go to other machines.
+
+    Attributes:
+        model: The model's name, hub id or folder.
+        store: The store's URL.
+        settings: How requests are steered, and where new entries are read.
+        dtype: In which the model is loaded; None is by the hardware.
+        device: On which; None is by the hardware.
+        options: Other arguments of ``open_service``.
+        limits: What one request may ask for.
+        expire_days: How long entries are kept; None is for ever.
+    """
+
+    model: str
+    store: str
+    settings: SteeringSettings
+    dtype: str | None = None
+    device: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    expire_days: float | None = None
+
+    def open(self) -> Service:
+        """The service of one replica.
+
+        Raises:
+            TrimtabError: The model or the store cannot be opened.
+        """
+        from ..steering.model import SteeredModel
+
+        model = SteeredModel.from_pretrained(self.model, dtype=self.dtype, device=self.device)
+        days = self.expire_days
+        return open_service(
+            model,
+            self.store,
+            settings=self.settings,
+            limits=self.limits,
+            expire_after=None if days is None else timedelta(days=days),
+            **self.options,
+        )
+
+
+class Replica:
+    """One server among several; Ray Serve makes it and sends it requests."""
+
+    def __init__(self, plan: ReplicaPlan) -> None:
+        from .logs import log_as_json
+
+        log_as_json()
+        self._service = plan.open()
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """The app, which Ray Serve asks for."""
+        return create_app(self._service)
+
+    def __del__(self) -> None:
+        service = getattr(self, "_service", None)
+        if service is not None:
+            service.close()
+
+
+class ByUser(FIFOMixin, RequestRouter):
+    """Prefers for each user one replica, and the others in an order of the user's own.
+
+    The order is by rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to
+    Increase Hit Rates", 1998): a replica that goes or comes moves the users of that replica alone.
+    """
+
+    async def choose_replicas(
+        self,
+        candidate_replicas: list[RunningReplica],
+        pending_request: PendingRequest | None = None,
+    ) -> list[list[RunningReplica]]:
+        """The replicas, the preferred one first."""
+        user = user_in(_scope(pending_request))
+        if user is None:
+            drawn = random.sample(candidate_replicas, min(2, len(candidate_replicas)))
+            return [drawn]
+        names = {str(replica.replica_id): replica for replica in candidate_replicas}
+        return [[names[name]] for name in preferred(user, list(names))]
+
+
+def preferred(user: bytes, replicas: list[str]) -> list[str]:
+    """Replicas in the order in which they are to answer a user."""
+
+    def weight(replica: str) -> bytes:
+        return hashlib.sha256(user + b"/" + replica.encode()).digest()
+
+    return sorted(replicas, key=weight, reverse=True)
+
+
+def user_in(scope: dict[str, Any]) -> bytes | None:
+    """The user that a request's header or path names, percent-encoded; None where neither does."""
+    for name, value in scope.get("headers", ()):
+        if bytes(name).lower() == USER_HEADER:
+            return bytes(value)
+    raw = bytes(scope.get("raw_path") or scope.get("path", "").encode())
+    if raw.startswith(b"/v1/users/"):
+        return raw.split(b"/")[3] or None
+    return None
+
+
+def _scope(pending: PendingRequest | None) -> dict[str, Any]:
+    first = pending.args[0] if pending is not None and pending.args else None
+    scope = getattr(first, "asgi_scope", None)
+    return scope if isinstance(scope, dict) else {}
+
+
+def start_replicas(plan: ReplicaPlan, count: int, *, host: str, port: int, gpus: float) -> None:
+    """Start the replicas, in the Ray cluster that this process is connected to or in a new one.
+
+    Args:
+        plan: What each opens.
+        count: How many.
+        host: Where to listen.
+        port: Where to listen.
+        gpus: How many each takes.
+    """
+    if not ray.is_initialized():
+        ray.init(logging_level=logging.WARNING, include_dashboard=False)
+    serve.start(http_options=HTTPOptions(host=host, port=port))
+    wrapped = serve.ingress()(Replica)
+    deployment = serve.deployment(
+        name="trimtab",
+        num_replicas=count,
+        max_ongoing_requests=_ONGOING,
+        ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
+        request_router_config=RequestRouterConfig.model_validate({"request_router_class": ByUser}),
+        graceful_shutdown_timeout_s=40.0,
+    )(wrapped)
+    serve.run(deployment.bind(plan), name="trimtab", route_prefix="/")
+
+
+def stop_replicas() -> None:
+    """Let the replicas finish what is under way, and end them."""
+    serve.shutdown()
+    ray.shutdown()
