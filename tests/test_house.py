@@ -17,7 +17,7 @@ import trimtab
 
 ROOT = Path(trimtab.__file__).parent
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-BESIDE = ("errors", "files")
+BESIDE = ("errors", "files", "words")
 """Modules of the root that every package may import."""
 MAY_IMPORT = {
     "steering": (),

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...words import words_of
+
 _WORD = re.compile(r"\w+")
 _LONG = 20
 _SAME_OUTPUT = 0.8
@@ -46,7 +48,10 @@ class Text:
 
 def words(text: str) -> tuple[str, ...]:
     """The words in lower case, without punctuation and HTML's escapes."""
-    return tuple(_WORD.findall(html.unescape(text).casefold()))
+    plain = html.unescape(text)
+    if plain.isascii():
+        return tuple(_WORD.findall(plain.casefold()))
+    return tuple(words_of(plain))
 
 
 class Unseen:

@@ -7,14 +7,19 @@ score depends on a text that came later.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ...words import words_of
+
 if TYPE_CHECKING:
     from ..dictionaries.encoder import Encoder
+
+_TERM = re.compile(r"\b\w\w+\b")
 
 Relevance = Callable[[Sequence[str], Sequence[int]], Sequence[Tensor]]
 """From texts and counts to a score for each of the first ``counts[i]`` texts, for each text ``i``.
@@ -44,7 +49,7 @@ def by_bm25(*, k1: float = 1.5, b: float = 0.75) -> Relevance:
     def scores(texts: Sequence[str], counts: Sequence[int]) -> list[Tensor]:
         import bm25s
 
-        words = bm25s.tokenize(list(texts), return_ids=False, show_progress=False)
+        words = [_terms(text) for text in texts]
         found = []
         for own, count in zip(words, counts, strict=True):
             if not own or not any(words[:count]):
@@ -57,6 +62,17 @@ def by_bm25(*, k1: float = 1.5, b: float = 0.75) -> Relevance:
         return found
 
     return scores
+
+
+def _terms(text: str) -> list[str]:
+    """What BM25 counts: of an ASCII text bm25s' own terms, of any other its words."""
+    from bm25s.stopwords import STOPWORDS_EN
+
+    if text.isascii():
+        found = _TERM.findall(text.lower())
+    else:
+        found = [word for word in words_of(text) if len(word) > 1 or not word.isascii()]
+    return [word for word in found if word not in STOPWORDS_EN]
 
 
 def by_recency() -> Relevance:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from rouge_score.tokenize import tokenize
 
 from trimtab.eval.metrics import METRICS, benchmark_scores, rouge
-from trimtab.eval.rouge_tokens import _tokens, rouge_tokens
+from trimtab.eval.rouge_tokens import rouge_tokens
+from trimtab.words import words_of
 
 TEXTS = {
     "Spanish": "la canción está aquí",
@@ -42,7 +43,7 @@ def test_a_text_of_any_script_is_wholly_like_itself(text, kind):
 def test_of_ascii_texts_the_tokens_are_rouge_scores_own(text):
     assert rouge_tokens(text) == tokenize(text, None)
     # By the way of other scripts too, so that one accent changes no other word.
-    assert _tokens(text) == tokenize(text, None)
+    assert words_of(text) == tokenize(text, None)
 
 
 @given(st.text(max_size=40))

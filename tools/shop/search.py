@@ -2,6 +2,7 @@
 
 PersonalWAB searches with Anserini, which is Lucene with k1 = 0.9 and b = 0.4 and an analyser that
 splits words, lowers case, drops the possessive ``'s`` and 33 stopwords, and stems by Porter.
+Scripts that are written without spaces are indexed character by character, as Lucene does.
 """
 
 import json
@@ -13,18 +14,23 @@ from typing import Any
 
 import bm25s
 import numpy as np
+import regex
 from bm25s.stopwords import STOPWORDS_EN
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...errors import TrimtabError
 from ...files import replacing
+from ...words import words_of
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)+\w*|\w+(?:['\u2019]\w+)*")
+# A mark or a joiner is part of its word; scripts without spaces are split afterwards.
+_WORD = regex.compile(
+    r"\d+(?:[.,]\d+)+[\w\p{M}]*|\w[\w\p{M}\u200c\u200d]*(?:['\u2019]\w[\w\p{M}\u200c\u200d]*)*"
+)
 _POSSESSIVE = re.compile(r"['\u2019]s$")
 _STOPWORDS = frozenset(STOPWORDS_EN)
 # Changes whenever the same text would be indexed differently, so that old files are refused.
-_ANALYSIS = "lucene-english-1"
+_ANALYSIS = "lucene-english-2"
 _METADATA = "trimtab.search"
 # What bm25s keeps of an index: a sparse matrix by columns, one column a term, one row a text.
 _NO_SCORES: Mapping[str, np.ndarray] = {
@@ -44,7 +50,8 @@ def words(text: str) -> list[str]:
         ['runner', '2.5', 'mm', 'run', 'shoe']
     """
     found = (_POSSESSIVE.sub("", word) for word in _WORD.findall(text.lower()))
-    return [_stem(word) for word in found if word not in _STOPWORDS]
+    each = (part for word in found for part in ([word] if word.isascii() else words_of(word)))
+    return [_stem(word) for word in each if word not in _STOPWORDS]
 
 
 class SearchIndex:
