@@ -1,10 +1,11 @@
 # make run    set up, then play a first look at personalized shopping: 24 tasks of 8 users
-# make test   set up, then lint, check types and run the whole suite
+# make test   set up, then lint, check types and run the whole suite, in WORKERS processes
 # make lint   set up, then lint and check types
 # make venv   set up only: .venv with trimtab (editable) and the versions of constraints.txt
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 FIRST_LOOK := --episodes 24 --spread 8
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -18,7 +19,7 @@ run: venv
 
 test: lint
 	$(BIN)/trimtab models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
