@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..errors import TrimtabError
+from ..steering.decoder.budget import tokens_that_fit
 from ..steering.decoder.caches import holds_keys_only
 from ..steering.decoder.prefixes import MIN_SHARED, common
 from ..steering.generation.decode_loop import Batch
-from ..steering.generation.generate import tokens_at_once
 from ..steering.generation.requests import Options, Request
 from ..steering.generation.row import Row
 from ..steering.model import SteeredModel
@@ -118,8 +118,8 @@ class Engine:
         max_rows: At most this many answers under way at once.
         max_waiting: At most this many requests wait for a row.
         max_tokens: At most this many tokens of all rows in the cache, padding included: rows
-            times the longest of them, prompt and room for the answer. Default: as ``generate``
-            on a GPU; 65,536 elsewhere.
+            times the longest of them, prompt and room for the answer. Default: what fits in 0.3
+            of the memory that is free now.
         pass_tokens: At most so many tokens of new prompts between two decode steps. Default: 128
             on a processor, where a token costs about as much as a row's step, 2,048 elsewhere.
 
@@ -137,8 +137,7 @@ class Engine:
         pass_tokens: int | None = None,
     ) -> None:
         kind = model.device.type
-        default = tokens_at_once(model) if kind == "cuda" else 65_536
-        self._max_tokens = default if max_tokens is None else max_tokens
+        self._max_tokens = tokens_that_fit(model) if max_tokens is None else max_tokens
         self._pass_tokens = _PASS_TOKENS.get(kind, 2048) if pass_tokens is None else pass_tokens
         if min(max_rows, max_waiting, self._max_tokens, self._pass_tokens) < 1:
             raise TrimtabError(

@@ -33,6 +33,7 @@ PASS_TOKENS = 8192
 """At most so many tokens in one forward pass over prompts, to bound its memory."""
 
 _WORTH_A_PASS = 64  # tokens that must be saved for one more forward pass to pay
+_FORCED_AT_ONCE = 192  # columns that a step may add, while one row's grammar forces many tokens
 _PROPOSED = {"cpu": 16, "cuda": 256}
 """Tokens that a step may check beside those that it runs anyway, by the kind of device."""
 
@@ -128,8 +129,9 @@ class Batch:
         self._mask = torch.cat(masks)
         self.rows += other.rows
         self._share = self._share and other._share
+        holes = self._holes or other._holes
         self._holes = self._may_have_holes()
-        self._pack()
+        self._pack(whole=holes and not self._holes)
 
     @torch.inference_mode()
     def drop_finished(self, *, at_once: bool = False) -> None:
@@ -166,12 +168,16 @@ class Batch:
         return [[] if row.pending else row.proposals(room) for row in self.rows]
 
     @torch.inference_mode()
-    def _pack(self) -> None:
-        """Leave out the padding that rows which joined, left or proposed in vain have left."""
+    def _pack(self, *, whole: bool = False) -> None:
+        """Leave out the padding that rows which joined, left or proposed in vain have left.
+
+        Args:
+            whole: However little it is; else once it is enough to pay for the copying.
+        """
         if not self._plain or not self.rows or self._fixed is not None:
             return
         needed = max(row.seen for row in self.rows)
-        if self._mask.shape[1] <= needed + max(needed // 4, _WORTH_A_PASS):
+        if not whole and self._mask.shape[1] <= _columns(needed):
             return
         order = self._mask.argsort(dim=1, stable=True)[:, -needed:]  # padding, then all tokens
         self._mask = self._mask.gather(1, order)
@@ -207,8 +213,8 @@ class Batch:
         Inside a sliding window it counts as distance: there, rows are padded on the left of all
         their tokens only, and go on by one token each.
         """
-        longest = max(row.longest for row in self.rows)
-        return not window_passed(self._model.hf.config, longest)
+        columns = _columns(max(row.longest for row in self.rows)) + _FORCED_AT_ONCE
+        return not window_passed(self._model.hf.config, columns)
 
     def _start(self, pass_tokens: int) -> Generator[None]:
         """Fill the cache with what the rows share, unsteered as it is."""
@@ -360,3 +366,8 @@ class Batch:
         chosen = torch.tensor(rows, device=self._mask.device)
         self._mask = self._mask[chosen]
         self._cache.batch_select_indices(chosen)
+
+
+def _columns(tokens: int) -> int:
+    """How many columns of the cache rows of so many tokens may take before they are packed."""
+    return tokens + max(tokens // 4, _WORTH_A_PASS)

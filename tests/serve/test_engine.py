@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
+)
 
 from trimtab.errors import TrimtabError
 from trimtab.serve.engine import Engine, EngineClosed, EngineFailure, QueueFull
@@ -155,6 +163,54 @@ def test_requests_that_come_while_others_run_join_them(
         thread.join()
     assert [ticket.result(0) for ticket in tickets if ticket] == expected
     assert set(engine.statistics.step_rows) >= {2, 3}
+
+
+@pytest.mark.parametrize("kind", ["window", "linear"])
+def test_rows_of_other_caches_join_or_wait(
+    kind: str, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Rows that outgrow a sliding window are padded on their left; a state joins no other."""
+    shape: dict[str, Any] = {
+        "vocab_size": len(tiny_tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "eos_token_id": tiny_tokenizer.eos_token_id,
+        "pad_token_id": tiny_tokenizer.pad_token_id,
+        "bos_token_id": None,
+        "initializer_range": 0.3,
+    }
+    torch.manual_seed(1)
+    hf: Any
+    if kind == "window":
+        hf = MistralForCausalLM(MistralConfig(**shape, sliding_window=48))
+    else:
+        layers = ["linear_attention", "full_attention"]
+        hf = Qwen3NextForCausalLM(
+            Qwen3NextConfig(
+                **shape,
+                layer_types=layers,
+                num_experts=0,
+                mlp_only_layers=[0, 1],
+                head_dim=8,
+                linear_key_head_dim=8,
+                linear_value_head_dim=8,
+                linear_num_key_heads=2,
+                linear_num_value_heads=2,
+            )
+        )
+    model = SteeredModel(hf.eval(), tiny_tokenizer)
+    asked = mixed()[:9]
+    expected = [alone(model, *one) for one in asked]
+    engine = Engine(model, max_rows=3, pass_tokens=16)
+    try:
+        tickets = [engine.submit(*one) for one in asked]
+        assert [ticket.result(60).tokens for ticket in tickets] == [e.tokens for e in expected]
+        assert max(engine.statistics.step_rows) == 3
+    finally:
+        engine.close(drain=False)
 
 
 def test_pieces_are_the_answer_for_asyncio_and_for_several_who_listen(engine: Engine) -> None:
