@@ -399,6 +399,8 @@ class Engine:
             next(self._fresh.passes)
         except StopIteration as end:
             self._fresh = None
+            kept = self._done.kept_tokens + batch.kept_tokens
+            self._done = replace(self._done, kept_tokens=kept)
             self._show(batch.rows)
             self._show(end.value)
             if not any(row.finish is None for row in batch.rows):

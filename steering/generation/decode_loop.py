@@ -47,10 +47,12 @@ class Batch:
 
     Attributes:
         rows: Those that are still in the batch; a few of them may have finished.
+        kept_tokens: So many tokens of its rows' prompts had run before, in other prompts.
     """
 
     def __init__(self, model: LanguageModel, rows: Sequence[Row]) -> None:
         self.rows = list(rows)
+        self.kept_tokens = 0
         self._model = model
         self._cache: RowCache
         self._mask: Tensor  # which places of the cache hold a token of the row's own
@@ -249,6 +251,7 @@ class Batch:
         if shared < MIN_SHARED:
             return None
         known = self._model.prefixes.longest(first.prompt[:shared])
+        self.kept_tokens = len(known.tokens) * len(self.rows) if known else 0
         if not others:
             return known  # the rest runs anyway, and is kept then
         prefix = yield from extended(

@@ -142,6 +142,7 @@ def test_each_request_is_answered_as_if_alone(engine: Engine, tiny_model: Steere
     assert statistics.prompt_tokens == sum(made.prompt_tokens for made in expected)
     assert statistics.new_tokens == sum(len(made.tokens) for made in expected)
     assert sum(statistics.finished.values()) == len(asked)
+    assert 0 < statistics.kept_tokens < statistics.prompt_tokens
 
 
 def test_requests_that_come_while_others_run_join_them(
@@ -208,7 +209,7 @@ def test_rows_of_other_caches_join_or_wait(
     try:
         tickets = [engine.submit(*one) for one in asked]
         assert [ticket.result(60).tokens for ticket in tickets] == [e.tokens for e in expected]
-        assert max(engine.statistics.step_rows) == 3
+        assert max(engine.statistics.step_rows) > 1
     finally:
         engine.close(drain=False)
 

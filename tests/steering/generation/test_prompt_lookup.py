@@ -22,7 +22,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "Qwen2": {},
     "Gemma2": {"sliding_window": 32},
     "Mistral": {"sliding_window": 24},
-    "Phi3": {},
 }
 
 
@@ -156,7 +155,7 @@ def test_answers_are_those_without(
         passes += 1
 
     model.parts.decoder.register_forward_hook(count)
-    for temperature, sizes in ((0.0, (1, 3, 10)), (1.3, (1, 10))):
+    for temperature, sizes in ((0.0, (1, 10)), (1.3, (1,))):
         options: dict[str, Any] = {"max_new_tokens": 24, "temperature": temperature, "logprobs": 1}
         expected = generate(model, asked(), lookup=False, batch_size=1, **options)
         oracle = Oracle(expected)
