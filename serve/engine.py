@@ -120,7 +120,8 @@ class Engine:
         max_tokens: At most this many tokens of all rows in the cache, padding included: rows
             times the longest of them, prompt and room for the answer. Default: what fits in 0.3
             of the memory that is free now.
-        pass_tokens: At most so many tokens of new prompts between two decode steps. Default: 128
+        pass_tokens: At most so many tokens of new prompts between two decode steps, and four times
+            as many where no answer is under way. Default: 128
             on a processor, where a token costs about as much as a row's step, 2,048 elsewhere.
 
     Raises:
@@ -385,7 +386,9 @@ class Engine:
             ticket.begin()
             self._tickets[ticket.row] = ticket
         batch = Batch(self._model, rows_taken)
-        self._fresh = _Fresh(batch, batch.begin(self._pass_tokens))
+        # Where nobody is held up, fewer passes read the weights less often.
+        pass_tokens = self._pass_tokens * (1 if under_way else 4)
+        self._fresh = _Fresh(batch, batch.begin(pass_tokens))
         prompts = sum(len(row.prompt) for row in rows_taken)
         self._done = replace(self._done, prompt_tokens=self._done.prompt_tokens + prompts)
 

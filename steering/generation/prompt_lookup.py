@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 _WORDS = (3, 2, 1)  # last tokens that must have come before; the longest match decides
-_MOST = 8  # tokens proposed at once, while all are kept
+_AT_FIRST = 2  # tokens proposed at once
+_MOST = 8  # tokens proposed at once, after all were kept
 _AFTER_ONE = 2  # tokens proposed where only the last token has come before
 
 
@@ -34,7 +35,7 @@ class PromptLookup:
         self._tokens: list[int] = []
         self._words: list[object] = []
         self._next: dict[tuple[object, ...], int] = {}  # where the token after a sequence is
-        self._reach = _MOST // 2
+        self._reach = _AT_FIRST
         self.extend(tokens)
 
     def __len__(self) -> int:

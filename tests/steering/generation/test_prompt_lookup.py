@@ -31,7 +31,9 @@ def words(text: str) -> list[int]:
 
 def test_what_followed_the_same_words_is_proposed() -> None:
     lookup = PromptLookup(words("a red lamp, a red"), chr)
-    assert lookup.propose(4) == words(" lam")
+    assert lookup.propose(9) == words(" l")
+    assert lookup.propose(1) == words(" ")
+    lookup.learn(2, 2)
     lookup.learn(4, 4)
     assert lookup.propose(9) == words(" lamp, a")
     lookup.learn(8, 0)
