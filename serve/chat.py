@@ -16,6 +16,7 @@ from sse_starlette import EventSourceResponse
 
 from ..agent.chat.question import Question, question_of
 from ..steering.generation.requests import Completion, Options
+from ..steering.generation.row import check_length
 from ..steering.prompts.conversation import content_text
 from .answers import chunks_of_delta, finish_of, logprobs_of, message_of, usage_of
 from .callers import CallerOf
@@ -42,6 +43,11 @@ router = APIRouter(tags=["chat"])
 
 # How long a request waits for the entries of what its user did just before.
 _PATIENCE_SECONDS = 30.0
+
+_MANY_TOOLS = 32
+
+# How long a stream may go on when the server is ended; less than the server's own 30 seconds.
+_DRAIN_SECONDS = 28.0
 
 
 @dataclass
@@ -125,11 +131,15 @@ def _prepared(service: Service, body: ChatRequest) -> Answering:
     choice = body.tool_choice
     chosen = choice.model_dump() if isinstance(choice, NamedTool) else choice
     form = body.response_format
+    messages = [message.plain() for message in body.messages]
+    tools = [tool.plain() for tool in body.tools]
+    if len(tools) > _MANY_TOOLS:  # before a grammar is made of them, which takes much longer
+        check_length(service.model, len(service.model.prompt_tokens(messages, tools)), room)
     questions = [
         question_of(
             service.model,
-            [message.plain() for message in body.messages],
-            [tool.plain() for tool in body.tools],
+            messages,
+            tools,
             tool_choice=chosen,
             parallel_tool_calls=body.parallel_tool_calls,
             stop=body.stops,
@@ -284,7 +294,11 @@ async def _streamed(service: Service, answering: Answering) -> Response:
     """A stream whose first piece is there, so that what fails before it has a status of its own."""
     pieces = _pieces(answering)
     first = await anext(pieces)
-    return EventSourceResponse(_events(service, answering, first, pieces), sep="\n")
+    return EventSourceResponse(
+        _events(service, answering, first, pieces),
+        sep="\n",
+        shutdown_grace_period=_DRAIN_SECONDS,
+    )
 
 
 Arrived = tuple[int, Piece | Completion]

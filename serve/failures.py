@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from ..errors import TrimtabError
 from ..files import encodable
+from ..steering.generation.row import PromptTooLong
 from ..steering.store.access import UnknownUser
 from ..steering.store.database import StoreUnavailable
 from .engine import EngineClosed, QueueFull
@@ -95,7 +96,9 @@ def response_of(error: Exception) -> JSONResponse:
             503, str(error), code="store_unavailable", headers={"Retry-After": "2"}
         )
     if isinstance(error, TrimtabError):
-        return error_response(400, str(error), code="invalid_value")
+        long = isinstance(error, PromptTooLong)
+        code = "context_length_exceeded" if long else "invalid_value"
+        return error_response(400, str(error), code=code)
     _log.error("a request failed by a fault of the server", exc_info=error)
     return error_response(500, "the server failed; its log has the traceback", code="internal")
 

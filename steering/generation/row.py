@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ..decoder.language_model import LanguageModel
 
 
+class PromptTooLong(TrimtabError):
+    """Prompt and answer do not fit the model's context."""
+
+
 class Row:
     """One answer under way.
 
@@ -57,7 +61,7 @@ class Row:
         self.options = options
         self.steerings = tuple(steerings)
         self.prompt = model.prompt_tokens(request.messages, request.tools)
-        _check_length(model, len(self.prompt), options.max_new_tokens)
+        check_length(model, len(self.prompt), options.max_new_tokens)
         starts = [steering.start(len(self.prompt)) for steering in self.steerings]
         self.shareable = min([len(self.prompt) - 1, *starts])
         self.pending = list(self.prompt)
@@ -227,12 +231,18 @@ class Row:
             self.finish = "length"
 
 
-def _check_length(model: LanguageModel, prompt: int, room: int) -> None:
+def check_length(model: LanguageModel, prompt: int, room: int) -> None:
+    """Refuse a prompt that leaves no room for its answer, counts in tokens.
+
+    Raises:
+        PromptTooLong: It does not fit the model's context.
+        TrimtabError: It is empty.
+    """
     if prompt < 1:
         raise TrimtabError("expected a prompt of at least one token, got an empty one")
     context = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and prompt + room > context:
-        raise TrimtabError(
+        raise PromptTooLong(
             f"a prompt of {prompt} tokens and an answer of up to {room} do not fit the model's "
             f"context of {context} tokens; shorten the prompt or lower max_new_tokens"
         )
