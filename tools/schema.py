@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import referencing
 import regex
@@ -63,8 +64,8 @@ def checked_schema(schema: Any, owner: str) -> dict[str, Any]:
         owner: What error messages call its owner, for instance ``tool search``.
 
     Raises:
-        TrimtabError: It is not a valid schema, not one of an object, or refers to something
-            that is not in it.
+        TrimtabError: It is not a valid schema, not one of an object, refers to something that is
+            not in it, or is defined by nothing but itself.
     """
     if schema is True:
         schema = {}
@@ -74,6 +75,7 @@ def checked_schema(schema: Any, owner: str) -> dict[str, Any]:
         json.dumps(schema, allow_nan=False)
         own = normal_schema(copy.deepcopy(dict(schema)), owner)
         Draft202012Validator.check_schema(own, format_checker=_READABLE)
+        _check_ends(own, owner)
     except SchemaError as error:
         raise TrimtabError(
             f"the parameters of {owner} are no JSON Schema (draft 2020-12) at "
@@ -89,6 +91,48 @@ def checked_schema(schema: Any, owner: str) -> dict[str, Any]:
             f"got {_short(json.dumps(own.get('type')))}"
         )
     return own
+
+
+def _check_ends(root: Mapping[str, Any], owner: str) -> None:
+    """Refuse a definition that leads back to itself at the same place, which no check could end."""
+    ended: set[int] = set()
+
+    def follow(schema: Any, trail: tuple[int, ...], name: str) -> None:
+        if not isinstance(schema, Mapping) or id(schema) in ended:
+            return
+        if id(schema) in trail:
+            raise TrimtabError(
+                f"the parameters of {owner} define {name} by nothing but itself; expected a "
+                "definition that ends"
+            )
+        inside = (*trail, id(schema))
+        for key in ("allOf", "anyOf", "oneOf"):
+            for part in schema.get(key) or ():
+                follow(part, inside, name)
+        target = schema.get("$ref")
+        if isinstance(target, str):
+            follow(_target(root, target), inside, target)
+        ended.add(id(schema))
+
+    def every(value: Any) -> None:
+        if isinstance(value, Mapping):
+            follow(value, (), "the root")
+        for part in value.values() if isinstance(value, Mapping) else value:
+            if isinstance(part, Mapping | list):
+                every(part)
+
+    every(root)
+
+
+def _target(root: Mapping[str, Any], reference: str) -> Any:
+    found: Any = root
+    for step in unquote(reference.removeprefix("#")).split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdigit() and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 class _ModelSchema(GenerateJsonSchema):

@@ -146,7 +146,7 @@ class Toolkit:
         """Say what is wrong with a call before making it; None if nothing is."""
         if name not in self:
             return self._unknown(name)
-        found = misfit(self._validators[name], arguments)
+        found = misfit(self._validators[name], _given(arguments))
         if found is None:
             return None
         where = f"{found.path}: " if found.path else ""
@@ -177,7 +177,7 @@ class Toolkit:
         if function is None:
             return failed(f"tool {name} has no function to call here")
         result = run_tool(
-            function, arguments, name=name, convert=spec.convert, timeout=spec.timeout
+            function, _given(arguments), name=name, convert=spec.convert, timeout=spec.timeout
         )
         return replace(result, content=_fitted(result.content, self.limit))
 
@@ -189,6 +189,11 @@ class Toolkit:
         return ToolError(
             "unknown_tool", f'there is no tool "{asked}".{hint} The tools are: {known}'
         )
+
+
+def _given(arguments: Any) -> Any:
+    """The arguments; nothing at all, as some models write it, is an object without members."""
+    return {} if arguments is None or arguments == "" else arguments
 
 
 def _fitted(content: str, limit: int) -> str:

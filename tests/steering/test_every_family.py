@@ -21,7 +21,7 @@ from trimtab.steering import (
     SteeringVectors,
     mean_activations,
 )
-from trimtab.steering.reading.teacher_forcing import Forced
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 
 VOCABULARY = 128
 
@@ -248,7 +248,7 @@ def decoded_anew(model: SteeredModel, ask: list[dict[str, str]], steering: Steer
 
 
 @torch.inference_mode()
-def read_by_hand(model: SteeredModel, sample: Forced, layer: int) -> Tensor:
+def read_by_hand(model: SteeredModel, sample: TokenizedExchange, layer: int) -> Tensor:
     """What a layer's MLP adds, averaged over the answer, in one plain pass."""
     kept: list[Tensor] = []
     handle = model.parts.layers[layer].mlp.register_forward_hook(
@@ -267,7 +267,9 @@ def test_a_family_is_read_and_steered_right_or_refused(
     name: str, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = model_of(name, tiny_tokenizer)
-    samples = [Forced(model.prompt_tokens(ask), (40 + n, 50, 60)) for n, ask in enumerate(ASKS)]
+    samples = [
+        TokenizedExchange(model.prompt_tokens(ask), (40 + n, 50, 60)) for n, ask in enumerate(ASKS)
+    ]
     read = mean_activations(model.parts, samples, [Point(2, "mlp")])
     for row, sample in zip(read[:, 0], samples, strict=True):
         torch.testing.assert_close(row, read_by_hand(model, sample, 2), rtol=1e-3, atol=1e-3)

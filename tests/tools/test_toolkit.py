@@ -156,7 +156,7 @@ class TestFaults:
             ({"query": "mug", "filters": [{"brand": 1}]}, "filters[0].brand", "got 1"),
             ({"query": "mug", "filters": [1, 2, 3]}, "filters", "at most 2 items, got 3"),
             ([], "", "expected an object with the arguments by name, got []"),
-            (None, "", "got null"),
+            (None, "", "the required 'query'"),
             ('{"query": "mug"}', "", "expected an object"),
         ],
     )
@@ -239,8 +239,8 @@ class TestFaults:
 
     def test_references_without_end(self):
         looping = {"type": "object", "properties": {"n": {"$ref": "#/properties/n"}}}
-        toolkit = Toolkit([ToolSpec("do", "", looping, echo)])
-        assert toolkit.call("do", {"n": 1}).error.kind == "invalid_arguments"
+        with pytest.raises(TrimtabError, match="nothing but itself"):
+            ToolSpec("do", "", looping, echo)
 
 
 class TestToolkit:

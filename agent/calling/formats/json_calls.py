@@ -81,7 +81,7 @@ def _as_arguments(value: Any) -> dict[str, Any] | None:
             value, _ = read_value(value)
         except Unreadable:
             return None
-    if value is None:
+    if value is None or value == []:  # as some languages write an object without members
         return {}
     return value if isinstance(value, dict) else None
 
