@@ -18,7 +18,7 @@ from .audit import AuditEvent
 from .interventions import KeptIntervention, from_bytes
 from .layout import StoreLayout, head_of, rest_of
 from .schema import entries, pending, uses, weights
-from .user_rows import UserRow, entry_rows, opened
+from .user_rows import UserRow, entry_contents
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def copy_of(connection: Connection, user: UserRow, layout: StoreLayout | None) -
     """Everything of a user."""
     own = None
     if layout is not None and user.stored:
-        own = layout.dictionary(user.user_id, opened(user, entry_rows(connection, user)))
+        own = layout.dictionary(user.user_id, entry_contents(connection, user))
     kept = sa.select(weights.c.name, weights.c.content).where(weights.c.user == user.id)
     waits = sa.select(pending.c.content).where(pending.c.user == user.id).order_by(pending.c.id)
     contents = [user.seal.open(row.content) for row in connection.execute(waits)]

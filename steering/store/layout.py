@@ -168,18 +168,12 @@ class StoreLayout:
         keys = _part(packed, _SCALE.itemsize, _HALF, self.key_size)
         start = _SCALE.itemsize + _HALF.itemsize * self.key_size
         vectors = torch.from_numpy(_part(packed, start, _HALF, width).astype(np.float32))
-        entries = []
-        for each in stored:
-            sample_id, key, answer = head_of(each.content)
-            entries.append(
-                Entry(
-                    sample_id=sample_id,
-                    key=key,
-                    answer=answer,
-                    contrast=each.contrast,
-                    timestamp=each.timestamp,
-                )
+        entries = [
+            Entry(sample_id, key, answer, each.contrast, each.timestamp)
+            for each, (sample_id, key, answer) in zip(
+                stored, _heads_of([each.content for each in stored]), strict=True
             )
+        ]
         return SteeringDictionary(
             user_id=user_id,
             fingerprint=self.fingerprint,
@@ -223,6 +217,13 @@ def head_of(content: bytes) -> list[Any]:
     """The texts that content begins with."""
     end = _end_of_head(content)
     return list(json.loads(str(content[_LENGTH.itemsize : end], "utf-8")))
+
+
+def _heads_of(contents: Sequence[bytes]) -> list[list[Any]]:
+    """``head_of`` of each, read in one go."""
+    start = _LENGTH.itemsize
+    heads = (content[start : _end_of_head(content)] for content in contents)
+    return list(json.loads(str(b"[" + b",".join(heads) + b"]", "utf-8")))
 
 
 def rest_of(content: bytes) -> bytes:

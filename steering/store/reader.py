@@ -23,7 +23,7 @@ from .counts import Counts
 from .hot_users import HotUser, HotUsers
 from .place import place_of
 from .sealing import checked_id
-from .user_rows import entry_rows, opened
+from .user_rows import entry_contents
 from .write import read_sums
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class StoreReader(Mapping[str, SteeringDictionary]):
             if layout is None or not row.stored:
                 return KnownUser(None, switches, row.version)
             if hot is None or hot.version != row.version:
-                stored = opened(row, entry_rows(connection, row))
+                stored = entry_contents(connection, row)
                 hot = HotUser(layout.dictionary(user_id, stored), switches, row.version, 0.0)
         self._hot.put(replace(hot, checked=time.monotonic()), generation)
         if self._audit_reads:
@@ -198,7 +198,7 @@ class StoreReader(Mapping[str, SteeringDictionary]):
             if without is not None:
                 row = self._access.find(connection, without)
                 if row is not None and row.stored:
-                    one = layout.dictionary("", opened(row, entry_rows(connection, row)))
+                    one = layout.dictionary("", entry_contents(connection, row))
         return known[1] if one is None else known[1].minus(Population.of(one))
 
     def residual(self, user_id: str, contrast: Contrast = "context") -> SteeringVectors:

@@ -20,6 +20,9 @@ _ENTRIES = (
     .where(entries.c.user == sa.bindparam("user"))
     .order_by(entries.c.position, entries.c.id)
 )
+_CONTENTS = _ENTRIES.with_only_columns(
+    entries.c.contrast, entries.c.timestamp, entries.c.content, maintain_column_froms=True
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,15 @@ def stored_users(connection: Connection) -> list[UserRow]:
 def entry_rows(connection: Connection, user: UserRow) -> Sequence[Any]:
     """The user's entries, in order, sealed."""
     return connection.execute(_ENTRIES, {"user": user.id}).all()
+
+
+def entry_contents(connection: Connection, user: UserRow) -> list[EntryContent]:
+    """What the user's entries hold, in order."""
+    open_ = user.seal.open
+    return [
+        EntryContent(contrast, timestamp, open_(content))
+        for contrast, timestamp, content in connection.execute(_CONTENTS, {"user": user.id})
+    ]
 
 
 def opened(user: UserRow, rows: Sequence[Any]) -> list[EntryContent]:

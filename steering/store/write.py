@@ -17,7 +17,7 @@ from .database import now_milliseconds
 from .layout import EntryContent, StoreLayout, sample_of
 from .schema import entries, outcomes, pending, secret_slots, sums, users, weights
 from .sealing import SECRET_BYTES, Seal, new_secret, owner_of
-from .user_rows import UserRow, entry_rows, find_user, opened
+from .user_rows import UserRow, entry_contents, entry_rows, find_user, opened
 
 ERASING = "erasing"
 """Set in the store's own table while SQLite's log may hold what was erased."""
@@ -200,7 +200,7 @@ class StoreWrite:
     def remove(self, user: UserRow) -> None:
         """Take everything of a user out of the store and off the disk."""
         if self.layout is not None:
-            self._sum_up(opened(user, entry_rows(self._connection, user)), [])
+            self._sum_up(entry_contents(self._connection, user), [])
         self._connection.execute(sa.delete(users).where(users.c.id == user.id))
         self._overwrite(user, bytes(SECRET_BYTES))
 

@@ -323,7 +323,7 @@ class TestMemory:
         store["ann"], store["bob"]
         store.put(dictionary("cid"))
         assert len(store["bob"]) == 3
-        monkeypatch.setattr("trimtab.steering.store.reader.entry_rows", None)
+        monkeypatch.setattr("trimtab.steering.store.reader.entry_contents", None)
         assert same(store["ann"], dictionary("ann"))
 
     def test_sees_what_another_writer_did(self, store: SteeringStore) -> None:
