@@ -7,7 +7,7 @@ personalized service does with them. A million entries take about 4 GB of disk f
 
 With the folder of a checkout of the last release (`git worktree add /tmp/last/trimtab 4016e65`),
 its Lance store is measured in the same run; with a URL, so is a PostgreSQL database, which must be
-empty and is left filled:
+empty and is left filled; `--no-sqlite` leaves the SQLite store out:
 
     python benchmarks/store.py --last-release /tmp/last --postgresql postgresql://me@/bench
 """
@@ -229,6 +229,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
     parser.add_argument("--last-release", type=Path, help="a folder with its package `trimtab`")
     parser.add_argument("--postgresql", help="the URL of an empty database")
+    parser.add_argument("--no-sqlite", action="store_true")
     parser.add_argument("--step", choices=["fill", "measure"], help=argparse.SUPPRESS)
     parser.add_argument("--uri", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -245,7 +246,7 @@ def main() -> None:
             ("SQLite", "sqlite/users.db", None),
             ("Lance, the last release", "lance/users", args.last_release),
         ):
-            if title == "SQLite" or package is not None:
+            if (title == "SQLite" and not args.no_sqlite) or package is not None:
                 place = Path(name) / file
                 place.parent.mkdir()
                 results[title] = benchmark(str(place), place.parent, args, package)

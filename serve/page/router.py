@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from ...envs.shop.records import ShoppingTask
 from ...steering.dictionaries.switches import MAX_STRENGTH
-from ..access import CallerOf
+from ..callers import CallerOf
 from ..failures import ApiError
 from ..service import Service, service_of
 from ..wire import Asked, ToolName
