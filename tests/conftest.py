@@ -207,6 +207,28 @@ def _saved(folder: Path, context: int) -> Path:
     return folder
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, if one is installed.
+
+    No longer open than it must be: as long as it is, an event loop counts as running.
+    """
+    names = (os.environ.get("CHROMIUM", ""), *BROWSERS)
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is here, nor is $CHROMIUM set")
+    from playwright.sync_api import sync_playwright
+
+    # Without its sandbox, which does not start for root; it opens nothing but our own page.
+    with sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PostgresServer"]:
     """A PostgreSQL server of the test's own, on a socket in a folder that goes away."""

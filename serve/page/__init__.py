@@ -1,1 +1,1 @@
-"""The live page at `/`: one request unsteered, steered, and steered as another user, side by side."""
+"""The live page at `/`: one request unsteered, steered, and as another user, side by side."""

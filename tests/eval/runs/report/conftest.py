@@ -1,14 +1,10 @@
 """A real browser for the report, and a run that is full of things to be escaped."""
 
-import os
-import shutil
 from dataclasses import replace
 
 import pytest
 
 from trimtab.eval.runs.record import Record
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script>",
@@ -18,25 +14,6 @@ HOSTILE = (
     "half a pair \ud83d here",
     "<svg/onload=window.hacked=3>\"'><iframe srcdoc='<script>parent.hacked=4</script>'>",
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium, if one is installed.
-
-    No longer open than it must be: as long as it is, an event loop counts as running.
-    """
-    names = (os.environ.get("CHROMIUM", ""), *BROWSERS)
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is here, nor is $CHROMIUM set")
-    from playwright.sync_api import sync_playwright
-
-    # Without its sandbox, which does not start for root; it opens nothing but our own page.
-    with sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
