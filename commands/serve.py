@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from ..serve.page.episodes import Episodes
     from ..serve.replicas import ReplicaPlan
     from ..serve.service import Service
 
@@ -193,11 +194,13 @@ def serve_command(
             expire_after=None if expire_days is None else timedelta(days=expire_days),
             **options,
         )
-    if demo:
-        _fill(service, console, quiet)
+    episodes = _fill(service, console, quiet) if demo else None
     log_as_json()
     config = uvicorn.Config(
-        create_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=30
+        create_app(service, episodes=episodes),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=30,
     )
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
@@ -306,17 +309,22 @@ def report(store: Store = None) -> None:
         print_arms(Console(), compared(opened.outcomes.all()))
 
 
-def _fill(service: Service, console: Console, quiet: bool) -> None:
-    """Put the dictionaries of the bazaar's users into the store, where they are not yet."""
+def _fill(service: Service, console: Console, quiet: bool) -> Episodes:
+    """Put the dictionaries of the bazaar's users into the store, where they are not yet.
+
+    Returns:
+        The bazaar's episodes, for the page.
+    """
     from ..eval.shop.opening import BUILT_IN_WORLD, open_shop, users_dictionaries
+    from ..serve.page.episodes import Episodes
     from .console.progress import counting, progress
 
     shop = open_shop(BUILT_IN_WORLD)
     known = set(service.store)
     wanted = sorted({task.user_id for task in shop.world.train} - known)
-    if not wanted:
-        return
-    with progress(console, quiet=quiet) as told:
-        done = counting(told, "steering dictionaries", len(wanted))
-        found = users_dictionaries(service.model, shop, wanted, service.settings, progress=done)
-        service.store.put(*found.values())
+    if wanted:
+        with progress(console, quiet=quiet) as told:
+            done = counting(told, "steering dictionaries", len(wanted))
+            found = users_dictionaries(service.model, shop, wanted, service.settings, progress=done)
+            service.store.put(*found.values())
+    return Episodes(shop, service.model.encoder.similarity)

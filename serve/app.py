@@ -13,6 +13,8 @@ from . import chat, feedback, running, users
 from .bodies import Bodies
 from .callers import CallerOf
 from .failures import ApiError, add_handlers
+from .page import router as page
+from .page.episodes import Episodes
 from .service import Service, service_of
 from .timed import Timed
 from .wire import ModelList, ServedModel
@@ -20,8 +22,12 @@ from .wire import ModelList, ServedModel
 models = APIRouter(tags=["models"])
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service, *, episodes: Episodes | None = None) -> FastAPI:
     """The server's app around a service, which is closed when the app is shut down.
+
+    Args:
+        service: The model, the store, and what stands around them.
+        episodes: What can be played on the page; None is nothing.
 
     Example:
         >>> uvicorn.run(create_app(service))  # doctest: +SKIP
@@ -39,9 +45,11 @@ def create_app(service: Service) -> FastAPI:
         version="1",
     )
     app.state.service = service
+    app.state.episodes = episodes
     add_handlers(app)
     for router in (chat.router, models, feedback.router, users.router, running.router):
         app.include_router(router)
+    app.include_router(page.router)
     app.add_middleware(Bodies, limit=service.limits.body)
     app.add_middleware(Timed, metrics=service.metrics, log=service.log)
     return app

@@ -54,7 +54,7 @@ function body(name, messages, steered) {
     model: about.model, messages, ...calls,
     user: name === "other" ? plan.other : plan.user,
     steering: name === "plain" || !steered ? { whose: "off" } : wish,
-    max_completion_tokens: NEW_TOKENS, logprobs: true, top_logprobs: 8,
+    max_completion_tokens: NEW_TOKENS, logprobs: true, top_logprobs: 20,
   };
 }
 
@@ -178,8 +178,8 @@ async function carriedOut(call, flow, signal) {
   const result = await asked(`/page/episodes/${encodeURIComponent(plan.task)}/calls`, {
     method: "POST", body: { name: call.name, arguments: given }, signal,
   }).finally(() => waits.remove());
-  const verdict = result.right ? "\u2713 what the user meant" : "\u2717 the user meant another tool";
-  const more = result.right ? `result ${(100 * result.score).toFixed(0)} of 100` : result.wanted;
+  const verdict = result.right ? "\u2713 What the user meant" : "\u2717 Not what the user meant";
+  const more = result.right ? `result ${(100 * result.score).toFixed(0)} of 100` : `meant was ${result.wanted}`;
   flow.append(
     make("p", { className: `verdict ${result.right ? "right" : "wrong"}` }, verdict, make("small", { textContent: more })),
     make("details", { className: "result" },
@@ -277,11 +277,12 @@ async function userChanged() {
     const player = await asked(`/page/users/${encodeURIComponent(user)}`);
     if (controls.user.value.trim() !== user) return;
     const profile = Object.entries(player.profile).map(([name, value]) => `${name}: ${value}`);
+    find("profile-box").hidden = !profile.length;
     show(find("profile"), profile.join(" \u00b7 "));
     find("episode").replaceChildren(...player.episodes.map((one) =>
       make("option", { value: one.id, textContent: one.request })));
   } catch (error) {
-    show(find("profile"), error.message);
+    show(find("trouble"), error.message);
   }
 }
 

@@ -26,10 +26,12 @@ export function compared(plain, steered) {
       return { token, from, to, change: (to ?? 0) - (from ?? 0) };
     });
     shifts.sort((one, other) => Math.abs(other.change) - Math.abs(one.change));
-    const seen = free ? shifts.filter((shift) => Math.abs(shift.change) >= SEEN) : [];
+    const parts = plain[n].token !== steered[n].token;
+    const came = (token) => parts && (token === plain[n].token || token === steered[n].token);
+    const seen = free
+      ? shifts.filter((shift) => Math.abs(shift.change) >= SEEN || came(shift.token)) : [];
     // Half the sum of what moved: the share of probability that went to other tokens.
     const moved = seen.reduce((sum, shift) => sum + Math.abs(shift.change), 0) / 2;
-    const parts = plain[n].token !== steered[n].token;
     places.push({ token: steered[n].token, instead: plain[n].token, shifts: seen, moved, parts });
     if (parts) break;
   }
@@ -52,7 +54,7 @@ export function draw(plain, steered) {
       : changed.length ? "Both answers have the same tokens, with other odds. Choose one to see them."
         : "The same tokens with the same odds.",
   );
-  const most = [...changed].sort((one, other) => other.moved - one.moved)[0];
+  const most = [...changed].sort((one, other) => other.parts - one.parts || other.moved - one.moved)[0];
   for (const place of places) {
     if (!place.shifts.length) {
       find("tokens").append(make("span", { textContent: place.token }));
@@ -73,7 +75,10 @@ export function draw(plain, steered) {
 function choose(button, place) {
   for (const other of find("tokens").querySelectorAll("button")) other.ariaPressed = "false";
   button.ariaPressed = "true";
-  const rows = place.shifts.slice(0, LINES).map((shift) =>
+  // First the tokens that came, then those whose odds changed most.
+  const came = new Set([place.token, place.instead]);
+  const lines = [...place.shifts].sort((one, other) => came.has(other.token) - came.has(one.token));
+  const rows = lines.slice(0, LINES).map((shift) =>
     make("tr", {},
       make("th", { scope: "row", textContent: shown(shift.token) }),
       make("td", { textContent: percent(shift.from) }),

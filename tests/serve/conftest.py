@@ -20,9 +20,10 @@ SETTINGS = SteeringSettings(sites=("block",), depths=(0.5,), strength=4.0)
 
 
 @contextmanager
-def running(service) -> Iterator[str]:
+def running(service, **options) -> Iterator[str]:
     """Serve in a thread of this process; gives the URL."""
-    config = uvicorn.Config(create_app(service), host="127.0.0.1", port=0, log_level="warning")
+    app = create_app(service, **options)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -35,6 +36,12 @@ def running(service) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """``running``, for a server of a test's own."""
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -87,5 +87,3 @@ def test_a_call_is_worth_what_the_benchmark_says(episodes: Episodes) -> None:
     assert done.right and done.score == 1.0 and title[:20] in done.content
     wrong = episodes.call(search, done.wanted, {"nonsense": 1})
     assert wrong.failed and wrong.right and wrong.score == 0.0
-
-
