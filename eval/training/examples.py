@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class Batch:
         mask: 1 for real tokens, ``(rows, longest)``.
         answers: Whether the *next* token is one of the answer, ``(rows, longest)``.
         prompt_lengths: Of each row.
+        offsets: How many of a row's first tokens are left out, ``(rows, 1)``.
     """
 
     rows: tuple[int, ...]
@@ -51,6 +52,27 @@ class Batch:
     mask: Tensor
     answers: Tensor
     prompt_lengths: tuple[int, ...]
+    offsets: Tensor
+
+    @property
+    def positions(self) -> Tensor:
+        """Of each token in its whole row, ``(rows, longest)``; -1 or more."""
+        return self.offsets + self.mask.cumsum(dim=1) - 1
+
+    def after(self, starts: Sequence[int]) -> Batch:
+        """The same rows without so many of their first tokens each."""
+        offsets = torch.tensor([[start] for start in starts], device=self.tokens.device)
+        lengths = self.mask.sum(dim=1, keepdim=True) - offsets
+        places = offsets + torch.arange(int(lengths.max()), device=self.tokens.device)
+        there = places < self.tokens.shape[1]
+        places = places.clamp(max=self.tokens.shape[1] - 1)
+        return replace(
+            self,
+            tokens=self.tokens.gather(1, places),
+            mask=self.mask.gather(1, places) * there,
+            answers=self.answers.gather(1, places) & there,
+            offsets=self.offsets + offsets,
+        )
 
     @classmethod
     def of(cls, examples: Sequence[Example], rows: Sequence[int], device: torch.device) -> Batch:
@@ -67,6 +89,7 @@ class Batch:
             mask.to(device),
             ((places >= starts) & (places < ends)).to(device),
             tuple(len(each.prompt) for each in some),
+            torch.zeros(len(some), 1, dtype=torch.long, device=device),
         )
 
 

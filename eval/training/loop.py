@@ -20,7 +20,7 @@ from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .examples import Batch, Example, narrow, steps
 from .optimiser import RowAdamW
 from .options import TrainingOptions
-from .passes import Before, Lower, answer_nats, lowest_unchanged
+from .passes import Before, Lower, answer_nats, changes_answers_alone, lowest_unchanged
 
 if TYPE_CHECKING:
     from ...steering.decoder.language_model import LanguageModel
@@ -202,6 +202,7 @@ class _Run:
                 self.model,
                 every,
                 lowest_unchanged(self.trainable, self.before),
+                answers_alone=changes_answers_alone(self.trainable, self.before),
                 token_budget=self.tokens_at_once,
             )
         total = self.options.epochs * len(self._steps(0))

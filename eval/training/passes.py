@@ -1,7 +1,8 @@
 """Forward passes that gradients go through: what is trained is added, the rest is frozen.
 
 What lies below the lowest change never changes, so its hidden states are computed once and kept:
-a pass begins there.
+a pass begins there. Where nothing before a prompt's last token is changed, the keys and values of
+that part are kept as well: a pass then holds the answer's tokens alone.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 
+from ...steering.decoder.caches import bytes_a_token, layers_of
 from ...steering.decoder.families import Parts, first_tensor
+from ...steering.decoder.forward import window_passed
 from ...steering.decoder.hooks import of_this_thread, own_pass
 from ...steering.decoder.kernels import without_cudnn_attention
 from ...steering.decoder.language_model import LanguageModel
 from ...steering.vectors.applying import RowInterventions, interventions_of
 from ...steering.vectors.injection import linear_at, refuse_steered
 from ...steering.vectors.low_rank import ModuleName, Stage
+from ...steering.vectors.positions import PromptEdges, start_of
 from ...steering.vectors.pushes import Windows
 from .examples import Batch, Example, narrow
 from .trainable import Place, Trainable
@@ -50,6 +56,8 @@ def answer_nats(
         lower: Kept hidden states to begin from.
     """
     refuse_steered(model.parts, "training")
+    if lower is not None:
+        batch = batch.after([lower.starts[row] for row in batch.rows])
     hidden = _hidden(model, trainable, batch, before, lower)
     logits = model.logits(hidden[batch.answers])
     targets = batch.tokens.roll(-1, dims=1)[batch.answers]
@@ -67,20 +75,25 @@ def _hidden(
 ) -> Tensor:
     parts = model.parts
     with ExitStack() as stack:
-        if lower is not None:
-            stack.enter_context(_beginning_after(parts, lower.layer, lower.of(batch)))
         stack.enter_context(_changing(parts, trainable, batch, before))
-        return _run(parts, batch)
+        if lower is None:
+            return _run(parts, batch)
+        stack.enter_context(_beginning_after(parts, lower.layer, lower.of(batch)))
+        return _run(parts, batch, *lower.prompts(batch, parts))
 
 
-def _run(parts: Parts, batch: Batch) -> Tensor:
-    positions = (batch.mask.cumsum(dim=1) - 1).clamp(min=0)
+def _run(
+    parts: Parts, batch: Batch, cache: Cache | None = None, before: Tensor | None = None
+) -> Tensor:
+    """A pass over the batch's tokens, after what a cache holds under the mask ``before``."""
+    mask = batch.mask if before is None else torch.cat([before, batch.mask], dim=1)
     with own_pass(), without_cudnn_attention():
         found: Tensor = parts.decoder(
             input_ids=batch.tokens,
-            attention_mask=batch.mask,
-            position_ids=positions,
-            use_cache=False,
+            attention_mask=mask,
+            position_ids=batch.positions.clamp(min=0),
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
     return found
 
@@ -121,8 +134,7 @@ class _Where:
 def _gain(batch: Batch, stages: Sequence[Stage | None]) -> Tensor:
     """1 where a token is changed, ``(rows, tokens, 1)``."""
     windows = Windows.of(stages, batch.prompt_lengths, batch.mask.device)
-    positions = batch.mask.cumsum(dim=1) - 1
-    return windows.gain(positions, batch.mask.bool())[..., None]
+    return windows.gain(batch.positions, batch.mask.bool())[..., None]
 
 
 def _frozen(interventions: RowInterventions) -> Callable[[Tensor], Tensor]:
@@ -212,16 +224,35 @@ def lowest_unchanged(trainable: Trainable, before: Before) -> int:
     return min(last)
 
 
+def changes_answers_alone(trainable: Trainable, before: Before) -> bool:
+    """Whether nothing before a prompt's last token is changed: then its keys stay as they are."""
+    stages = {id(stage): stage for own in before for stage in own}.values()
+    some = 10  # the length of a prompt, which any will do for
+    every = [trainable.positions, *(stage.positions for stage in stages)]
+    return all(
+        start_of(positions, some) >= some - 1 and not isinstance(positions, tuple | PromptEdges)
+        for positions in every
+    )
+
+
 class Lower:
-    """The hidden states after one layer, of every example, kept.
+    """What never changes of every example: hidden states after a layer, and the prompts' keys.
 
     Attributes:
         layer: After which layer.
+        starts: By example, how many of its first tokens need no pass: their keys are kept.
     """
 
-    def __init__(self, layer: int, states: Sequence[Tensor]) -> None:
+    def __init__(
+        self,
+        layer: int,
+        states: Sequence[Tensor],
+        keys: Sequence[Tensor] | None = None,
+    ) -> None:
         self.layer = layer
         self._states = states
+        self._keys = keys
+        self.starts = [0] * len(states) if keys is None else [own.shape[-2] for own in keys]
 
     @classmethod
     @torch.no_grad()
@@ -231,34 +262,112 @@ class Lower:
         examples: Sequence[Example],
         layer: int,
         *,
+        answers_alone: bool = False,
         token_budget: int,
         progress: Callable[[int], None] | None = None,
     ) -> Lower | None:
-        """Run every example up to the layer; None where there is no room for what comes of it."""
-        tokens = sum(len(each.tokens) for each in examples)
-        width = model.hf.config.get_text_config().hidden_size
-        needed = tokens * width * model.hf.dtype.itemsize
-        if layer < 0 or needed > _KEPT_SHARE * _free(model.device):
-            if layer >= 0:
-                _log.warning(
-                    "the lower layers' hidden states would take %.1f GB: they are not kept, and "
-                    "every step runs all layers",
-                    needed / 1e9,
-                )
+        """Run every example; None where there is no room for what comes of it.
+
+        Args:
+            model: The model.
+            examples: All of them.
+            layer: The last whose output nothing changes; -1 keeps nothing.
+            answers_alone: Whether nothing before the prompts' last tokens is changed.
+            token_budget: Tokens in one pass, padding included.
+            progress: Told after each pass how many examples it held.
+        """
+        if layer < 0:
+            return None
+        config = model.hf.config.get_text_config()
+        longest = max(len(each.tokens) for each in examples)
+        above = model.layer_count - 1 - layer
+        answers_alone = answers_alone and above > 0 and not window_passed(config, longest)
+        room = _KEPT_SHARE * _free(model.device)
+        a_state = config.hidden_size * model.hf.dtype.itemsize
+        a_key = bytes_a_token(config, model.hf.dtype) * above / model.layer_count
+        answers = sum(len(each.answer) + 1 for each in examples)
+        prompts = sum(len(each.prompt) - 1 for each in examples)
+        if answers_alone and answers * a_state + prompts * a_key > room:
+            answers_alone = False
+        if not answers_alone and (answers + prompts) * a_state > room:
+            _log.warning(
+                "the lower layers' hidden states would take %.1f GB: they are not kept, and "
+                "every step runs all layers",
+                (answers + prompts) * a_state / 1e9,
+            )
             return None
         states: list[Tensor] = [torch.empty(0)] * len(examples)
+        keys: list[Tensor] = [torch.empty(0)] * len(examples)
         for rows in narrow(examples, range(len(examples)), token_budget):
             batch = Batch.of(examples, rows, model.device)
             hidden = _after(model.parts, layer, batch)
+            if answers_alone:
+                found = _prompt_keys(model, layer, batch, hidden)
+                if found is None:
+                    return cls.keep(model, examples, layer, token_budget=token_budget)
+                for row, own in zip(rows, found, strict=True):
+                    keys[row] = own
             for row, state in zip(rows, hidden, strict=True):
-                states[row] = state[: len(examples[row].tokens)].clone()
+                start = len(examples[row].prompt) - 1 if answers_alone else 0
+                states[row] = state[start : len(examples[row].tokens)].clone()
             if progress:
                 progress(len(rows))
-        return cls(layer, states)
+        return cls(layer, states, keys if answers_alone else None)
 
     def of(self, batch: Batch) -> Tensor:
-        """The batch's, padded: ``(rows, longest, hidden_size)``."""
+        """The batch's hidden states, padded: ``(rows, longest, hidden_size)``."""
         return nn.utils.rnn.pad_sequence([self._states[row] for row in batch.rows], True)
+
+    def prompts(self, batch: Batch, parts: Parts) -> tuple[Cache | None, Tensor | None]:
+        """The batch's kept keys as a cache, and which of its places hold a token of the row's."""
+        if self._keys is None:
+            return None, None
+        own = [self._keys[row] for row in batch.rows]
+        lengths = [keys.shape[-2] for keys in own]
+        longest = max(lengths)
+        mask = torch.tensor([[0] * (longest - n) + [1] * n for n in lengths])
+        padded = torch.stack(
+            [
+                nn.functional.pad(keys, (0, 0, longest - n, 0))
+                for keys, n in zip(own, lengths, strict=True)
+            ]
+        )
+        cache = layers_of(parts.decoder.config)
+        for number, layer in enumerate(cache.layers):
+            above = number - self.layer - 1
+            # The lower layers are not run; that they are as long as the others is all that counts.
+            pair = padded[:, above] if above >= 0 else padded[:, 0, :, :1, :, :1]
+            layer.lazy_initialization(pair[:, 0], pair[:, 1])  # type: ignore[union-attr]  # a plain one
+            layer.keys, layer.values = pair[:, 0], pair[:, 1]  # type: ignore[union-attr]
+        return cache, mask.to(batch.mask.device)
+
+
+def _prompt_keys(
+    model: LanguageModel, layer: int, batch: Batch, hidden: Tensor
+) -> list[Tensor] | None:
+    """The keys and values of each row's prompt but for its last token, in the layers above.
+
+    Returns:
+        By row ``(layers, 2, heads, tokens, head_size)``; None where layers share keys, or theirs
+        are of several shapes.
+    """
+    starts = [length - 1 for length in batch.prompt_lengths]
+    longest = max(starts)
+    real = torch.arange(longest, device=batch.mask.device) < torch.tensor(
+        [[start] for start in starts], device=batch.mask.device
+    )
+    prompts = replace(batch, tokens=batch.tokens[:, :longest], mask=real.long())
+    cache = layers_of(model.parts.decoder.config)
+    with _beginning_after(model.parts, layer, hidden[:, :longest]):
+        _run(model.parts, prompts, cache, real.new_zeros(len(starts), 0).long())
+    above = cache.layers[layer + 1 :]
+    pairs = [(getattr(each, "keys", None), getattr(each, "values", None)) for each in above]
+    shapes = {None if part is None else part.shape for pair in pairs for part in pair}
+    if len(shapes) != 1 or None in shapes or len(cache.layers) != model.layer_count:
+        return None
+    states = torch.stack([torch.stack(pair, 1) for pair in pairs], 1)  # type: ignore[arg-type]
+    # (rows, layers, 2, heads, tokens, head_size)
+    return [states[row, ..., :start, :].clone() for row, start in enumerate(starts)]
 
 
 def _free(device: torch.device) -> int:

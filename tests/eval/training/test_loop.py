@@ -13,7 +13,12 @@ from trimtab.eval.training import loop
 from trimtab.eval.training.examples import Batch, steps
 from trimtab.eval.training.loop import train
 from trimtab.eval.training.options import TrainingOptions
-from trimtab.eval.training.passes import answer_nats
+from trimtab.eval.training.passes import (
+    Lower,
+    answer_nats,
+    changes_answers_alone,
+    lowest_unchanged,
+)
 from trimtab.eval.training.trainable import (
     LoraStack,
     LowRankStack,
@@ -110,6 +115,40 @@ def test_gives_what_plain_training_gives(language_model, examples, keep_lower, t
     )
     close(expected, trainable.numbers, atol=1e-5, rtol=1e-4)
     assert (trainable.numbers["1.change"].abs() > 1e-3).any()
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [
+        ("Llama", {}),
+        ("Gemma2", {"head_dim": 8, "sliding_window": 64}),
+        ("Gemma2", {"head_dim": 8, "sliding_window": 8}),  # shorter than the rows
+        ("GPT2", None),
+    ],
+)
+@pytest.mark.parametrize("positions", ["answer", 2, "all", PromptEdges(1, 2)])
+def test_what_is_kept_changes_no_number(causal, examples, family, shape, positions):
+    model = causal(family, shape)
+    some = examples([5])
+    frozen = [[low_rank(positions=positions, layers=(2,), seed=3).stage(0)]]
+    trainable = low_rank(positions=positions, layers=(1, 2))
+    with torch.no_grad():
+        trainable.numbers["1.change"].normal_()
+    alone = changes_answers_alone(trainable, frozen)
+    assert alone == (positions in ("answer", 2))
+    layer = lowest_unchanged(trainable, frozen)
+    assert layer == 1
+    lower = Lower.keep(model, some, layer, answers_alone=alone, token_budget=60)
+    assert lower is not None
+    kept = any(lower.starts)
+    assert kept == (alone and shape != {"head_dim": 8, "sliding_window": 8})
+    batch = Batch.of(some, [3, 0, 4, 1], torch.device("cpu"))
+    numbers = list(trainable.numbers.values())
+    found = [answer_nats(model, trainable, batch, frozen, each) for each in (None, lower)]
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(each.sum(), numbers) for each in found]
+    for plain, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, ours, atol=1e-4, rtol=1e-4)
 
 
 def test_many_users_in_one_batch_get_what_each_gets_alone(language_model, examples):
