@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import TrimtabError
 from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
 from .run import Quiet
 
@@ -91,6 +93,65 @@ def export(
         opened[user].save(file)
 
 
+class VectorForm(StrEnum):
+    """The forms in which other tools read a steering vector."""
+
+    gguf = "gguf"
+    lm_eval = "lm-eval"
+
+
+@app.command("vector")
+def vector(
+    uri: Uri,
+    file: Annotated[Path, typer.Argument(help="The file to write: .gguf, or .pt of lm-eval.")],
+    to: Annotated[
+        VectorForm,
+        typer.Option(
+            help="gguf: a control vector for llama.cpp. lm-eval: a steer_path for "
+            "lm-evaluation-harness."
+        ),
+    ] = VectorForm.gguf,
+    user: Annotated[
+        str | None, typer.Option(help="The mean of this user's entries; default: everybody's.")
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file with a [steering] table: sites, depths and strength."),
+    ] = None,
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+) -> None:
+    """Write a mean vector for other tools to steer with, at the strength of the settings."""
+    from ..eval.shop.opening import load_settings
+    from ..steering.dictionaries.population import Population
+    from ..steering.store.steering_store import SteeringStore
+    from ..steering.vectors.control_vector import save_gguf, save_lm_eval
+    from ..steering.vectors.steering_vectors import SteeringVectors, points_of
+
+    chosen = load_settings(settings)
+    loaded = load_model(model, Placement(dtype, device, device_map))
+    with SteeringStore(uri, model=loaded, audit_reads=False, existing=True) as opened:
+        everyone = opened.population() if user is None else Population.of(opened[user])
+    kinds = sorted(everyone.kinds) if chosen.contrast == "any" else [chosen.contrast]
+    mean = SteeringVectors.mean(everyone.mean(kind) for kind in kinds)
+    wanted = points_of(chosen.layers(loaded), chosen.sites)
+    missing = [tuple(point) for point in wanted if point not in mean.values]
+    if missing:
+        raise TrimtabError(
+            f"{uri} holds no vectors at {missing}, where the settings' sites and depths are; it "
+            f"has {[tuple(point) for point in mean.points]}"
+        )
+    vectors = SteeringVectors({point: mean.values[point] for point in wanted})
+    if to is VectorForm.gguf:
+        hint = loaded.hf.config.get_text_config().model_type
+        save_gguf(file, vectors, model_type=hint, strength=chosen.strength)
+    else:
+        save_lm_eval(file, vectors, loaded, strength=chosen.strength)
+    print(f"{file}: {', '.join(f'layer {p.layer} {p.site}' for p in wanted)}")
+
+
 @app.command("copy")
 def copy(
     uri: Uri,
@@ -126,8 +187,6 @@ def expire(
     days: Annotated[float, typer.Option(help="Entries written longer ago than this many days.")],
 ) -> None:
     """Remove entries by age."""
-    from ..errors import TrimtabError
-
     if not 0 <= days <= 36_500:
         raise TrimtabError(f"expected between 0 and 36500 days, got {days:g}")
     with _opened(uri) as opened:
