@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import TrimtabError
-from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, Placement, load_model
+from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
 from .run import Quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
+    from ..envs.shop.environment import ShopEnvironment
     from ..eval.studies.finding import Finding
     from ..eval.studies.setting import Setting
+    from ..steering.model import SteeredModel
 
     Found = tuple[Finding | list[Finding], Figure | list[Figure]]
 
@@ -317,6 +319,68 @@ def study_perfit(
     )
 
 
+@app.command("drift")
+def study_drift(
+    users: Annotated[int, typer.Option(help="How many users of a bazaar.")] = 24,
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Ask users whose idioms have come to mean the other tool, request after request."""
+    from ..eval.studies.drift import drift_study
+
+    shop_study(
+        "drift",
+        lambda loaded, shop, doing: drift_study(loaded, shop, doing=doing),
+        users=users,
+        seed=seed,
+        flips=True,
+        model=model,
+        placement=Placement(dtype, device, device_map),
+        out=out,
+        quiet=quiet,
+    )
+
+
+@app.command("poisoned")
+def study_poisoned(
+    wanted: Annotated[
+        str | None, typer.Option(help="The tool that the attacker wants; default: reviews'.")
+    ] = None,
+    shares: Annotated[
+        str, typer.Option(help="Percent of a dictionary's entries that are the attacker's.")
+    ] = "5,10,20",
+    users: Annotated[int, typer.Option(help="How many users of a bazaar.")] = 24,
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    seed: Annotated[int, typer.Option(help="Of the world and the draws.")] = 0,
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Mix an attacker's entries into users' dictionaries, with and without the outlier guard."""
+    from ..eval.studies.poisoned import poisoned_study
+
+    asked = [share / 100 for share in numbers(shares, "shares")]
+    shop_study(
+        "poisoned",
+        lambda loaded, shop, doing: poisoned_study(
+            loaded, shop, wanted=wanted, shares=asked, seed=seed, doing=doing
+        ),
+        users=users,
+        seed=seed,
+        model=model,
+        placement=Placement(dtype, device, device_map),
+        out=out,
+        quiet=quiet,
+    )
+
+
 _FIELDS = (
     "task", "methods", "data", "model", "users", "history", "tests", "seed", "settings",
     "generate", "max_new_tokens",
@@ -393,6 +457,62 @@ def study_command(
     ]
     print_findings(findings, written, console)
     return findings
+
+
+def shop_study(
+    kind: str,
+    run: Callable[[SteeredModel, ShopEnvironment, Callable[[str], None]], tuple[Finding, Figure]],
+    *,
+    users: int,
+    seed: int,
+    flips: bool = False,
+    model: str,
+    placement: Placement = BY_HARDWARE,
+    out: Path | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Finding:
+    """Run one study of tool choices in a bazaar.
+
+    Args:
+        kind: Its name.
+        run: From a model and a shop to a table and a figure; told what is under way.
+        users: Of the bazaar.
+        seed: Of the bazaar.
+        flips: Whether its users change half way.
+        model: A model's name, hub id or folder.
+        placement: In which data type and on which devices it is loaded.
+        out: The folder; None is a new one in the cache folder.
+        quiet: Show no progress.
+        console: Where to print.
+
+    Raises:
+        TrimtabError: Anything that a person can put right.
+    """
+    import tempfile
+
+    from rich.console import Console
+
+    from ..envs.shop.environment import ShopEnvironment
+    from ..envs.worlds.bazaar import generate_bazaar
+    from ..eval.figures import check_plots
+    from ..eval.studies.finding import keep
+    from ..eval.studies.tool_choices import NothingRecommended
+    from ..files import home
+    from .console.finding import print_findings
+    from .console.progress import progress
+
+    check_plots()
+    console = console or Console()
+    world = generate_bazaar(users=users, products=300, seed=seed, flips=flips)
+    folder = out or home() / "runs" / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    with progress(console, quiet=quiet) as told, tempfile.TemporaryDirectory() as scratch:
+        told.doing(f"loading {model}")
+        loaded = load_model(model, placement)
+        shop = ShopEnvironment(world, Path(scratch), recommender=NothingRecommended())
+        finding, figure = run(loaded, shop, told.doing)
+    print_findings([finding], keep(finding, figure, folder), console)
+    return finding
 
 
 def numbers(text: str, what: str) -> list[float]:

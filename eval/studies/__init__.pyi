@@ -1,7 +1,9 @@
 from .delta import delta_study as delta_study
+from .drift import drift_study as drift_study
 from .finding import Finding as Finding
 from .heterogeneous import heterogeneous_study as heterogeneous_study
 from .latency import latency_study as latency_study
 from .layers import layers_study as layers_study
+from .poisoned import poisoned_study as poisoned_study
 from .setting import Setting as Setting
 from .sparse import sparse_study as sparse_study

@@ -48,6 +48,7 @@ def generate_bazaar(
     seed: int = 0,
     ambiguous: float = 0.7,
     habit: float = 0.95,
+    flips: bool = False,
 ) -> World:
     """Make a bazaar; the same arguments make the same world, on any machine.
 
@@ -57,19 +58,21 @@ def generate_bazaar(
         seed: Any integer.
         ambiguous: The share of search and recommend requests that are worded in the user's idiom.
         habit: How often such a request uses an idiom in the user's own sense; else any idiom.
+        flips: Whether every user changes: from the middle of their training tasks on, the idioms
+            that meant a search mean a recommendation, and back.
 
     Raises:
         TrimtabError: A size or a share that is out of range.
     """
     catalogue = build_catalogue(products, seed)
-    records = list(stream_users(users, catalogue, seed, ambiguous, habit))
+    records = list(stream_users(users, catalogue, seed, ambiguous, habit, flips=flips))
     return World(
         products={item.product.parent_asin: item.product for item in catalogue.items},
         histories={user.user_id: user.history for user in records},
         profiles={user.user_id: user.profile for user in records},
         train=[task for user in records for task in user.train],
         test=[task for user in records for task in user.test],
-        name=f"bazaar-{users}x{products}-{seed}",
+        name=f"bazaar-{users}x{products}-{seed}{'-flips' if flips else ''}",
     )
 
 
@@ -80,6 +83,8 @@ def stream_users(
     ambiguous: float = 0.7,
     habit: float = 0.95,
     start: int = 0,
+    *,
+    flips: bool = False,
 ) -> Iterator[UserRecords]:
     """Make users ``start`` to ``users - 1`` one at a time; nothing is kept of those before.
 
@@ -92,11 +97,11 @@ def stream_users(
         if not 0.0 <= share <= 1.0:
             raise TrimtabError(f"expected {name} between 0 and 1; got {share}")
     for index in range(start, users):
-        yield _make_user(index, catalogue, seed, ambiguous, habit)
+        yield _make_user(index, catalogue, seed, ambiguous, habit, flips)
 
 
 def _make_user(
-    index: int, catalogue: Catalogue, seed: int, ambiguous: float, habit: float
+    index: int, catalogue: Catalogue, seed: int, ambiguous: float, habit: float, flips: bool
 ) -> UserRecords:
     rng = random.Random(f"bazaar/{seed}/user/{index}")
     persona = make_persona(rng, seed, index, catalogue)
@@ -119,7 +124,9 @@ def _make_user(
     history = _history(rng, persona, items)
     tasks: dict[Split, list[ShoppingTask]] = {}
     for split in SPLITS:
-        idioms = _idioms(rng, persona, kinds[split], ambiguous, habit)
+        count = len(kinds[split])
+        change = count if not flips else count // 2 if split == "train" else 0
+        idioms = _idioms(rng, persona, kinds[split], ambiguous, habit, change)
         tasks[split] = [
             BazaarTask(
                 id=f"{split}-{index}-{number}",
@@ -183,20 +190,28 @@ def _words(
 
 
 def _idioms(
-    rng: random.Random, persona: Persona, kinds: list[TaskType], ambiguous: float, habit: float
+    rng: random.Random,
+    persona: Persona,
+    kinds: list[TaskType],
+    ambiguous: float,
+    habit: float,
+    change: int,
 ) -> list[int | None]:
     """The idiom of each task, None where it is worded plainly.
 
-    The user's habitual idioms for a type take turns, so that each is met in training.
+    The user's habitual idioms for a type take turns, so that each is met in training. From the
+    ``change``-th task on they mean the other type.
     """
     chosen: list[int | None] = [None] * len(kinds)
-    for kind, own in (("search", persona.search_idioms), ("recommend", persona.recommend_idioms)):
+    search, recommend = persona.search_idioms, persona.recommend_idioms
+    for kind, own, later in (("search", search, recommend), ("recommend", recommend, search)):
         places = [place for place, each in enumerate(kinds) if each == kind]
         # The part of a task that is left over is there by chance, so that the share is right.
         count = int(len(places) * ambiguous + rng.random())
         turn = rng.randrange(len(own))
         for place in rng.sample(places, k=min(count, len(places))):
-            chosen[place] = own[turn % len(own)]
+            meant = own if place < change else later
+            chosen[place] = meant[turn % len(meant)]
             turn += 1
             if rng.random() >= habit:
                 chosen[place] = rng.randrange(len(IDIOMS))

@@ -1,0 +1,171 @@
+"""When people change: how fast each way to personalize follows.
+
+Bazaar users whose idioms mean the other thing from the middle of their training tasks on. The
+requests after the change are asked one after the other, each with whatever a method has learned by
+then: steering with every earlier request's entry; steering with what was known at the change;
+retrieval of the nearest earlier requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ...agent.loop.memory import remembered_lines
+from ...agent.shop.pairs import response_pairs
+from ...agent.shop.past_requests import past_request
+from ...agent.shop.settings import TOOL_CHOICE
+from ...envs.shop.request import request_text
+from ...envs.shop.scoring import right_tool
+from ...steering.dictionaries.building import build_dictionaries
+from ..figures import new_figure
+from ..methods.retrieval import RememberedEncoder, nearest
+from ..statistics.intervals import mean_interval
+from ..statistics.notes import interval_note
+from .finding import Cell, Finding
+from .tool_choices import Asked, chosen_tools
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ...envs.shop.environment import ShopEnvironment
+    from ...envs.shop.records import ShoppingTask
+    from ...steering.dictionaries.settings import SteeringSettings
+    from ...steering.model import SteeredModel
+    from ..statistics.intervals import Estimate
+
+UNSTEERED = "unsteered"
+LEARNING = "steered, every request learned at once"
+FROZEN = "steered, as known at the change"
+RETRIEVAL = "retrieval, 3 nearest requests"
+METHODS = (UNSTEERED, LEARNING, FROZEN, RETRIEVAL)
+
+_SHOWN = 3
+
+
+def drift_study(
+    model: SteeredModel,
+    shop: ShopEnvironment,
+    *,
+    settings: SteeringSettings = TOOL_CHOICE,
+    step: int = 2,
+    doing: Callable[[str], None] = lambda what: None,
+) -> tuple[Finding, Figure]:
+    """How often the right tool is likeliest, by how many requests ago the user changed.
+
+    Only requests in an idiom count: the others say plainly what is meant.
+
+    Args:
+        model: The model.
+        shop: Of a bazaar whose users flip.
+        settings: How requests are steered.
+        step: Requests after the change that are told together.
+        doing: Told what is under way.
+    """
+    timelines = _timelines(shop)
+    every = [task for own in timelines.values() for task in own]
+    doing("reading the users' vectors")
+    dictionaries = build_dictionaries(
+        model,
+        response_pairs(model, shop, every),
+        layers=settings.layers(model),
+        sites=settings.sites,
+        keys=settings.keys,
+    )
+    doing("asking")
+    encoder = RememberedEncoder(model.encoder)
+    asked: list[tuple[str, int, Asked]] = []
+    for user, own in timelines.items():
+        change = changed_at(own)
+        for number, task in enumerate(after_change(own)):
+            query = encoder.encode([request_text(task)])[0]
+            for method, before in ((LEARNING, task.timestamp), (FROZEN, change)):
+                steering = settings.select(dictionaries[user], query, before=before)
+                asked.append((method, number, Asked(task, steering)))
+            asked.append((UNSTEERED, number, Asked(task)))
+            memory = _nearest(shop, own, task, encoder)
+            asked.append((RETRIEVAL, number, Asked(task, memory=memory)))
+    tools = chosen_tools(model, shop, [each for _, _, each in asked])
+    scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    for (method, number, each), tool in zip(asked, tools, strict=True):
+        right = float(tool == right_tool(each.task.type))
+        scores.setdefault((method, number // step), []).append((right, each.task.user_id))
+    found = {
+        place: mean_interval([right for right, _ in own], [user for _, user in own])
+        for place, own in scores.items()
+    }
+    return _finding(found, len(timelines), step), _figure(found, step)
+
+
+def _timelines(shop: ShopEnvironment) -> dict[str, list[ShoppingTask]]:
+    """Each user's tasks, training and test ones, in the order of time."""
+    found: dict[str, list[ShoppingTask]] = {}
+    for task in sorted((*shop.world.train, *shop.world.test), key=lambda task: task.timestamp):
+        found.setdefault(task.user_id, []).append(task)
+    return found
+
+
+def changed_at(tasks: Sequence[ShoppingTask]) -> int:
+    """The time of a user's first task after the change: that in the middle of the training ones."""
+    train = [task for task in tasks if task.id.startswith("train")]
+    return train[len(train) // 2].timestamp
+
+
+def after_change(tasks: Sequence[ShoppingTask]) -> list[ShoppingTask]:
+    """A user's requests in an idiom from the change on, in the order of time."""
+    change = changed_at(tasks)
+    return [
+        task
+        for task in tasks
+        if task.timestamp >= change and getattr(task, "wording", "") == "ambiguous"
+    ]
+
+
+def _nearest(
+    shop: ShopEnvironment,
+    tasks: Sequence[ShoppingTask],
+    task: ShoppingTask,
+    encoder: RememberedEncoder,
+) -> tuple[str, ...]:
+    past = [each for each in tasks if each.timestamp < task.timestamp]
+    texts = [request_text(each) for each in past]
+    order = nearest(texts, request_text(task), "encoder", encoder)[:_SHOWN]
+    # What is nearest comes to stand next to the request.
+    return tuple(remembered_lines([past_request(shop, past[n]) for n in reversed(order)]))
+
+
+def _finding(found: Mapping[tuple[str, int], Estimate], users: int, step: int) -> Finding:
+    rows: list[tuple[Cell, ...]] = [
+        (method, _span(place, step), own.mean, own.low, own.high, own.values)
+        for (method, place), own in sorted(
+            found.items(), key=lambda item: (METHODS.index(item[0][0]), item[0][1])
+        )
+    ]
+    return Finding(
+        "drift",
+        "the right tool, by requests in an idiom since the user changed",
+        ("method", "request", "accuracy", "low", "high", "requests"),
+        tuple(rows),
+        (f"{users} users; {interval_note([users])}. The tool is the likeliest start of a call.",),
+    )
+
+
+def _span(place: int, step: int) -> str:
+    first = place * step + 1
+    return str(first) if step == 1 else f"{first} to {first + step - 1}"
+
+
+def _figure(found: Mapping[tuple[str, int], Estimate], step: int) -> Figure:
+    figure, [panel] = new_figure(1, width=6, height=3.6)
+    for method in METHODS:
+        places = sorted(place for name, place in found if name == method)
+        own = [found[method, place] for place in places]
+        where = [place * step + (step + 1) / 2 for place in places]
+        [drawn] = panel.plot(where, [each.mean for each in own], marker="o", label=method)
+        low, high = [each.low for each in own], [each.high for each in own]
+        panel.fill_between(where, low, high, alpha=0.1, color=drawn.get_color())
+    panel.set_xlabel("requests in an idiom since the change")
+    panel.set_ylabel("function accuracy")
+    panel.set_ylim(0, 1)
+    panel.legend(fontsize=8, frameon=False)
+    return figure

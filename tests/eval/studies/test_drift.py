@@ -1,0 +1,115 @@
+"""Users who change half way: what the world does, and what each way may know when it is asked."""
+
+import pytest
+import torch
+
+from trimtab.agent.calling.calls import call_head
+from trimtab.agent.shop.pairs import task_prompt
+from trimtab.cli import execute
+from trimtab.envs.shop.environment import ShopEnvironment
+from trimtab.envs.worlds.bazaar import generate_bazaar
+from trimtab.envs.worlds.bazaar.idioms import IDIOMS
+from trimtab.eval.studies import drift
+from trimtab.eval.studies.tool_choices import Asked, NothingRecommended, chosen_tools
+from trimtab.steering import Exchange, SteeredModel
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder):
+    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
+
+
+@pytest.fixture
+def shop(tmp_path):
+    world = generate_bazaar(users=2, products=100, flips=True, habit=1.0)
+    return ShopEnvironment(world, tmp_path / "shop", recommender=NothingRecommended())
+
+
+def idiom_of(text):
+    plain = text.lower()
+    found = [
+        number
+        for number, wordings in enumerate(IDIOMS)
+        for words in wordings
+        if all(
+            part.strip(" ,:") in plain
+            for part in words.lower().replace("{bare}", "{a}").split("{a}")
+        )
+    ]
+    return found[0] if found else None
+
+
+def test_what_an_idiom_meant_before_the_change_it_does_not_mean_after():
+    kept, flipped = (
+        generate_bazaar(users=12, products=100, habit=1.0, ambiguous=1.0, flips=flips)
+        for flips in (False, True)
+    )
+    assert flipped.name == f"{kept.name}-flips"
+    assert generate_bazaar(users=2, products=100).fingerprint != flipped.fingerprint
+    turned = 0
+    for user in flipped.users:
+        meant = {"before": {}, "after": {}}
+        own = [t for t in (*flipped.train, *flipped.test) if t.user_id == user]
+        change = drift.changed_at(sorted(own, key=lambda task: task.timestamp))
+        for task in own:
+            idiom = idiom_of(task.task)
+            if idiom is not None:
+                side = "before" if task.timestamp < change else "after"
+                meant[side].setdefault(idiom, set()).add(task.type)
+        for idiom in set(meant["before"]) & set(meant["after"]):
+            assert not meant["before"][idiom] & meant["after"][idiom]
+            turned += 1
+    assert turned > 5
+
+
+def test_frozen_vectors_know_nothing_of_what_came_after_the_change(model, shop, monkeypatch):
+    seen = []
+
+    def recording(model, shop, asked):
+        seen.extend(asked)
+        return ["search_product_by_query"] * len(asked)
+
+    monkeypatch.setattr(drift, "chosen_tools", recording)
+    finding, _ = drift.drift_study(model, shop, step=1)
+    timelines = drift._timelines(shop)
+    times = {task.id: task.timestamp for own in timelines.values() for task in own}
+    per_request = len(drift.METHODS)
+    for start in range(0, len(seen), per_request):
+        learning, frozen, plain, shown = seen[start : start + per_request]
+        now, change = learning.task.timestamp, drift.changed_at(timelines[learning.task.user_id])
+        picked = [
+            [times[p.entry.sample_id] for p in each.steering.picked] for each in (learning, frozen)
+        ]
+        assert all(time < now for time in picked[0])
+        assert all(time < change for time in picked[1])
+        assert plain.steering is None and not plain.memory
+        assert 1 <= len(shown.memory) <= 3 and shown.steering is None
+    assert {row[0] for row in finding.rows} == set(drift.METHODS)
+    assert sum(row[-1] for row in finding.rows) == len(seen)
+    assert all(0 <= row[2] <= 1 for row in finding.rows)
+
+
+@torch.inference_mode()
+def test_the_chosen_tool_has_the_likeliest_start_of_a_call(model, shop):
+    """Against one whole pass a tool, with nothing shared."""
+    asked = [Asked(task, memory=("a past request",)) for task in shop.world.test[:2]]
+    expected = []
+    for each in asked:
+        scores = {}
+        for name in shop.toolkit.names:
+            prompt = task_prompt(shop, each.task, each.memory)
+            exchange = Exchange(prompt, call_head(name), shop.toolkit.schemas())
+            forced = model.tokenized(exchange)
+            ids = torch.tensor([[*forced.prompt, *forced.answer]])
+            logs = model.hf(ids).logits[0].log_softmax(dim=-1)
+            start = len(forced.prompt)
+            scores[name] = sum(logs[start + n - 1, t] for n, t in enumerate(forced.answer))
+        expected.append(max(scores, key=scores.get))
+    assert chosen_tools(model, shop, asked) == expected
+
+
+def test_the_command_writes_a_table_and_a_figure(tiny_model_folder, tmp_path, capsys):
+    line = ["study", "drift", "--users", "2", "--model", str(tiny_model_folder), "--quiet"]
+    assert execute([*line, "--dtype", "float32", "--out", str(tmp_path)]) == 0
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".png", ".svg"}
+    assert "learned at once" in capsys.readouterr().out
