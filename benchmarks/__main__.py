@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small and seldom: to see that it runs"
     )
+    parser.add_argument("--repetitions", type=int, default=5, help="of each way of a ratio")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table as well")
     options = parser.parse_args()
@@ -79,7 +80,9 @@ def main() -> None:
     lines = [f"{options.model} on {machine()}", ""]
     lines += ["| benchmark | figure | ratio | aim | met | the two sides |", "| --- " * 6 + "|"]
     print("\n".join(lines), flush=True)
-    for line in rows([every[name] for name in names], Setting(options.model, options.quick)):
+    repetitions = 2 if options.quick else options.repetitions
+    setting = Setting(options.model, options.quick, repetitions)
+    for line in rows([every[name] for name in names], setting):
         lines.append(line)
         print(line, flush=True)
         if options.out:

@@ -33,7 +33,7 @@ def run(setting: Setting) -> Iterator[Figure]:
         "generate": lambda: by_transformers(model, [list(request.messages)], tokens, TOOLS),
         "cold": cold,
     }
-    times = interleaved(ways, setting.size(5, 1))
+    times = interleaved(ways, setting.repetitions)
     written = f"{tokens} tokens, {made.forced_tokens} of them forced"
     for way, what, aim in (
         ("known", "the prompt's beginning known", 0.2),

@@ -1,6 +1,6 @@
 """What of people's own texts a personal part of steering finds, beyond what all have in common.
 
-    python benchmarks/personal_parts.py --data LaMP_7 --users 60 --history 16
+    python -m benchmarks.personal_parts --data LaMP_7 --users 60 --history 16
 
 On each user's test and, apart, on their latest past samples, which are then held back: how much
 likelier the user's own text becomes by the collective part alone (the mean vector of all other

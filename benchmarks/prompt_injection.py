@@ -6,7 +6,7 @@ requests; the title of the last purchase, or the words of the last earlier reque
 instructions to call another tool than the one that the clean prompt led to. An innocent text of
 about the same length is the control: any other text changes some choices too.
 
-    python benchmarks/prompt_injection.py --tasks 36
+    python -m benchmarks.prompt_injection --tasks 36
 """
 
 import argparse

@@ -64,10 +64,12 @@ class Setting:
     Attributes:
         model_name: A model's name, hub id or folder.
         quick: Few repetitions and small inputs: to see that all runs, not to quote.
+        repetitions: How often each way of a ratio runs; ways of minutes run once.
     """
 
     model_name: str = DEFAULT_MODEL
     quick: bool = False
+    repetitions: int = 5
     _model: SteeredModel | None = field(default=None, repr=False)
 
     def model(self) -> SteeredModel:
@@ -75,11 +77,6 @@ class Setting:
         if self._model is None:
             self._model = SteeredModel.from_pretrained(self.model_name)
         return self._model
-
-    @property
-    def repetitions(self) -> int:
-        """How often each way runs."""
-        return 2 if self.quick else 7
 
     def size(self, usual: int, quick: int) -> int:
         """A number of rows, tokens or pairs: the usual one, or the quick one."""

@@ -98,6 +98,12 @@ def evaluate(
             show_default="competing",
         ),
     ] = None,
+    steer_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Of bfcl, a store: every way once more, steered by a random user's dictionary."
+        ),
+    ] = None,
     references: Annotated[
         int | None,
         typer.Option(
@@ -141,8 +147,8 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
         "context": context,
     }
-    spectrum = {"part": part, "offered": offered, "references": references}
-    given |= {name: value for name, value in spectrum.items() if value is not None}
+    rare = {"part": part, "offered": offered, "references": references, "steer_by": steer_by}
+    given |= {name: value for name, value in rare.items() if value is not None}
     placement = Placement(dtype, device, device_map)
     how: dict[str, Any] = {"batch_size": batch, "show": show, "quiet": quiet, "as_json": as_json}
     folder = resume or rescore
@@ -183,8 +189,9 @@ def plan_from(
     task = given.get("task")
     if task is not None:
         check_task(task, [*TASKS, *OTHER_TASKS])
-    if task != "toolspectrum":
-        named = {name for name in _SPECTRUM if given.get(name) is not None}
+    own = {"toolspectrum": _SPECTRUM, "bfcl": ("steer_by",)}
+    for of, names in own.items():
+        named = {name for name in names if task != of and given.get(name) is not None}
         _check(named, (), str(task), "`trimtab eval --help`")
     if task not in OTHER_TASKS:
         return make_plan(given, file=file, controls=controls)
@@ -225,11 +232,12 @@ def _shop_plan(flags: Mapping[str, Any], controls: bool) -> "Plan":
 def _call_plan(flags: Mapping[str, Any]) -> "Plan":
     from ..eval.calls.plan import DEFAULT_METHODS, CallPlan, call_methods
 
-    known = {"model", "data", "methods", "tests", "seed", "max_new_tokens"}
+    known = {"model", "data", "methods", "tests", "seed", "max_new_tokens", "steer_by"}
     _check(flags, known, "bfcl", "`trimtab eval --help`")
-    rest = {name: value for name, value in flags.items() if name not in ("methods", "data")}
+    used = ("methods", "data", "steer_by")
+    rest = {name: value for name, value in flags.items() if name not in used}
     return CallPlan(
-        methods=call_methods(flags.get("methods", DEFAULT_METHODS)),
+        methods=call_methods(flags.get("methods", DEFAULT_METHODS), flags.get("steer_by", "")),
         data=flags.get("data", ""),
         **rest,
     )

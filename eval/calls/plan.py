@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import TrimtabError
@@ -89,10 +89,21 @@ class CallPlan:
             ) from error
 
 
-def call_methods(text: str = DEFAULT_METHODS) -> tuple[Named, ...]:
+def call_methods(text: str = DEFAULT_METHODS, steer_by: str = "") -> tuple[Named, ...]:
     """Ways to decode from a line.
+
+    Args:
+        text: The line.
+        steer_by: A store of users' dictionaries: each way stands there once more, steered by a
+            user's who is drawn for each case.
 
     Raises:
         TrimtabError: As for ``parse_methods``.
     """
-    return tuple(parse_methods(text, known=CALL_METHODS))
+    plain = parse_methods(text, known=CALL_METHODS)
+    steered = [
+        Named(f"{named.label}-steered", replace(named.method, store=steer_by))  # type: ignore[type-var]
+        for named in plain
+        if steer_by
+    ]
+    return (*plain, *steered)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 _CHUNK_CHARACTERS = 150_000
 """Of prompts and answers, read at once at most: long lists of tools make batches narrow."""
+
+
+@dataclass(frozen=True)
+class _NoUsers:
+    """What there is of users where there are none."""
+
+    model: SteeredModel
+    seed: int
 
 
 class CallTask:
@@ -95,8 +103,8 @@ class CallTask:
         }
 
     def prepare(self, methods: Sequence[Named], progress: Progress | None = None) -> PreparedUsers:
-        """Nothing: a case has no user with a past."""
-        return None  # type: ignore[return-value]  # no way to decode looks at users
+        """A case has no user with a past: what decoding looks at is the model and the seed."""
+        return _NoUsers(self.model, self.plan.get("seed", 0))  # type: ignore[return-value]
 
     def chunks(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """Cases of one method together, as many as have room."""
@@ -123,7 +131,14 @@ class CallTask:
             except Exception as error:
                 yield Outcome(item, error=error)
                 continue
-            asked.append((item, Request(case.messages, case.tools.schemas(), grammar=grammar)))
+            steer, sample = item.treatment.steer, item.sample
+            request = Request(
+                case.messages,
+                case.tools.schemas(),
+                steering=None if steer is None else steer(sample.user_id, sample.request),
+                grammar=grammar,
+            )
+            asked.append((item, request))
         if not asked:
             return
         started = time.perf_counter()
