@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from trimtab.cli import execute
 from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.errors import TrimtabError
@@ -20,7 +19,7 @@ def model(tiny_model_folder):
 
 @pytest.fixture
 def shop(tmp_path):
-    world = generate_bazaar(users=3, products=100)
+    world = generate_bazaar(users=2, products=100)
     return ShopEnvironment(world, tmp_path / "shop", recommender=NothingRecommended())
 
 
@@ -79,10 +78,3 @@ def test_every_setting_is_asked_and_wrong_ones_refused(model, shop):
         poisoned_study(model, shop, shares=(2,))
     with pytest.raises(TrimtabError, match="no tool 'pay'"):
         poisoned_study(model, shop, wanted="pay")
-
-
-def test_the_command_writes_a_table_and_a_figure(tiny_model_folder, tmp_path):
-    line = ["study", "poisoned", "--users", "2", "--model", str(tiny_model_folder), "--quiet"]
-    line += ["--dtype", "float32", "--shares", "20", "--out", str(tmp_path)]
-    assert execute(line) == 0
-    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".png", ".svg"}
