@@ -237,12 +237,51 @@ def _rouge(name: str, kind: str) -> tuple[Metric, Metric]:
     )
 
 
+_NOT_A_LINE = ("headline", "title", "abstract")
+
+
+def first_line(text: str) -> str:
+    r"""The first line that does not name what it is: all that the authors of Fints score.
+
+    Example:
+        >>> first_line("Here is a headline:\n\nRain again\nand more")
+        'Rain again'
+    """
+    lines = (line.strip() for line in text.splitlines())
+    wanted = (line for line in lines if line and not any(w in line.lower() for w in _NOT_A_LINE))
+    return next(wanted, "")
+
+
+def first_line_scores(
+    scores: Mapping[str, float | None], output: str, gold: str
+) -> dict[str, float | None]:
+    """The scores of an output's first line, by name, such as ``rouge-1-first-line``."""
+    line = first_line(output)
+    return {
+        name: METRICS[name].score(line, gold)  # type: ignore[misc]  # each of them has one
+        for metric in scores
+        if (name := f"{metric}-first-line") in METRICS
+    }
+
+
+def _first_line(name: str, kind: str) -> Metric:
+    return Metric(
+        f"{name}-first-line",
+        True,
+        partial(rouge, kind=kind),
+        bounds=(0, 1),
+        about="of the first line that does not hold the words headline, title or abstract",
+    )
+
+
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *_rouge("rouge-1", "rouge1"),
         *_rouge("rouge-2", "rouge2"),
         *_rouge("rouge-l", "rougeL"),
+        _first_line("rouge-1", "rouge1"),
+        _first_line("rouge-l", "rougeL"),
         Metric("accuracy", True, right_label, bounds=(0, 1)),
         Metric("macro-f1", True, total=macro_f1, sums=f1_sums(), bounds=(0, 1)),
         Metric("mae", False, absolute_error, bounds=(0, math.inf)),

@@ -104,10 +104,12 @@ class SteeredModel(LanguageModel):
 
     def tokenized(self, exchange: Exchange) -> TokenizedExchange:
         """An exchange as token ids."""
-        return TokenizedExchange(
-            self.prompt_tokens(exchange.messages, exchange.tools),
-            tuple(tokenize(self.tokenizer, exchange.answer)),
-        )
+        if exchange.raw:
+            text = "\n\n".join(str(message["content"]) for message in exchange.messages)
+            prompt = tuple(tokenize(self.tokenizer, f"{text}\n"))
+        else:
+            prompt = self.prompt_tokens(exchange.messages, exchange.tools)
+        return TokenizedExchange(prompt, tuple(tokenize(self.tokenizer, exchange.answer)))
 
     def mean_activations(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ...errors import TrimtabError
 from ..shop.personalwab import save_world
@@ -31,7 +31,7 @@ def make_world(
     Raises:
         TrimtabError: A size that this world does not have, or that is out of range.
     """
-    given = {name: size for name, size in sizes.items() if size is not None}
+    given: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
     known = {"bazaar": ("users", "products"), "gazette": ("users", "history", "tests")}[kind]
     unknown = [name for name in given if name not in known]
     if unknown:

@@ -82,8 +82,9 @@ def steer_by_strangers(uri: str, users: PreparedUsers) -> Steer:
         raise TrimtabError(f"the store {uri} holds nobody's dictionary to steer by")
     steer = steer_by(store, TOOL_CHOICE, model=users.model)
 
-    def steered(case: str, query: str | Tensor, before: int | None = None) -> Steering | None:
-        return steer(random.Random(f"{users.seed}/{case}").choice(strangers), query)
+    def steered(user: str, query: str | Tensor, before: int | None = None) -> Steering | None:
+        # Every case is a user of its own.
+        return steer(random.Random(f"{users.seed}/{user}").choice(strangers), query)
 
     return steered
 

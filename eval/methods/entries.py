@@ -111,7 +111,8 @@ def _digest(model: SteeredModel, pairs: Sequence[ContrastPair], keys: Keys, vari
     """What a user's entries depend on, as a file name; whose they are is no part of it."""
 
     def side(exchange: Exchange) -> list[object]:
-        return [[dict(message) for message in exchange.messages], exchange.answer]
+        raw = ["raw"] if exchange.raw else []
+        return [[dict(message) for message in exchange.messages], exchange.answer, *raw]
 
     parts = [
         _FORM, model.fingerprint, str(model.hf.dtype), variant, model.encoder.name, keys,

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from ..texts.prompt import Fitted, Show
     from .retrieval import By
 
-Kind = Literal["context", "response", "neutral"]
-"""What a dictionary's entries are made from: context or response contrast, or what the user wrote
-against what the model writes to the same request by itself."""
+Kind = Literal["context", "response", "neutral", "published"]
+"""What a dictionary's entries are made from: context or response contrast, what the user wrote
+against what the model writes to the same request by itself, or response contrast as the authors of
+Fints made it, with other people's samples in front of both sides."""
 
 Decode = Literal["free", "constrained", "auto"]
 """How function calls are decoded: as they come, held to their schemas, or as the model likes."""

@@ -20,6 +20,7 @@ from .amortized import AmortizedShift
 from .collective import Collective
 from .cos import Cos
 from .fints import Fints
+from .fints_published import FintsPublished
 from .lora import LoraC, LoraP, Oppu
 from .method import Method
 from .pag import Pag
@@ -39,7 +40,7 @@ Settings = Path | str | SteeringSettings
 METHODS: Known = {
     made.name: made
     for made in (
-        *(ZeroShot, Rag, Pag, Cos, StyleVector, Fints, TwoPart),
+        *(ZeroShot, Rag, Pag, Cos, StyleVector, Fints, FintsPublished, TwoPart),
         *(Collective, PerFit, LoraC, LoraP, Oppu, PerPcs, AmortizedShift),
     )
 }

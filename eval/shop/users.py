@@ -169,8 +169,9 @@ class ShopUsers:
         Raises:
             TrimtabError: Entries that only texts have, or on top of a model variant.
         """
-        if "neutral" in kinds or variant is not None:
-            what = "neutral answers" if "neutral" in kinds else "an adapter"
+        unknown = [kind for kind in kinds if kind not in ("response", "context")]
+        if unknown or variant is not None:
+            what = f"{unknown[0]} answers" if unknown else "an adapter"
             raise TrimtabError(
                 f"a method that steers with {what} is for texts; in the shop, fints and two-part "
                 "steer as they are"

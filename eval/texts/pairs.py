@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ...steering.contrast.context import Context, HistorySample
@@ -10,6 +11,7 @@ from ...steering.contrast.pairs import (
     ContrastPair,
     Exchange,
     Messages,
+    Prompt,
     context_pairs,
     response_pairs,
 )
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from .prompt import TextPrompt
 
 _REJECTED_TEMPERATURE = 0.7
+
+PUBLISHED_OTHERS = 5
+"""Samples of other users that the authors' rejected answers are written after."""
 
 
 class HavePasts(Protocol):
@@ -35,6 +40,9 @@ class HavePasts(Protocol):
     @property
     def contexts(self) -> Mapping[str, Sequence[Context]]:
         """What may be shown with each past sample."""
+
+    def surroundings(self, k: int) -> Mapping[str, Sequence[Context]]:
+        """The same with at most ``k`` samples on each side."""
 
     def answers(
         self,
@@ -72,14 +80,35 @@ def make_pairs(
             variant=variant,
         )
 
-    return response_pairs(
-        users.contexts,
+    around = users.surroundings(PUBLISHED_OTHERS) if kind == "published" else users.contexts
+    found = response_pairs(
+        around,
         prompt,
         answers,
         score=_rouge_l,
         threshold=below,
         limit=rejected,
     )
+    return _behind_others(found, around, prompt) if kind == "published" else found
+
+
+def _behind_others(
+    pairs: Mapping[str, Sequence[ContrastPair]],
+    around: Mapping[str, Sequence[Context]],
+    prompt: Prompt,
+) -> dict[str, list[ContrastPair]]:
+    """The pairs with what the rejected answer was written after in front of both sides, raw."""
+    found: dict[str, list[ContrastPair]] = {}
+    for user, own in pairs.items():
+        others = {context.sample.id: context.others for context in around[user]}
+        found[user] = []
+        for pair in own:
+            messages = prompt(pair.request, others[pair.sample_id])
+            positive, negative = (
+                Exchange(messages, side.answer, raw=True) for side in (pair.positive, pair.negative)
+            )
+            found[user].append(replace(pair, positive=positive, negative=negative))
+    return found
 
 
 def _neutral(users: HavePasts, variant: ModelVariant | None) -> dict[str, list[ContrastPair]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..metrics import benchmark_scores
+from ..metrics import benchmark_scores, first_line_scores
 from ..runs.record import Record
 from .answering import Answer, Decoding, Prompt
 
@@ -64,7 +64,7 @@ def scores(
         score = task.metric(name).score
         if score is not None:
             found[name] = score(output, gold) if gold.strip() else None
-    return found | benchmark_scores(found, output, gold)
+    return found | benchmark_scores(found, output, gold) | first_line_scores(found, output, gold)
 
 
 def picked_entries(steering: Steering | None) -> list[dict[str, Any]]:

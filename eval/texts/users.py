@@ -311,6 +311,10 @@ class TextUsers:
     @cached_property
     def contexts(self) -> dict[str, list[Context]]:
         """What may be shown with each past sample: earlier ones, own and other people's."""
+        return self.surroundings(_SURROUNDING)
+
+    def surroundings(self, k: int) -> dict[str, list[Context]]:
+        """The same with at most ``k`` samples on each side."""
         past = self.past
         with self.telling("contexts", len(past)) as done:
             bodies = {
@@ -318,9 +322,7 @@ class TextUsers:
                 for user, own in past.items()
             }
             whole = {(user, s.id): s for user, own in past.items() for s in own}
-            found = contexts(
-                bodies, relevance("encoder", self.encoder), k=_SURROUNDING, seed=self.seed
-            )
+            found = contexts(bodies, relevance("encoder", self.encoder), k=k, seed=self.seed)
             done(len(past))
         return {
             user: [replace(c, sample=whole[user, c.sample.id]) for c in own]

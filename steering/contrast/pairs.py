@@ -27,11 +27,13 @@ class Exchange:
         messages: The prompt, as dicts with ``role`` and ``content``.
         answer: The text that follows.
         tools: OpenAI tool dicts for the chat template.
+        raw: Whether the messages' texts stand there as they are, without a chat template.
     """
 
     messages: Sequence[Mapping[str, Any]]
     answer: str
     tools: Sequence[Mapping[str, Any]] = ()
+    raw: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .pairs import Schemas, choice_pairs, persona_pairs
 from .scoring import right_call
 
 if TYPE_CHECKING:
-    from ....steering.contrast.pairs import ContrastPair, Messages
+    from ....steering.contrast.pairs import Messages
     from ....steering.dictionaries.dictionary import SteeringDictionary
     from ....steering.dictionaries.settings import SteeringSettings
     from ....steering.dictionaries.steer import Steer
@@ -83,7 +83,6 @@ class SpectrumUsers:
         self._folder = folder
         self._progress = progress
         self._encoder = RememberedEncoder(model.encoder)
-        self._entries: dict[Kind, dict[str, list[tuple[str, Sequence[ContrastPair]]]]] = {}
 
     def samples(self) -> Sequence[Sample]:
         """The test samples without their golds."""
@@ -134,7 +133,7 @@ class SpectrumUsers:
         Raises:
             TrimtabError: Entries of another kind, or on top of a model variant.
         """
-        if "neutral" in kinds or variant is not None:
+        if not set(kinds) <= {"response", "context"} or variant is not None:
             raise TrimtabError(
                 "a choice of apps is steered by entries of kind response or context, read from the "
                 "model as it is; leave out the adapter"
