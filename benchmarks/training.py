@@ -33,7 +33,7 @@ def run(setting: Setting) -> Iterator[Figure]:
     ]
     options = TrainingOptions(epochs=epochs, batch_size=8, patience=0)
     width = model.hf.config.get_text_config().hidden_size
-    for depth in (0.4, 0.72):
+    for depth in (0.72, 0.4):
         layer = model.layer_at(depth)
         made: dict[str, LowRankStack] = {}
 
