@@ -103,7 +103,7 @@ class ToolSpec:
         description: str | None = None,
         timeout: float | None = None,
     ) -> "ToolSpec":
-        """Make a tool of a typed function and its Google-style docstring.
+        """Make a tool of a typed function and its docstring, in any style of ``read_docstring``.
 
         Literals, enums, optional and nested types, dataclasses, typed dicts, pydantic models and
         ``Annotated[..., Field(...)]`` become JSON Schema, and arrive in the function as instances.

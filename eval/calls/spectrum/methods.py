@@ -23,7 +23,7 @@ DEFAULT_METHODS = "zero-shot,persona,rag,fints,persona-vector,fints(contrast=any
 
 
 @dataclass(frozen=True)
-class Persona:
+class PersonaPrompt:
     """The persona's text in the prompt."""
 
     name: ClassVar[str] = "persona"
@@ -48,7 +48,7 @@ class PersonaVector(Fints):
 
 
 SPECTRUM_METHODS: Known = {
-    made.name: made for made in (ZeroShot, Persona, Rag, Fints, PersonaVector)
+    made.name: made for made in (ZeroShot, PersonaPrompt, Rag, Fints, PersonaVector)
 }
 """The ways by name."""
 
