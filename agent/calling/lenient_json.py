@@ -28,12 +28,16 @@ _NOTHING = re.compile(
     r"[\s\"'\u2018\u2019\u201c\u201d`{}\[\]():,;=>\\]|\b(?:true|false|null|none)\b", re.IGNORECASE
 )
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
-# What a string holds if it ran over its end; or truly, and then there are quotes around it.
-_RUN_OVER = re.compile(r"""[,{]\s*["']?[\w$.-]+["']?\s*:|["'][\s}\])]+$""")
+# What a string may hold if it ran over its end; or truly, and then there are quotes around it.
+_RUN_OVER = re.compile(r"""[,{]\s*["']?[\w$.-]+["']?\s*:|["']""")
+_CLOSED = re.compile(r"""["'][\s}\])]*$""")
 _QUOTES = "\"'`"
-# Between two letters it ends no string, but is taken for an end; it is another character meanwhile.
-_APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")
-_HELD = "\ue000"
+# Apostrophes between letters and the sign for inches end no string, but are taken for an end: they
+# are other characters meanwhile.
+_NO_ENDS = {
+    "\ue000": ("'", re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")),
+    "\ue001": ('"', re.compile(r"(?<=\d)\"(?= [^\W\d_])")),
+}
 _EMPTY = re.compile(r"\"\"|''")
 
 
@@ -80,7 +84,10 @@ def repaired(text: str) -> tuple[Any, int]:
     """
     if _depth(text) > _MAX_DEPTH:  # which takes json_repair seconds, and ends in no value
         raise Unreadable
-    parser = JSONParser(_APOSTROPHE.sub(_HELD, text), None, logging=False)
+    held = text
+    for other, (_, no_end) in _NO_ENDS.items():
+        held = no_end.sub(other, held)
+    parser = JSONParser(held, None, logging=False)
     try:
         value = sound(_replaced(parser.parse_json()))
     except (ValueError, RecursionError) as error:
@@ -108,9 +115,11 @@ def sound(value: Any, depth: int = 0) -> Any:
 
 
 def _replaced(value: Any) -> Any:
-    """The value with apostrophes where they were."""
+    """The value with the characters of its text in the place of others."""
     if isinstance(value, str):
-        return value.replace(_HELD, "'")
+        for other, (own, _) in _NO_ENDS.items():
+            value = value.replace(other, own)
+        return value
     if isinstance(value, list):
         return [_replaced(item) for item in value]
     if isinstance(value, dict):
@@ -134,9 +143,18 @@ def _says_the_same(text: str, value: Any) -> bool:
     if leaves.count("") > len(_EMPTY.findall(plain)):
         return False
     for leaf in leaves:
-        if _RUN_OVER.search(leaf) and not any(f"{q}{leaf}{q}" in plain for q in _QUOTES):
+        if _RUN_OVER.search(leaf) and not _in_quotes(leaf, plain):
             return False
     return not _meaning(plain) - _meaning(" ".join(leaves))
+
+
+def _in_quotes(leaf: str, text: str) -> bool:
+    """Whether it stands between quotes, or behind one where the text was cut off."""
+    cut = not _CLOSED.search(leaf)
+    return any(
+        f"{quote}{leaf}{quote}" in text or (cut and text.endswith(f"{quote}{leaf}"))
+        for quote in _QUOTES
+    )
 
 
 def _unescaped(escape: re.Match[str]) -> str:

@@ -21,7 +21,7 @@ from ..vectors.entries import Contrast, Entry, Picked
 from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Point, Site, SteeringVectors, points_of
 from .encoder import load_encoder
-from .outliers import Outlier, Limits, find_outliers
+from .outliers import Limits, Outlier, find_outliers
 from .reading import read_entries
 from .selection import Aggregation, check_selection, visible_rows, weighted
 

@@ -39,6 +39,8 @@ def test_json_is_read_as_written(value: Any) -> None:
         ("{'code': 'd = {\"x\": 1}', 'n': (1, 2)}", {"code": 'd = {"x": 1}', "n": [1, 2]}),
         ('{"q": "He said: "yes", and left", "n": 1}', {"q": 'He said: "yes", and left', "n": 1}),
         ('{q: lamp shade, d: 2024-01-05, n: 3,}', {"q": "lamp shade", "d": "2024-01-05", "n": 3}),
+        ('{"q": "5" screen"}', {"q": '5" screen'}),
+        ('{q: ["5" screen", "it\'s "fine""], n: 1}', {"q": ['5" screen', 'it\'s "fine"'], "n": 1}),
         ('{"q": "cut o', {"q": "cut o"}),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trimtab import TrimtabError
 from trimtab.steering import Entry, Point, SteeringDictionary
-from trimtab.steering.dictionaries.outliers import Outlier, Limits
+from trimtab.steering.dictionaries.outliers import Limits, Outlier
 from trimtab.steering.dictionaries.population import Population
 
 POINTS = (Point(2, "mid"), Point(2, "mlp"))
