@@ -2,17 +2,20 @@
 
 An episode is a plain piece of sequential code that asks the model for one answer at a time, and a
 model decodes dozens of answers in about the time of one. So each episode runs in its own thread,
-its calls wait until every other live episode waits too, and then all of them are one
-``model.generate``. There are no timers, so the same jobs make the same batches every time. The
-model itself runs in the thread that asked for the jobs, and there only: Ctrl-C stops it at once.
+its calls wait until every other live episode waits too, and then all of them are answered together.
+An episode goes on as soon as its own answer has ended, and may end while the others' are still
+under way; what it asks next waits for them. So the same jobs ask for the same things together every
+time. The model itself runs in the thread that asked for the jobs, and there only: Ctrl-C stops it
+at once.
 """
 
 from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -29,6 +32,10 @@ T = TypeVar("T")
 
 # How long a stopped run waits for each thread that is still busy outside the model.
 _PATIENCE_SECONDS = 5.0
+
+# How long the model waits for a job that it has just answered, so that the job's end can be told of
+# before the next answer ends. What a job does next depends on it in nothing.
+_GLANCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class _Round:
     def everyone_waits(self) -> bool:
         return self.live == {ticket.number for ticket in self.waiting}
 
+    def idle(self, number: int) -> bool:
+        """Whether a job has ended or waits for the model."""
+        return number not in self.live or any(t.number == number for t in self.waiting)
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -107,10 +118,15 @@ class BatchedModel:
         model: The model.
         beside: Another one that the same jobs call, and that ``run_together`` is given: the calls
             of both are waited for together, and each is run in batches of its own.
+        batch_size: At most this many answers are decoded at once, however many are asked for
+            together; None is the model's own default.
     """
 
-    def __init__(self, model: Any, *, beside: BatchedModel | None = None) -> None:
+    def __init__(
+        self, model: Any, *, beside: BatchedModel | None = None, batch_size: int | None = None
+    ) -> None:
         self.model = model
+        self._rows = {} if batch_size is None else {"batch_size": batch_size}
         self._first: BatchedModel = self if beside is None else beside._first
         self._members: list[BatchedModel] = []
         self._first._members.append(self)
@@ -186,30 +202,54 @@ class BatchedModel:
 
     def _run(self, kind: str, items: Sequence[Any], options: dict[str, Any]) -> list[Any]:
         if kind == "generate":
-            return list(self.model.generate(items, **options))
+            return list(self.model.generate(items, **self._rows, **options))
         # Episodes of the same user or task ask for the same texts.
         places = {text: place for place, text in enumerate(dict.fromkeys(items))}
         embedded = self.model.encoder.encode(list(places))
         return [embedded[places[text]] for text in items]
 
-    def _answer(self, tickets: Sequence[_Ticket]) -> None:
-        """Run one batch and settle its tickets."""
+    def _as_they_end(
+        self, kind: str, items: Sequence[Any], options: dict[str, Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """What ``_run`` gives, with its places: an answer as soon as it has ended."""
+        if kind == "generate":
+            return iter(self.model.completions(items, **self._rows, **options))
+        return iter(enumerate(self._run(kind, items, options)))
+
+    def _answer(self, tickets: Sequence[_Ticket], settle: Callable[[], Any]) -> Iterator[_Ticket]:
+        """Answer tickets together; each is given when it has been settled.
+
+        Args:
+            tickets: Of one kind, with the same options.
+            settle: A context in which a ticket's answers are set.
+        """
         items = [item for ticket in tickets for item in ticket.items]
+        owner = [(ticket, n) for ticket in tickets for n in range(len(ticket.items))]
+        found: dict[_Ticket, dict[int, Any]] = {ticket: {} for ticket in tickets}
         try:
-            answers = iter(self._run(tickets[0].kind, items, tickets[0].options))
-        except TrimtabError as error:
-            # Bad input is one request's fault: it must not fail the other users' episodes.
-            if len(tickets) > 1:
-                for ticket in tickets:
-                    self._answer([ticket])
-            else:
-                tickets[0].error = error
+            for ticket in tickets:
+                if not ticket.items:
+                    with settle():
+                        ticket.answers = []
+                    yield ticket
+            for index, answer in self._as_they_end(tickets[0].kind, items, tickets[0].options):
+                ticket, n = owner[index]
+                found[ticket][n] = answer
+                if len(found[ticket]) == len(ticket.items):
+                    with settle():
+                        ticket.answers = [found[ticket][m] for m in range(len(ticket.items))]
+                    yield ticket
         except Exception as error:
-            for ticket in tickets:
-                ticket.error = error
-        else:
-            for ticket in tickets:
-                ticket.answers = list(islice(answers, len(ticket.items)))
+            left = [ticket for ticket in tickets if not ticket.settled]
+            # Bad input is one request's fault: it must not fail the other users' episodes.
+            if isinstance(error, TrimtabError) and len(left) > 1:
+                for ticket in left:
+                    yield from self._answer([ticket], settle)
+                return
+            for ticket in left:
+                with settle():
+                    ticket.error = error
+                yield ticket
 
 
 class BatchedEncoder:
@@ -242,8 +282,8 @@ def run_together(
 ) -> Generator[Finished[T]]:
     """Run ``jobs`` in threads of their own, their calls of ``model.generate`` in common batches.
 
-    A batch is run when every live job waits for the model, in the order of the jobs. A job that
-    ends makes room for the next. Model calls are run in the thread that iterates.
+    Answers are worked out when every live job waits for the model, in the order of the jobs. A job
+    that ends makes room for the next. Model calls are run in the thread that iterates.
 
     Args:
         model: The model that the jobs call.
@@ -251,7 +291,7 @@ def run_together(
         max_live: How many jobs run at once, and so how wide a batch can be.
 
     Yields:
-        Each job's end, as it comes; jobs that end between the same two batches in their order.
+        Each job's end, as it comes, also while others' answers are under way.
         Leaving the loop early (``break``, Ctrl-C) stops the jobs that still run.
 
     Inside ``with model.steered(...)``, the answers are steered as those of ``generate`` are; a job
@@ -278,21 +318,29 @@ def run_together(
             )
             threads[number].start()
 
+    def ended_now() -> Iterator[Finished[T]]:
+        with shared.changed:
+            ended, shared.ended = sorted(shared.ended, key=lambda end: end.index), []
+        for end in ended:
+            threads.pop(end.index).join()
+            yield end
+
     try:
         start_more()
         while True:
             with shared.changed:
                 shared.changed.wait_for(shared.everyone_waits)
-                ended, shared.ended = sorted(shared.ended, key=lambda end: end.index), []
-            for end in ended:
-                threads.pop(end.index).join()
-                yield end
-            if ended:
+                free = max_live - len(shared.live)
+            yield from ended_now()
+            before = len(threads)
+            if free:
                 start_more()
-            elif shared.live:
-                _run_waiting(shared)
-            else:
+            if len(threads) > before:
+                continue
+            if not shared.live:
                 return
+            for _ in _run_waiting(shared):
+                yield from ended_now()
     finally:
         with shared.changed:
             shared.stopped = True
@@ -316,15 +364,30 @@ def _run_job(model: BatchedModel, shared: _Round, number: int, job: Callable[[],
         shared.changed.notify_all()
 
 
-def _run_waiting(shared: _Round) -> None:
-    """Run what waits: embeddings first, since who waits for one will then ask the model."""
+def _run_waiting(shared: _Round) -> Iterator[None]:
+    """Run what waits, stopping after each job that has been answered.
+
+    Embeddings first, since who waits for one will then ask the model.
+    """
     with shared.changed:
         kind = min(ticket.kind for ticket in shared.waiting)  # encode is before generate
         now = [ticket for ticket in shared.waiting if ticket.kind == kind]
         shared.waiting = [ticket for ticket in shared.waiting if ticket.kind != kind]
+
+    @contextmanager
+    def settling() -> Iterator[None]:
+        with shared.changed:
+            yield
+            shared.changed.notify_all()
+
     now.sort(key=lambda ticket: (ticket.batch, ticket.number))
     for _, batch in groupby(now, key=lambda ticket: ticket.batch):
         together = list(batch)
-        together[0].model._answer(together)
-    with shared.changed:
-        shared.changed.notify_all()
+        for ticket in together[0].model._answer(together, settling):
+            if kind == "encode":
+                continue
+            with shared.changed:
+                shared.changed.wait_for(
+                    lambda number=ticket.number: shared.idle(number), _GLANCE_SECONDS
+                )
+            yield

@@ -7,8 +7,10 @@ grammar forces cost no pass of their own, and rows that have finished make room 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +136,7 @@ def _stream(model: LanguageModel, row: Row) -> Generator[str, None, Completion]:
             _begun(batch)
         yield from filter(None, [pieces.next()])
     while batch is not None and row.finish is None:
-        with model.lock, set_aside(model.parts), batch.steered():
+        with model.lock, set_aside(model.parts), _shared_out(batch), batch.steered():
             batch.step()
         yield from filter(None, [pieces.next()])
     completion = row.completion()
@@ -223,7 +225,7 @@ def _decode(model: LanguageModel, queue: _Queue) -> Iterator[Row]:
             if refill and queue.waiting and 4 * (full - len(batch.rows)) >= full:
                 ended += _refill(model, batch, queue)
                 full = len(batch.rows)
-            with batch.steered():
+            with _shared_out(batch), batch.steered():
                 # The hooks stay on until a row ends and the rest may need hooks of its own.
                 while not ended:
                     ended = batch.step()
@@ -233,11 +235,24 @@ def _decode(model: LanguageModel, queue: _Queue) -> Iterator[Row]:
 def _begun(batch: Batch) -> list[Row]:
     """Run a batch's prompts; returns the rows that ended with their first token."""
     passes = batch.begin()
-    while True:
-        try:
-            next(passes)
-        except StopIteration as end:
-            return end.value
+    with _shared_out(batch, by_prompt=True):
+        while True:
+            try:
+                next(passes)
+            except StopIteration as end:
+                return end.value
+
+
+@contextmanager
+def _shared_out(batch: Batch, *, by_prompt: bool = False) -> Iterator[None]:
+    """Share the time spent inside out among a batch's rows: alike, or by their prompts' lengths."""
+    rows = [row for row in batch.rows if row.finish is None]
+    weights = [len(row.prompt) if by_prompt else 1 for row in rows]
+    started = time.perf_counter()
+    yield
+    spent = time.perf_counter() - started
+    for row, weight in zip(rows, weights, strict=True):
+        row.seconds += spent * weight / sum(weights)
 
 
 def _refill(model: LanguageModel, batch: Batch, queue: _Queue) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ...errors import TrimtabError
@@ -63,6 +63,9 @@ class Completion:
             room for more; a constrained answer was closed early, and fits its grammar if it could
             still be closed. ``deadline``, ``cancelled``: an engine ended it before its end.
         logprobs: One a token; None where they were not asked for.
+        seconds: That the model spent on it: of a pass its share, one over the rows that the pass
+            ran, or of their prompts' tokens. 0 where it was not measured. Answers are equal that
+            differ in it alone.
     """
 
     text: str
@@ -71,6 +74,7 @@ class Completion:
     forced_tokens: int
     finish: Finish
     logprobs: tuple[TokenLogprob, ...] | None = None
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Row:
         constraint: Follows the request's grammar; None is free-form.
         finish: None while the answer goes on.
         error: What broke this row alone; it has finished then.
+        seconds: Its share of the time of the passes that it was in, where that is measured.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Row:
         self.pending = list(self.prompt)
         self.finish: Finish | None = None
         self.error: TrimtabError | None = None
+        self.seconds = 0.0
         self._model = model
         self.tokens: list[int] = []
         self.logprobs: list[TokenLogprob] = []
@@ -200,6 +202,7 @@ class Row:
             prompt_tokens=len(self.prompt) if prompt_tokens is None else prompt_tokens,
             forced_tokens=self.forced,
             finish=self.finish,
+            seconds=self.seconds,
             logprobs=tuple(self.logprobs) if self.options.logprobs is not None else None,
         )
 
