@@ -98,7 +98,9 @@ def run(
     tools: Annotated[
         Path | None, typer.Option(help="A .py or .yaml file of tools to have as well.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Episodes that are played at once.")] = 48,
+    batch: Annotated[
+        int, typer.Option(help="Episodes that are under way at once; 48 are decoded at once.")
+    ] = 192,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
     ] = None,

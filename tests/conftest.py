@@ -87,6 +87,9 @@ class Scripted:
         self.options = options
         return [self._answer(request) for request in requests]
 
+    def completions(self, requests, **options):
+        yield from enumerate(self.generate(requests, **options))
+
     def _answer(self, request):
         from trimtab.steering.generation.requests import Completion
 

@@ -48,7 +48,7 @@ class Step:
         prompt_tokens: In the request.
         completion_tokens: In the answer.
         forced_tokens: Those of the answer that the grammar left no choice about.
-        seconds: From the request to its answer; in a batch, that of the whole batch.
+        seconds: From the request to its answer; in a batch its share, as ``Completion`` has it.
         thought: What the model wrote before the call.
         reply: What the user answered, where the step said something to them.
     """

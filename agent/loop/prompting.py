@@ -70,7 +70,8 @@ def next_step(prompting: str, ask: StepRequest) -> AIMessage:
     """The model's next step: a call, what is wrong in its place, or words.
 
     Where the model talks with a user, plain text is said to that user: a call of ``respond``, as
-    PersonalWAB counts it. ``response_metadata["seconds"]`` is how long it took.
+    PersonalWAB counts it. ``response_metadata["seconds"]`` is what the model spent on it, without
+    the time in which it answered others; where the model does not tell, how long the step took.
     """
     started = time.perf_counter()
     message = PROMPTINGS[prompting](ask)
@@ -81,5 +82,5 @@ def next_step(prompting: str, ask: StepRequest) -> AIMessage:
         message = message.model_copy(update={"content": "", "tool_calls": [said]})
     for call in message.tool_calls:
         call["args"] = plain_value(call["args"])
-    message.response_metadata["seconds"] = time.perf_counter() - started
+    message.response_metadata["seconds"] = sum(ask.seconds) or time.perf_counter() - started
     return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
@@ -35,6 +35,7 @@ class StepRequest:
         temperature: 0 takes the most likely token; above, tokens are drawn.
         draws: Names the draws.
         call_format: The form of calls, or its name; None is that of the model's template.
+        seconds: That the model spent on each answer that it has given for this step.
     """
 
     model: AgentModel
@@ -49,13 +50,16 @@ class StepRequest:
     temperature: float = 0.0
     draws: str = ""
     call_format: CallFormat | str | None = None
+    seconds: list[float] = field(default_factory=list)
 
     def generate(self, request: Request, **options: Any) -> list[Completion]:
         """What the model answers to one request, drawn where the step is."""
         if self.temperature:
             request = replace(request, draws=self.draws)
             options["temperature"] = self.temperature
-        return self.model.generate([request], **options)
+        made = self.model.generate([request], **options)
+        self.seconds.extend(completion.seconds for completion in made)
+        return made
 
     @property
     def conversation(self) -> list[BaseMessage]:

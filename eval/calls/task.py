@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -107,20 +106,21 @@ class CallTask:
         return _NoUsers(self.model, self.plan.get("seed", 0))  # type: ignore[return-value]
 
     def chunks(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Cases of one method together, as many as have room."""
-        chunks: dict[str, list[Item]] = {}
+        """Whole cases, as many as have room: one case's prompt is run once for all methods."""
+        chunk: list[Item] = []
         for item in items:
-            some = chunks.setdefault(item.method, [])
             # The samples come by length, so that the last is the longest.
-            width = (len(some) + 1) * _length(self._cases[item.sample.id])
-            if some and (len(some) >= self.batch_size or width > _CHUNK_CHARACTERS):
-                yield some
-                chunks[item.method] = some = []
-            some.append(item)
-        yield from (some for some in chunks.values() if some)
+            width = (len(chunk) + 1) * _length(self._cases[item.sample.id])
+            full = len(chunk) >= self.batch_size or width > _CHUNK_CHARACTERS
+            if full and chunk and chunk[-1].sample.key != item.sample.key:
+                yield chunk
+                chunk = []
+            chunk.append(item)
+        if chunk:
+            yield chunk
 
     def answer(self, items: Sequence[Item], *, narrower: int = 1) -> Iterator[Outcome]:
-        """Answer and score the cases as one batch."""
+        """Answer and score the cases, each told of as it ends."""
         from ...steering.generation.requests import Request
 
         asked: list[tuple[Item, Request]] = []
@@ -141,17 +141,14 @@ class CallTask:
             asked.append((item, request))
         if not asked:
             return
-        started = time.perf_counter()
-        completions = self.model.generate(
+        answers = self.model.completions(
             [request for _, request in asked],
             max_new_tokens=self.max_new_tokens,
             batch_size=max(self.batch_size // narrower, 1),
         )
-        spent = time.perf_counter() - started
-        tokens = sum(done.prompt_tokens + len(done.tokens) for done in completions)
-        for (item, _), done in zip(asked, completions, strict=True):
-            share = (done.prompt_tokens + len(done.tokens)) / tokens if tokens else 0.0
-            yield Outcome(item, self._record(item, done, spent * share))
+        for place, done in answers:
+            item, _ = asked[place]
+            yield Outcome(item, self._record(item, done))
 
     def failed(self, item: Item, error: str) -> Record:
         """The record of a case without an answer."""
@@ -172,7 +169,7 @@ class CallTask:
             "gold": item.sample.gold,
         }
 
-    def _record(self, item: Item, completion: Completion, seconds: float) -> Record:
+    def _record(self, item: Item, completion: Completion) -> Record:
         case = self._cases[item.sample.id]
         tools = case.tools.schemas()
         calls = _calls(to_message(completion, "either", tools=tools, call_format=self._form))
@@ -183,7 +180,7 @@ class CallTask:
             scores=_scores(calls, case),
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=len(completion.tokens),
-            seconds=round(seconds, 4),
+            seconds=round(completion.seconds, 4),
             detail={
                 "calls": [{"name": call.name, "arguments": call.arguments} for call in calls],
                 "expected": [asdict(call) for call in case.expected],

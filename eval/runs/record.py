@@ -44,8 +44,8 @@ class Record:
             ``similarity``, ``weight`` and ``norms``, as far as they are known.
         prompt_tokens: In all requests of the sample.
         completion_tokens: In all answers.
-        seconds: Spent on the answer. Its latency where ``detail["batch"]`` is 1, the share of its
-            batch's seconds where that is more; of episodes played at once, what they waited.
+        seconds: That the model spent on the answer. Its latency where ``detail["batch"]`` is 1;
+            else its share of the passes that it was in.
         cut: History samples or tokens that were cut to fit the context.
         error: What of the machinery failed; empty where nothing did. Such a record has no scores
             and is not counted as wrong.

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from ..sample import Progress, Sample
 
 
+_ROWS = 48
+"""At most this many answers are decoded at once, however many episodes wait for one."""
+
+
 class ShopTask:
     """PersonalWAB's test tasks, played by the agent.
 
@@ -179,7 +183,7 @@ class ShopTask:
                 yield from self._played(some, max(self.max_live // narrower, 1))
 
     def _played(self, items: Sequence[Item], max_live: int) -> Iterator[Outcome]:
-        model = BatchedModel(self.model)
+        model = BatchedModel(self.model, batch_size=min(max_live, _ROWS))
         user = None if self.user is None else self.user.user(model)
         shown = ShownRequests(items)
         agents: dict[tuple[str, Steer | None], Any] = {}
@@ -204,7 +208,7 @@ class ShopTask:
                 )
                 detail = {**item.treatment.detail, **record.detail}
                 if max_live == 1:
-                    # Else a step's seconds are those of all that was answered with it.
+                    # Else a step's seconds are its share of what was answered with it.
                     detail["batch"] = 1
                 yield Outcome(item, replace(record, detail=detail))
 

@@ -158,7 +158,7 @@ def _timed(
         task.model.encoder.encode([users.body(sample.request)])
     prompt = task.prompt(Item("", sample, treat(sample)))
     ready = clock()
-    [got] = answer(task.model, [prompt], decoding, likelihoods=False)
+    [(_, got)] = answer(task.model, [prompt], decoding, likelihoods=False)
     ended = clock()
     return Timing(
         sample.user_id,

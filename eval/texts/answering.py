@@ -7,9 +7,9 @@ variant, and those guided by a second prompt, in batches of their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TrimtabError
@@ -83,7 +83,7 @@ class Answer:
         prompt_tokens: In all its prompts.
         completion_tokens: In the answer.
         finish: Why the answer ended; empty without one.
-        seconds: The share of its batch's time that goes with its tokens.
+        seconds: Its share of the time that the model spent; see ``Completion``.
         log_likelihood: Nats per token of the gold; None without a gold.
         gold_tokens: How many tokens the gold has.
     """
@@ -99,7 +99,7 @@ class Answer:
 
 def answer(
     model: SteeredModel, prompts: Sequence[Prompt], decoding: Decoding, *, likelihoods: bool
-) -> list[Answer]:
+) -> Iterator[tuple[int, Answer]]:
     """Answer prompts, and tell how likely the golds are.
 
     Args:
@@ -108,24 +108,22 @@ def answer(
         decoding: How answers are made.
         likelihoods: Whether the golds' likelihoods are wanted.
 
+    Yields:
+        Places in the list and their answers, each as soon as it has ended.
+
     Raises:
         TrimtabError: A prompt that does not fit, or as for ``generate``.
     """
-    answers: list[Answer] = [Answer()] * len(prompts)
     for variant, places in _by_variant(prompts):
         some = [prompts[place] for place in places]
         with variant.active(model) if variant else nullcontext():
-            made = _generated(model, some, decoding) if decoding.generate else [None] * len(some)
             likely = _likelihoods(model, some) if likelihoods else [None] * len(some)
-        for place, prompt, timed, known in zip(places, some, made, likely, strict=True):
-            answers[place] = _answer(model, prompt, timed, known)
-    return answers
-
-
-@dataclass(frozen=True)
-class _Timed:
-    completion: Completion
-    seconds: float
+            if decoding.generate:
+                for n, done in _generated(model, some, decoding):
+                    yield places[n], _answer(model, some[n], done, likely[n])
+            else:
+                for place, prompt, known in zip(places, some, likely, strict=True):
+                    yield place, _answer(model, prompt, None, known)
 
 
 @dataclass(frozen=True)
@@ -135,23 +133,22 @@ class _Likely:
 
 
 def _answer(
-    model: SteeredModel, prompt: Prompt, timed: _Timed | None, likely: _Likely | None
+    model: SteeredModel, prompt: Prompt, done: Completion | None, likely: _Likely | None
 ) -> Answer:
     per_token = likely.nats / likely.tokens if likely else None
     gold_tokens = likely.tokens if likely else 0
-    if timed is None:
+    if done is None:
         return Answer(
             prompt_tokens=_prompt_tokens(model, prompt),
             log_likelihood=per_token,
             gold_tokens=gold_tokens,
         )
-    done = timed.completion
     return Answer(
         output=done.text.strip(),
         prompt_tokens=done.prompt_tokens,
         completion_tokens=len(done.tokens),
         finish=done.finish,
-        seconds=timed.seconds,
+        seconds=done.seconds,
         log_likelihood=per_token,
         gold_tokens=gold_tokens,
     )
@@ -175,45 +172,34 @@ def _split(prompts: Sequence[Prompt]) -> tuple[list[int], list[int]]:
     return [n for n, p in enumerate(prompts) if p.without is None], guided
 
 
-def _generated(model: SteeredModel, prompts: Sequence[Prompt], decoding: Decoding) -> list[_Timed]:
+def _generated(
+    model: SteeredModel, prompts: Sequence[Prompt], decoding: Decoding
+) -> Iterator[tuple[int, Completion]]:
+    """Places of prompts and what the model wrote, each as it ends; those with two prompts last."""
     single, guided = _split(prompts)
-    found: dict[int, _Timed] = {}
-
-    def timed(places: Sequence[int], generate: Callable[[], list[Completion]]) -> None:
-        if not places:
-            return
+    if single:
+        asked = [prompts[place] for place in single]
+        requests = [Request(p.fitted.messages, steering=p.steering, draws=p.draws) for p in asked]
+        for n, done in model.completions(requests, **decoding.options()):
+            yield single[n], done
+    at_once = max(decoding.batch_size // 2, 1)
+    for start in range(0, len(guided), at_once):
+        some = guided[start : start + at_once]
         started = time.monotonic()
-        completions = generate()
+        completions = generate_guided(
+            model, [_guided(prompts[place]) for place in some], **decoding.options()
+        )
         spent = time.monotonic() - started
         tokens = [done.prompt_tokens + len(done.tokens) for done in completions]
-        for place, done, own in zip(places, completions, tokens, strict=True):
-            found[place] = _Timed(done, spent * own / sum(tokens))
+        for place, done, own in zip(some, completions, tokens, strict=True):
+            yield place, replace(done, seconds=spent * own / sum(tokens))
 
-    def plain() -> list[Completion]:
-        asked = [prompts[place] for place in single]
-        return model.generate(
-            [Request(p.fitted.messages, steering=p.steering, draws=p.draws) for p in asked],
-            **decoding.options(),
-        )
 
-    def with_guidance() -> list[Completion]:
-        requests = []
-        for prompt in (prompts[place] for place in guided):
-            without = prompt.without
-            assert without is not None
-            requests.append(
-                GuidedRequest(
-                    prompt.fitted.messages,
-                    without.messages,
-                    prompt.guidance,
-                    prompt.draws,
-                )
-            )
-        return generate_guided(model, requests, **decoding.options())
-
-    timed(single, plain)
-    timed(guided, with_guidance)
-    return [found[place] for place in range(len(prompts))]
+def _guided(prompt: Prompt) -> GuidedRequest:
+    assert prompt.without is not None
+    return GuidedRequest(
+        prompt.fitted.messages, prompt.without.messages, prompt.guidance, prompt.draws
+    )
 
 
 def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely | None]:

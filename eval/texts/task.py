@@ -103,7 +103,7 @@ class TextTask:
             yield chunk
 
     def answer(self, items: Sequence[Item], *, narrower: int = 1) -> Iterator[Outcome]:
-        """Answer and score the items, all in common batches."""
+        """Answer and score the items in common batches, each told of as it ends."""
         prompts: list[tuple[Item, Prompt]] = []
         for item in items:
             try:
@@ -119,7 +119,8 @@ class TextTask:
             decoding,
             likelihoods="log-likelihood" in self.kind.metrics,
         )
-        for (item, prompt), got in zip(prompts, answers, strict=True):
+        for place, got in answers:
+            item, prompt = prompts[place]
             fault = _fault(got)
             if fault:
                 yield Outcome(item, error=TrimtabError(fault))

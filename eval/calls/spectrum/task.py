@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -143,7 +142,6 @@ class SpectrumTask:
                 grammar=call_grammar(tools),
             )
             asked.append((item, request))
-        started = time.perf_counter()
         answers = self.model.completions(
             [request for _, request in asked],
             max_new_tokens=self.plan.max_new_tokens,
@@ -151,9 +149,7 @@ class SpectrumTask:
         )
         for place, completion in answers:
             item, request = asked[place]
-            spent = time.perf_counter() - started
-            started = time.perf_counter()
-            yield Outcome(item, self._record(item, request, completion, spent))
+            yield Outcome(item, self._record(item, request, completion))
 
     def failed(self, item: Item, error: str) -> Record:
         """The record of an item without an answer."""
@@ -186,9 +182,7 @@ class SpectrumTask:
             "history": sample.history,
         }
 
-    def _record(
-        self, item: Item, request: Request, completion: Completion, seconds: float
-    ) -> Record:
+    def _record(self, item: Item, request: Request, completion: Completion) -> Record:
         asked = self._items[item.sample.id]
         tools = self._toolkit(asked).schemas()
         message = to_message(completion, "either", tools=tools)
@@ -201,7 +195,7 @@ class SpectrumTask:
             picked=picked_entries(request.steering),
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=len(completion.tokens),
-            seconds=round(seconds, 4),
+            seconds=round(completion.seconds, 4),
             detail={
                 "calls": [asdict(call) for call in calls],
                 "finish": completion.finish,

@@ -1,6 +1,8 @@
 """A run of function calls: answered, scored, written as it goes, and gone on with."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -75,6 +77,9 @@ class Model:
         if self.fails_after is not None and len(self.batches) > self.fails_after:
             raise KeyboardInterrupt
         return [Completion(answer(r), (1, 2, 3), 11, 1, "stop") for r in requests]
+
+    def completions(self, requests, **options):
+        yield from enumerate(self.generate(requests, **options))
 
 
 def run_calls(model, data, *, folder, methods="free,constrained", **how):
@@ -188,3 +193,47 @@ def test_each_method_has_its_grammar(tmp_path, method, category, several, text):
 def test_unknown_methods_are_refused(tmp_path, methods):
     with pytest.raises(TrimtabError, match="free, constrained, auto"):
         run_calls(Model(), CASES, folder=tmp_path / "run", methods=methods)
+
+
+class Killed(Model):
+    """A model whose process is killed when it has given so many answers."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def completions(self, requests, **options):
+        for each in super().completions(requests, **options):
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            yield each
+
+
+def test_a_killed_run_loses_only_what_was_under_way(tmp_path):
+    child = os.fork()
+    if not child:
+        try:
+            run_calls(Killed(5), CASES, folder=tmp_path / "run")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 5
+    again = Model()
+    run = run_calls(again, CASES, folder=tmp_path / "run")
+    assert (run.fresh, len(run.records)) == (9, 14)
+    assert sum(map(len, again.batches)) == 9
+
+
+def test_methods_share_the_prompts_of_a_batch_and_an_answers_seconds_are_its_own(tmp_path):
+    class Timed(Model):
+        def completions(self, requests, **options):
+            for index, done in super().completions(requests, **options):
+                yield index, replace(done, seconds=index + 0.5)
+
+    model = Timed()
+    run = run_calls(model, CASES, folder=tmp_path / "run", batch_size=4)
+    for batch in model.batches:
+        prompts = [json.dumps(request.messages) for request in batch]
+        assert prompts[0::2] == prompts[1::2] and len(batch) <= 4
+    assert [record.seconds for record in run.records][:4] == [0.5, 1.5, 2.5, 3.5]

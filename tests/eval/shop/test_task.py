@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from trimtab.eval.runs.record import read_run
 from trimtab.eval.shop.record import episode_of, episode_scores
 from trimtab.eval.shop.simulators import Simulator
 from trimtab.eval.shop.task import ShopTask
+from trimtab.steering.generation import batching
 
 SEARCH, RECOMMEND, REVIEW = (
     "search_product_by_query",
@@ -412,3 +415,28 @@ def test_a_score_that_is_missing_is_no_number(play, call):
     run = play(script, methods="zero-shot")
     assert all(math.isnan(measured(r, m)) for r in run.records for m in ("function", "steps"))
     assert run.refusal == "no"
+
+
+def test_a_killed_run_loses_only_the_episodes_that_were_under_way(
+    play, tmp_path, scripted, call, monkeypatch
+):
+    monkeypatch.setattr(batching, "_GLANCE_SECONDS", 60.0)  # however slow the machine is
+
+    class Killed(type(scripted(good(call)))):
+        def completions(self, requests, **options):
+            for index, done in super().completions(requests, **options):
+                if index == 7:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield index, done
+
+    child = os.fork()
+    if not child:
+        try:
+            play(model=Killed(good(call)))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert len((tmp_path / "run/results.jsonl").read_text().splitlines()) == 7
+    again = play()
+    assert (again.fresh, len(again.records)) == (38, 45)
+    assert sum(len(batch) for batch in play.model.batches) == 38

@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from trimtab.errors import TrimtabError
+from trimtab.steering.generation import batching
 from trimtab.steering.generation.batching import BatchedModel, run_together
 
 
@@ -26,6 +27,9 @@ class Echo:
         if any(request == "bad" for request in requests):
             raise TrimtabError("the prompt is too long")
         return [f"answer to {request}" for request in requests]
+
+    def completions(self, requests, **options):
+        yield from enumerate(self.generate(requests, **options))
 
 
 def asking(model, name, calls):
@@ -230,3 +234,40 @@ def test_embeddings_are_run_together_before_what_they_lead_to():
 def test_no_room_at_all_is_refused():
     with pytest.raises(TrimtabError, match="max_live"):
         list(run_together(BatchedModel(Echo()), [], max_live=0))
+
+
+def test_a_job_ends_while_others_answers_are_under_way(monkeypatch):
+    monkeypatch.setattr(batching, "_GLANCE_SECONDS", 60.0)  # however slow the machine is
+    told = []
+
+    class OneByOne(Echo):
+        def completions(self, requests, **options):
+            for index, answer in enumerate(self.generate(requests, **options)):
+                told.append(list(finished))
+                yield index, answer
+
+    model = BatchedModel(OneByOne())
+    finished = []
+    jobs = [asking(model, "a", 1), asking(model, "b", 2), asking(model, "c", 1)]
+    for end in run_together(model, jobs):
+        finished.append(end.index)
+    # Before the second answer the first job has ended, before the third no other has: the second
+    # job asks again, which waits for all that is under way.
+    assert told == [[], [0], [0], [0, 2]]
+    assert finished == [0, 2, 1]
+    assert model.model.batches == [["a0", "b0", "c0"], ["b1"]]
+
+
+def test_what_breaks_between_two_answers_leaves_those_that_ended():
+    class Breaks(Echo):
+        def completions(self, requests, **options):
+            for index, request in enumerate(requests):
+                if request == "bad0" or (request == "c0" and len(requests) > 1):
+                    raise TrimtabError("the prompt is too long")
+                yield index, f"answer to {request}"
+
+    model = BatchedModel(Breaks())
+    jobs = [asking(model, name, 1) for name in ("a", "bad", "c")]
+    ended = {end.index: end for end in run_together(model, jobs)}
+    assert ended[0].value == ["answer to a0"] and ended[2].value == ["answer to c0"]
+    assert isinstance(ended[1].error, TrimtabError)
