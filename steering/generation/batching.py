@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -387,7 +388,5 @@ def _run_waiting(shared: _Round) -> Iterator[None]:
             if kind == "encode":
                 continue
             with shared.changed:
-                shared.changed.wait_for(
-                    lambda number=ticket.number: shared.idle(number), _GLANCE_SECONDS
-                )
+                shared.changed.wait_for(partial(shared.idle, ticket.number), _GLANCE_SECONDS)
             yield
