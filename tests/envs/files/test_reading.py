@@ -27,7 +27,7 @@ def read(tmp_path, content, name="mine.jsonl"):
         TEXT.encode("utf-8-sig"),
         TEXT.encode("utf-16"),
         TEXT.encode("utf-16-be").join([b"\xfe\xff", b""]),
-        gzip.compress(TEXT.encode("utf-16")),
+        gzip.compress(TEXT.encode("utf-16"), mtime=0),
         ("\n\n" + TEXT).encode(),
     ],
 )

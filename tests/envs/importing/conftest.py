@@ -107,7 +107,7 @@ def write(tmp_path):
     def write(name, records):
         path = tmp_path / name
         content = "\n".join(r if isinstance(r, str) else json.dumps(r) for r in records).encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        path.write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
         return path
 
     return write
