@@ -137,6 +137,10 @@ class Learner:
             self._wake.set()
         return fresh
 
+    def look(self) -> None:
+        """Look into the store now: what waits there may have changed."""
+        self._wake.set()
+
     def waiting(self, user: str) -> int:
         """How many interactions of a user this process knows of that are not learned from yet."""
         with self._lock:
@@ -173,7 +177,13 @@ class Learner:
 
     def _learn_some(self) -> bool:
         """Learn from the oldest interactions; whether there may be more."""
+        with self._lock:
+            known = {(user, id) for user, own in self._open.items() for id in own}
         waiting = self._store.interactions.waiting(limit=_AT_ONCE)
+        if len(waiting) < _AT_ONCE:
+            # The others were forgotten, or another process has learned from them.
+            for user, id in known - {(one.user_id, one.interaction_id) for one in waiting}:
+                self._settle(user, id)
         with self._lock:
             for one in waiting:  # of another process, or of this one before it was ended
                 self._open[one.user_id].setdefault(one.interaction_id, Future())
@@ -209,9 +219,10 @@ class Learner:
 
     def _settle(self, user: str, interaction: str) -> None:
         with self._lock:
-            settled = self._open[user].pop(interaction, None)
-            if not self._open[user]:
-                del self._open[user]
+            own = self._open.get(user, {})
+            settled = own.pop(interaction, None)
+            if not own:
+                self._open.pop(user, None)
         if settled is not None:
             settled.set_result(None)
 

@@ -223,6 +223,7 @@ async def drop(user: User, entry_id: str, caller: CallerOf, service: Served) -> 
         return waiting + service.store.drop(user, [entry])
 
     count = await to_thread.run_sync(dropped)
+    service.learner.look()
     if not count:
         raise ApiError(
             404, f"nothing is kept of an interaction {entry!r} of this user", code="entry_not_found"
@@ -235,6 +236,7 @@ async def forget(user: User, caller: CallerOf, service: Served) -> Forgotten:
     """Erase everything that is kept of a user."""
     caller.check("manage", user)
     service.recent.forget(user)
+    service.outcomes.forget(user)
 
     def forgotten() -> bool:
         if service.store.user(user) is None:
@@ -242,7 +244,9 @@ async def forget(user: User, caller: CallerOf, service: Served) -> Forgotten:
         service.store.forget(user)
         return True
 
-    return Forgotten(forgotten=await to_thread.run_sync(forgotten))
+    gone = await to_thread.run_sync(forgotten)
+    service.learner.look()
+    return Forgotten(forgotten=gone)
 
 
 @router.get("/copy")

@@ -120,6 +120,21 @@ def test_what_holds_no_contrast_is_counted_and_not_kept(http: httpx.Client) -> N
     assert http.get("/v1/users/may").json()["entries"] == []
 
 
+def test_who_is_forgotten_while_it_waits_is_not_waited_for(
+    client: OpenAI, http: httpx.Client
+) -> None:
+    for number in range(6):
+        told(http, "gus", id=f"n{number}", rejected=None)  # each takes the model an answer
+    http.delete("/v1/users/gus")
+    assert answered(client, "gus").steering["reason"] == "nothing kept"
+    for _ in range(200):
+        if http.get("/v1/users/gus").json()["waiting"] == 0:
+            break
+        time.sleep(0.05)
+    see = http.get("/v1/users/gus").json()
+    assert (see["entries"], see["waiting"]) == ([], 0)
+
+
 def test_feedback_by_the_id_of_an_answer_is_learned_from(
     client: OpenAI, http: httpx.Client
 ) -> None:
