@@ -1,8 +1,10 @@
 """Every causal family that transformers can build is steered right, or refused in one line."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+import trimtab
 from trimtab import TrimtabError
 from trimtab.steering import (
     Point,
@@ -177,6 +180,51 @@ NEVER_REFUSED = {
     "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
     "qwen3_next", "seed_oss", "smollm3", "stablelm", "starcoder2",
 }  # fmt: skip
+STEERED = "read and steered right"
+TRIED_WITH = "5.23"
+"""The version of transformers whose families are told below and in the docs."""
+_OUTCOMES = {
+    STEERED: """
+        afmoe apertus arcee aria_text axk1 axk2 bamba biogpt bitnet bloom codegen cohere cohere2
+        cohere2_moe ctrl cwm deepseek_v3 deepseek_v32 diffllama doge emu3 ernie4_5 ernie4_5_moe
+        exaone4 exaone_moe flex_olmo flint gemma gemma2 gemma3_text gemma4_unified_text glm glm4
+        glm4_moe glm4_moe_lite glm_moe_dsa gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox
+        gpt_neox_japanese gpt_oss gptj granite granite_swa granitemoe granitemoehybrid helium
+        hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax inkling_text internlm3 iquestcoder
+        jais2 jamba jetmoe kolibri1 laguna lfm2 lfm2_moe lfm3 llama mellum mimo_v2_flash
+        minicpm3 minimax_m2 minimax_m3_vl_text ministral ministral3 mistral mixtral
+        modernbert-decoder moshi mpt nanochat nemotron olmo olmo2 olmo3 olmo_hybrid olmoe
+        persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text
+        qwen3_5_text qwen3_moe qwen3_next recurrent_gemma seed_oss smollm3 solar_open stablelm
+        starcoder2 vaultgemma xglm youtu zaya
+    """,
+    "refused: no two modules of a layer add up to what it adds": """
+        bart beam bert bert-generation big_bird bigbird_pegasus blenderbot-small camembert
+        cpmant data2vec-text deepseek_v4 electra ernie falcon_h1 falcon_mamba gemma3n_text
+        gemma4_text granitemoe_swa granitemoeshared hrm_text hy_v4 inkling2_text llama4
+        llama4_text longcat_flash mamba mamba2 marian mbart megatron-bert minimax mllama mvp
+        nemotron_h openai-gpt opt pegasus prophetnet rembert roberta roberta-prelayernorm
+        roformer rwkv trocr xlm xlm-roberta xlm-roberta-xl xlnet xmod
+    """,
+    "refused: does not run on plain tokens alone": """
+        bailing_hybrid deepseek_v2 musicgen musicgen_melody xlstm
+    """,
+    "refused: answers otherwise with a cache or in a padded batch": """
+        falcon
+    """,
+    "not built: too large when shrunk": """
+        blenderbot blt dots3_note dots3_note_text git kimi_linear phi4_multimodal roc_bert
+    """,
+    "not built: wants more than a text model's configuration": """
+        fuyu gemma3 gemma3n gemma4 gemma4_unified gemma4_unified_assistant got_ocr2
+        moss_transcribe_diarize
+    """,
+    "not built: does not take the shrunk shape": """
+        cohere_compass_text dbrx dots1 gemma4_assistant plbart qwen4_exp qwen4_exp_text reformer
+        whisper zamba zamba2
+    """,
+}
+OUTCOMES = {outcome: names.split() for outcome, names in _OUTCOMES.items()}
 ASKS = [[{"role": "user", "content": "w20 w21"}], [{"role": "user", "content": "w30 w31 w32 w33"}]]
 IDS = torch.arange(5, 14)[None]
 ROOM = 4
@@ -186,13 +234,37 @@ def model_of(name: str, tokenizer: PreTrainedTokenizerFast) -> SteeredModel:
     try:
         hf = tiny(name)
     except CannotBuild as error:
+        told(name, "not built: ", str(error))
         pytest.skip(str(error))
     try:
         return SteeredModel(hf, tokenizer)
     except TrimtabError as error:
         assert "\n" not in str(error)
         assert name not in NEVER_REFUSED
+        told(name, "refused: ", str(error))
         pytest.skip(f"refused: {error}")
+
+
+KINDS = {
+    "no two modules of a layer add up to what it adds": "is not known, and no two sub-modules",
+    "does not run on plain tokens alone": "cannot be run on plain tokens alone",
+    "answers otherwise with a cache or in a padded batch": "answers otherwise with a cache",
+    "too large when shrunk": "parameters are left when it is shrunk",
+    "wants more than a text model's configuration": (
+        "no attribute '(vision_config|audio_config|text_config|backbone_hidden_size)'"
+    ),
+    "does not take the shrunk shape": "",
+}
+"""What a reason is called in the docs, and how it is known; the first that fits."""
+
+
+def told(name: str, outcome: str, why: str = "") -> None:
+    """A family comes out as ``OUTCOMES`` says, with the version of transformers that it is of."""
+    if not transformers.__version__.startswith(f"{TRIED_WITH}."):
+        return
+    if why:
+        outcome += next(kind for kind, sign in KINDS.items() if re.search(sign, why))
+    assert name in OUTCOMES.get(outcome, ()), f"{name}: {outcome} {why}"
 
 
 def some_steering(model: SteeredModel, positions: str = "answer") -> Steering:
@@ -286,6 +358,23 @@ def test_a_family_is_read_and_steered_right_or_refused(
         assert [list(answer.tokens) for answer in together] == wanted
         alone = [model.generate([request], max_new_tokens=ROOM)[0] for request in requests]
         assert [list(answer.tokens) for answer in alone] == wanted
+    told(name, STEERED)
+
+
+def test_the_docs_tell_how_every_family_came_out() -> None:
+    docs = Path(trimtab.__file__).parent / "docs" / "field.md"
+    section = docs.read_text(encoding="utf-8").partition("## Model families")[2].partition("\n## ")
+    rows = [line.strip("| ").split(" | ") for line in section[0].splitlines() if "`" in line]
+    table = {row[0]: re.findall("`([^`]+)`", row[-1]) for row in rows if len(row) == 3}
+    assert table == OUTCOMES
+    assert {row[0]: int(row[1]) for row in rows if len(row) == 3} == {
+        outcome: len(names) for outcome, names in OUTCOMES.items()
+    }
+    listed = [name for names in OUTCOMES.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(OUTCOMES[STEERED]) >= NEVER_REFUSED
+    if transformers.__version__.startswith(f"{TRIED_WITH}."):
+        assert set(listed) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", ["granite", "cohere2", "gemma2", "granitemoehybrid"])
