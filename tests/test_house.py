@@ -137,6 +137,9 @@ def test_modules_import_in_one_direction() -> None:
         pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
 
 
+_SHIPPED = {".css", ".html", ".jinja", ".js", ".svg"}
+
+
 def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
@@ -148,7 +151,8 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         held = {n for n in archive.namelist() if ".dist-info/" not in n}
         (licence,) = [n for n in archive.namelist() if n.endswith("licenses/LICENSE")]
         assert b"Apache License" in archive.read(licence)
-    files = [*package_files(), *(ROOT / "eval/runs/report").glob("report.*")]
+    beside = [*(ROOT / "eval/runs/report").glob("report.*"), *(ROOT / "serve/page").iterdir()]
+    files = [*package_files(), *(path for path in beside if path.suffix in _SHIPPED)]
     expected = {f"trimtab/{path.relative_to(ROOT).as_posix()}" for path in files}
     assert held == expected | {"trimtab/py.typed"}
 

@@ -50,17 +50,18 @@ def test_every_case_is_steered_by_a_user_who_is_drawn_for_it(model, tmp_path):
     asked = []
 
     class Watched(SteeredModel):
-        def generate(self, requests, **options):
+        def completions(self, requests, **options):
             asked.extend(requests)
-            return super().generate(requests, **options)
+            return super().completions(requests, **options)
 
     watched = Watched(model.hf, model.tokenizer, name=model.name)
     task = CallTask(watched, load_bfcl(DATA), max_new_tokens=32, plan={"seed": 1})
     run = evaluate(task, methods, tmp_path / "run")
     assert not any(record.error for record in run.records)
     picked = [r.steering and r.steering.picked[0].entry.sample_id for r in asked]
-    plain, steered = picked[: len(picked) // 2], picked[len(picked) // 2 :]
-    assert not any(plain) and set(steered) <= {"ann", "bob", "eve"} and len(set(steered)) > 1
+    steered = {user for user in picked if user is not None}
+    assert picked.count(None) == len(picked) / 2  # every case is asked without as well
+    assert steered <= {"ann", "bob", "eve"} and len(steered) > 1
     # The same draws for the same seed.
     treats = [methods[1].method.prepare(task.prepare(methods)) for _ in range(2)]
     sample = task.samples()[0].unseen()

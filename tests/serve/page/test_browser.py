@@ -220,7 +220,8 @@ def test_an_entry_is_deleted_and_a_user_forgotten(open_page: Any, service: Any) 
 def test_an_episode_is_played_with_its_tools(open_page: Any, world: Any) -> None:
     user = world.test[0].user_id
     page = open_page(user=user)
-    assert str(world.profile(user)["Occupation"]) in page.locator("#profile").text_content()
+    of_user = page.locator("#profile").filter(has_text=str(world.profile(user)["Occupation"]))
+    of_user.wait_for(state="attached")
     requests = page.get_by_label("What the user says").locator("option").all_inner_texts()
     assert set(requests) == {task.task for task in world.test if task.user_id == user}
     page.get_by_role("button", name="Run").click()
