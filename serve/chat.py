@@ -46,6 +46,8 @@ _PATIENCE_SECONDS = 30.0
 
 _MANY_TOOLS = 32
 
+_CLIENT_GONE = 499  # as nginx counts it; nobody reads it
+
 # How long a stream may go on when the server is ended; less than the server's own 30 seconds.
 _DRAIN_SECONDS = 28.0
 
@@ -101,10 +103,12 @@ async def chat_completions(
         if body.stream:
             return await _streamed(service, answering)
         work = asyncio.ensure_future(_whole(service, answering))
-        return await _unless_gone(request, work)
+        answer = await _unless_gone(request, work)
     except BaseException:
         answering.cancel()
         raise
+    answering.cancel()  # what has ended stays as it is
+    return answer
 
 
 def _prepared(service: Service, body: ChatRequest) -> Answering:
@@ -189,9 +193,7 @@ async def _unless_gone(request: Request, work: asyncio.Future[Response]) -> Resp
     try:
         both: set[asyncio.Future[Any]] = {work, watch}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise asyncio.CancelledError
-        return work.result()
+        return work.result() if work.done() else Response(status_code=_CLIENT_GONE)
     finally:
         watch.cancel()
         work.cancel()
