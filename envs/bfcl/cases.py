@@ -18,6 +18,7 @@ from typing import Any, Literal
 from ...errors import TrimtabError
 from ...tools.spec import ToolSpec
 from ...tools.toolkit import Toolkit
+from ..files.ids import AN_ID, as_id
 from ..files.lamp_files import file_looks_like
 from ..files.reading import read_records
 
@@ -192,17 +193,20 @@ def _cases(file: Path) -> Iterator[CallCase]:
         if "relevance" not in category:
             raise TrimtabError(f"{file} has no answers: expected {answers_file}")
         wanted = "no call" if "irrelevance" in category else "any call"
-    answers = {line.get("id"): line for line in _lines(answers_file)} if wanted == "calls" else {}
+    answers = {as_id(line.get("id")): line for line in _lines(answers_file)} if wanted == "calls" else {}
     for number, line in enumerate(_lines(file), 1):
         try:
+            name = as_id(line["id"])
+            if name is None:
+                raise TrimtabError(f"expected an id, {AN_ID}, got {line['id']!r}")
             expected = tuple(
-                ExpectedCall(name, arguments)
-                for call in (answers[line["id"]]["ground_truth"] if wanted == "calls" else ())
-                for name, arguments in call.items()
+                ExpectedCall(tool, arguments)
+                for call in (answers[name]["ground_truth"] if wanted == "calls" else ())
+                for tool, arguments in call.items()
             )
             [turn] = line["question"]
             tools = [_tool(function) for function in line["function"]]
-            yield CallCase(line["id"], category, tuple(turn), Toolkit(tools), wanted, expected)
+            yield CallCase(name, category, tuple(turn), Toolkit(tools), wanted, expected)
         except (KeyError, TypeError, ValueError, AttributeError, TrimtabError) as error:
             told = f"{error} is missing" if isinstance(error, KeyError) else error
             raise TrimtabError(f"{file.name}, line {number} is no case: {told}") from error

@@ -11,8 +11,9 @@ from pydantic import BeforeValidator, TypeAdapter
 
 from ...errors import TrimtabError
 from ..shop.personalwab import FileKind, read_file
-from ..shop.records import FileRecord, Name
+from ..shop.records import FileRecord
 from ..texts.authors import LeftOut
+from .ids import Id
 
 _TASK_IN_NAME = re.compile(r"lamp[_-]?(?:time[_-])?(\d)", re.IGNORECASE)
 _SPLIT = re.compile(r"(train|dev|valid|val|test)", re.IGNORECASE)
@@ -21,8 +22,6 @@ _SPLIT = re.compile(r"(train|dev|valid|val|test)", re.IGNORECASE)
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
-
-Id = Annotated[Name, BeforeValidator(_as_text)]
 
 
 class LampQuestion(FileRecord):

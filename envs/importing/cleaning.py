@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...tools.quoting import without_invisible
+from ..files.ids import as_id
 
 # What is between these tags is no text; the tags and what stands in them go as well.
 _CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)", re.IGNORECASE | re.DOTALL)
@@ -179,12 +180,8 @@ def _date(text: str, form: str) -> datetime | None:
 
 
 def clean_id(value: Any) -> str | None:
-    """An id as one word, its white space made hyphens; None where it is empty or too long."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    made = "-".join(str(value).split())
+    """An id (see `as_id`) as one word, its white space made hyphens; None also if it is too long."""
+    made = "-".join((as_id(value) or "").split())
     return made if 0 < len(made) <= _ID_CHARACTERS else None
 
 

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 
 from ...errors import TrimtabError
 from ...files import replacing
+from ..files.ids import AN_ID, as_id
 from .records import SPLITS, FileRecord, Product, Purchase, ShoppingTask, Split
 from .world import World
 
@@ -34,13 +35,15 @@ class _Instructions(FileRecord):
 class FileKind:
     """One kind of file: its name, what it holds, and what to call the records in it.
 
-    ``record`` has a format string for each step of the way to a record.
+    ``record`` has a format string for each step of the way to a record. ``by_id`` says that what
+    it holds is by the ids of users or products.
     """
 
     stem: str
     split_in_parts: bool
     adapter: TypeAdapter[Any]
     record: tuple[str, ...]
+    by_id: bool = False
 
     @property
     def pattern(self) -> str:
@@ -62,14 +65,19 @@ class FileKind:
         return re.sub(r"\s+", " ", line)
 
 
-PRODUCTS = FileKind("all_products", True, TypeAdapter(dict[str, Product]), ("product {!r}",))
+PRODUCTS = FileKind(
+    "all_products", True, TypeAdapter(dict[str, Product]), ("product {!r}",), by_id=True
+)
 HISTORIES = FileKind(
     "user_history",
     True,
     TypeAdapter(dict[str, list[Purchase]]),
     ("user {!r}", "purchase [{}]"),
+    by_id=True,
 )
-PROFILES = FileKind("user_profiles", False, TypeAdapter(dict[str, _ProfileEntry]), ("user {!r}",))
+PROFILES = FileKind(
+    "user_profiles", False, TypeAdapter(dict[str, _ProfileEntry]), ("user {!r}",), by_id=True
+)
 INSTRUCTIONS = FileKind(
     "user_instructions", False, TypeAdapter(_Instructions), ("split {!r}", "task [{}]")
 )
@@ -120,7 +128,7 @@ def read_file(path: Path, kind: FileKind, problems: list[str] | None = None) -> 
     except OSError as error:
         raise TrimtabError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        return kind.adapter.validate_json(data)
+        content = kind.adapter.validate_json(data)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
         if problems is None:
@@ -129,7 +137,30 @@ def read_file(path: Path, kind: FileKind, problems: list[str] | None = None) -> 
         broken = {detail["loc"][: len(kind.record)] for detail in details}
         if any(len(place) < len(kind.record) for place in broken):
             return None
-        return kind.adapter.validate_python(_without(from_json(data), broken))
+        content = kind.adapter.validate_python(_without(from_json(data), broken))
+    return _with_ids(content, path, kind, problems) if kind.by_id else content
+
+
+def _with_ids(
+    content: Mapping[str, Any], path: Path, kind: FileKind, problems: list[str] | None
+) -> dict[str, Any]:
+    """The same by ids as the rest of the world has them; what is no id, or not the only one, goes.
+
+    Raises:
+        TrimtabError: There is such a one, and ``problems`` is None.
+    """
+    named: dict[str, Any] = {}
+    for key, record in content.items():
+        name = as_id(key)
+        if name is not None and name not in named:
+            named[name] = record
+            continue
+        what = f"expected {AN_ID} for an id" if name is None else f"is there twice, as {name!r} too"
+        problem = f"{path}: {kind.record[0].format(key)}: {what}"
+        if problems is None:
+            raise TrimtabError(problem)
+        problems.append(problem)
+    return named
 
 
 def _without(content: Any, broken: set[tuple[int | str, ...]]) -> Any:

@@ -11,7 +11,9 @@ import math
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..files.ids import Id, OptionalId
 
 TaskType = Literal["search", "recommend", "review"]
 TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)
@@ -71,7 +73,6 @@ def _details(value: Any) -> Any:
     return {"details": value}
 
 
-Name = Annotated[str, StringConstraints(min_length=1)]
 OptionalNumber = Annotated[float | None, BeforeValidator(_number)]
 OptionalCount = Annotated[int | None, BeforeValidator(_count)]
 OptionalText = Annotated[str | None, BeforeValidator(_text)]
@@ -100,7 +101,7 @@ class Review(FileRecord):
 class Product(FileRecord):
     """A product of the shop; ``parent_asin`` identifies it."""
 
-    parent_asin: Name
+    parent_asin: Id
     title: str
     main_category: OptionalText = None
     average_rating: OptionalNumber = None
@@ -135,9 +136,9 @@ class ShoppingTask(FileRecord):
     ``task`` is the instruction's text. ``id`` is ``<split>-<index>`` where the data has none.
     """
 
-    user_id: Name
+    user_id: Id
     task: str
     type: TaskType
     timestamp: int
     target: Purchase
-    id: str = ""
+    id: OptionalId = ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TrimtabError
+from ..files.ids import as_id
 from ..files.lamp_files import (
     LampQuestion,
     Split,
@@ -240,7 +241,8 @@ def _profile(
             left_out.add("past samples with a label that the task does not have")
             continue
         date = entry.get("date")
-        items.append(AuthorSample(str(entry.get("id", place)), body, output, as_date(date)))
+        name = as_id(entry.get("id")) or str(place)
+        items.append(AuthorSample(name, body, output, as_date(date)))
     return items
 
 

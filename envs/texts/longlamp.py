@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import ValidationError
 
 from ...errors import TrimtabError
+from ..files.ids import Id, OptionalId
 from ..files.lamp_files import folder_looks_like, looks_like
-from ..shop.records import FileRecord, Name
+from ..shop.records import FileRecord
 from .authors import AuthorRecord, AuthorSample, LeftOut, as_date, join_users
 from .dataset import TextDataset
 from .keyphrases import keyphrases
@@ -29,12 +30,8 @@ ITEMS = 5
 """How many key phrases stand in the question for a past paper, as in most published questions."""
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 class _Paper(FileRecord):
-    id: Annotated[str, BeforeValidator(_as_text)] = ""
+    id: OptionalId = ""
     title: str | None
     abstract: str | None
 
@@ -42,7 +39,7 @@ class _Paper(FileRecord):
 class LongLampRecord(FileRecord):
     """One question with the profile of the author who is asked."""
 
-    name: Annotated[Name, BeforeValidator(_as_text)]
+    name: Id
     input: str
     output: str | None
     profile: list[_Paper]

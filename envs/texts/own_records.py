@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...errors import TrimtabError
+from ..files.ids import AN_ID, as_id
 from ..files.lamp_files import file_looks_like, folder_looks_like
 from ..files.reading import Line, read_records
 from ..importing.cleaning import MILLISECONDS_FROM, clean_number, clean_time
@@ -113,12 +114,13 @@ class _Fields:
 
     def name(self, name: str, *, needed: bool = False) -> str:
         value = self._value(name, needed)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or isinstance(value, str | None)):
-            self._refuse(name, "a text or a whole number")
-        found = "" if value is None else str(value).strip()
-        if needed and not found:
-            self._refuse(name, "who wrote the text")
+        if value is None or (isinstance(value, str) and not value.strip()):
+            if needed:
+                self._refuse(name, "who wrote the text")
+            return ""
+        found = as_id(value)
+        if found is None:
+            self._refuse(name, AN_ID)
         return found
 
     def time(self) -> tuple[int | None, str]:
