@@ -193,7 +193,9 @@ def _cases(file: Path) -> Iterator[CallCase]:
         if "relevance" not in category:
             raise TrimtabError(f"{file} has no answers: expected {answers_file}")
         wanted = "no call" if "irrelevance" in category else "any call"
-    answers = {as_id(line.get("id")): line for line in _lines(answers_file)} if wanted == "calls" else {}
+    answers = (
+        {as_id(line.get("id")): line for line in _lines(answers_file)} if wanted == "calls" else {}
+    )
     for number, line in enumerate(_lines(file), 1):
         try:
             name = as_id(line["id"])

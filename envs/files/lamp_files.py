@@ -23,7 +23,6 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-
 class LampQuestion(FileRecord):
     """One question with the profile of the user who is asked."""
 

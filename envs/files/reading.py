@@ -6,8 +6,10 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -24,6 +26,11 @@ _SEPARATORS = ",;\t|"
 _LONGEST_FIELD = 10_000_000
 # The longest line of JSON, in bytes; more is no record, and would be held in memory at once.
 _LONGEST_LINE = 32_000_000
+# The longest line that may be a Python literal, in bytes: a tree of its syntax takes far more.
+_LONGEST_LITERAL = 1_000_000
+# Where a list begins if it is one, in bytes.
+_BEGINNING = 1024
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHOWN = 40
 
 
@@ -53,18 +60,60 @@ def read_records(path: Path, on_bytes: Callable[[int], None] | None = None) -> I
     Raises:
         TrimtabError: The file cannot be read, is cut off, or is no text.
     """
+    with _opened(path) as (raw, content):
+        read = _csv_records if _is_csv(path) else _json_records
+        for line in read(content, path):
+            if on_bytes and line.number % 1000 == 0:
+                on_bytes(raw.tell())
+            yield line
+        if on_bytes:
+            on_bytes(path.stat().st_size)
+
+
+def read_json(path: Path) -> bytes:
+    """A file that is one JSON value, as UTF-8 without a mark of the byte order.
+
+    Half of a surrogate pair becomes a question mark. Whether it is JSON is not checked.
+
+    Args:
+        path: In UTF-8 or UTF-16, plain or gzip.
+
+    Raises:
+        TrimtabError: The file cannot be read, is cut off, or is no text.
+    """
+    with _opened(path) as (_, content):
+        data = _as_utf8(content.read())
+    if _SURROGATE.search(data):
+        with suppress(ValueError):  # who parses it says why
+            data = json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace")
+    return data
+
+
+def holds_list(path: Path) -> bool:
+    """Whether a file begins as a JSON list does.
+
+    Raises:
+        TrimtabError: As `read_json`.
+    """
+    with _opened(path) as (_, content):
+        return _as_utf8(content.read(_BEGINNING), "ignore").lstrip().startswith(b"[")
+
+
+def _as_utf8(data: bytes, errors: str = "strict") -> bytes:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors).encode("utf-8", "replace")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The file, and what it holds; what cannot be read is told in one line."""
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == _GZIP
             raw.seek(0)
             with cast(BinaryIO, gzip.open(raw)) if packed else raw as content:
-                read = _csv_records if _is_csv(path) else _json_records
-                for line in read(content, path):
-                    if on_bytes and line.number % 1000 == 0:
-                        on_bytes(raw.tell())
-                    yield line
-        if on_bytes:
-            on_bytes(path.stat().st_size)
+                yield raw, content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise TrimtabError(f"{path}: a broken gzip file ({error}); fetch it anew") from error
     except UnicodeDecodeError as error:
@@ -129,7 +178,8 @@ def _object(line: bytes) -> Any:
 
 def _lenient(line: bytes) -> Any:
     """An object with half a surrogate pair in it, or as Python writes it; None for any other."""
-    for read in (json.loads, ast.literal_eval):
+    readers = (json.loads, ast.literal_eval) if len(line) <= _LONGEST_LITERAL else (json.loads,)
+    for read in readers:
         try:
             record = read(line.decode())
             whole = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")

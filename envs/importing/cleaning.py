@@ -180,7 +180,7 @@ def _date(text: str, form: str) -> datetime | None:
 
 
 def clean_id(value: Any) -> str | None:
-    """An id (see `as_id`) as one word, its white space made hyphens; None also if it is too long."""
+    """An id (see `as_id`) as one word, its white space made hyphens; None also if too long."""
     made = "-".join((as_id(value) or "").split())
     return made if 0 < len(made) <= _ID_CHARACTERS else None
 

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from ...errors import TrimtabError
 from ...files import replacing
 from ..files.ids import AN_ID, as_id
+from ..files.reading import read_json
 from .records import SPLITS, FileRecord, Product, Purchase, ShoppingTask, Split
 from .world import World
 
@@ -123,10 +124,7 @@ def read_file(path: Path, kind: FileKind, problems: list[str] | None = None) -> 
     Raises:
         TrimtabError: The file cannot be read, or a record is broken and ``problems`` is None.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TrimtabError(f"{path}: cannot be read ({error.strerror})") from error
+    data = read_json(path)
     try:
         content = kind.adapter.validate_json(data)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ...errors import TrimtabError
 from ..files.ids import Id, OptionalId
 from ..files.lamp_files import folder_looks_like, looks_like
+from ..files.reading import holds_list, read_json, read_records
 from ..shop.records import FileRecord
 from .authors import AuthorRecord, AuthorSample, LeftOut, as_date, join_users
 from .dataset import TextDataset
@@ -191,26 +192,19 @@ def _checked(path: Path, place: int, content: Any) -> LongLampRecord:
 
 def _rows(path: Path) -> Iterator[Any]:
     """One record after another, of whichever of the three kinds of file."""
-    try:
-        if path.suffix == ".parquet":
-            yield from _parquet(path)
-            return
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrimtabError(f"{path}: cannot be read ({error})") from None
-    if text.lstrip().startswith("["):
-        yield from _json(path, text, "")
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
         return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield _json(path, line, f"line {number}: ")
-
-
-def _json(path: Path, text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise TrimtabError(f"{path}: {where}not JSON ({error})") from None
+    if holds_list(path):
+        try:
+            yield from json.loads(read_json(path))
+        except ValueError as error:
+            raise TrimtabError(f"{path}: not JSON ({error})") from None
+        return
+    for line in read_records(path):
+        if line.record is None:
+            raise TrimtabError(f"{path}: line {line.number}: {line.fault}")
+        yield line.record
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -221,6 +215,8 @@ def _parquet(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=256):
                 yield from batch.to_pylist()
+    except OSError as error:
+        raise TrimtabError(f"{path}: cannot be read ({error})") from None
     except pa.ArrowException as error:
         first = str(error).splitlines()[0]
         raise TrimtabError(f"{path}: is no parquet file that can be read ({first})") from None

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from ...errors import TrimtabError
 from ...tools.toolkit import Toolkit
 from ..files.lamp_files import file_looks_like, folder_looks_like
+from ..files.reading import read_json
 from .descriptions import AppFunction, competing, functions_of
 
 ITEMS_FILE = "dataset_persona.json"
@@ -185,7 +186,7 @@ def _read(folder: Path, name: str) -> Any:
             f"{APPS_FILE}{looks}"
         )
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(read_json(path))
+    except ValueError as error:
         looks = file_looks_like(path)
         raise TrimtabError(f"{path} is no JSON that can be read ({error}){looks}") from error

@@ -68,6 +68,18 @@ def test_a_line_too_long_is_told_and_the_next_one_read(tmp_path, monkeypatch):
         assert (following.number, following.record) == (2, {"a": "next"})
 
 
+def test_a_line_of_some_megabytes_is_read_or_told(tmp_path, monkeypatch):
+    long = json.dumps({"a": list(range(400_000))}).encode()
+    parsed = []
+    monkeypatch.setattr(reading.ast, "literal_eval", lambda text: parsed.append(len(text)))
+    whole, cut, after = read(tmp_path, b"\n".join([long, long[:-9], b'{"a": 1}']))
+    assert len(whole.record["a"]) == 400_000
+    assert cut.record is None
+    assert len(cut.fault) < 150
+    assert after.record == {"a": 1}
+    assert not parsed  # the syntax tree of such a line would take gigabytes
+
+
 def test_odd_numbers_repeated_keys_and_half_a_surrogate_pair(tmp_path):
     content = (
         b'{"a": NaN, "b": -Infinity}\n{"a": 1, "a": 2}\n'

@@ -51,6 +51,45 @@ def test_records_come_out_clean(tmp_path, write, either):
     assert world.products[product.parent_asin] == product
 
 
+def test_products_as_the_release_of_2014_writes_them(tmp_path, write, log_2018):
+    """Python literals, a line each: quotes of either kind, paths of categories, bare prices."""
+    reviews, products = log_2018
+    literals = [
+        {
+            "asin": p["asin"],
+            "title": f'{p["title"]} for Dad\'s "den"' if n % 2 else f"Ann's {p['title']}",
+            "price": float(p["price"][1:]),
+            "imUrl": "http://images.example/1.jpg",
+            "related": {"also_bought": [products[0]["asin"]], "buy_after_viewing": None},
+            "salesRank": {"Clothing": n},
+            "brand": p["brand"],
+            "categories": [["Clothing", p["category"][1]], ["Gifts"]],
+        }
+        for n, p in enumerate(products)
+    ]
+    lines = [repr(literal) for literal in literals]
+    assert lines[0].startswith("{'asin': ")
+    rated = [{**r, "helpful": [0, 0], "reviewTime": "07 14, 2017"} for r in reviews]
+    report, world = made(tmp_path, write, (rated, lines))
+    assert (report.read["products"], report.users, report.purchases) == (60, 6, 60)
+    assert not report.dropped
+    assert check_world(tmp_path / "world").ok
+    bought = world.histories["U001"][0].product_info
+    assert bought.title == 'Hill & Dale Cotton Scarf (Pattern 7) for Dad\'s "den"'
+    assert (bought.price, bought.store, bought.main_category) == (17.0, "Hill & Dale", "Clothing")
+    assert (bought.model_extra or {})["categories"] == ["Clothing", "Scarves", "Gifts"]
+
+
+def test_a_line_too_long_is_dropped_or_refuses_the_file(tmp_path, write, log_2018, monkeypatch):
+    monkeypatch.setattr("trimtab.envs.files.reading._LONGEST_LINE", 100_000)
+    reviews, products = log_2018
+    long = json.dumps({**reviews[0], "reviewText": "x" * 500_000})
+    report, _ = made(tmp_path, write, ([*reviews, long], products))
+    assert report.dropped == {"lines that hold no record": 1}
+    with pytest.raises(TrimtabError, match=r"1 of 1 lines hold no record"):
+        import_reviews(tmp_path / "other", [write("long.jsonl", [long])])
+
+
 def test_users_are_split_by_time(tmp_path, write, log_2018):
     _, world = made(tmp_path, write, log_2018)
     for user in world.users:

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -64,6 +65,28 @@ def test_each_task_is_read_and_the_past_is_asked_as_the_questions_are(tmp_path, 
         assert sample.output == entry[output]
         assert sample.input == (f"{LAMP[task].question}{entry[body]}" if body else "")
     assert user.history[-1].timestamp < test.timestamp
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: gzip.compress(text.encode(), mtime=0),
+    ],
+)
+def test_any_encoding_and_line_ending_is_read_alike(tmp_path, dress):
+    tweets = [question("lamp-7", "7", "One\u2028two \x85 three."), question("lamp-7", "8", "Hm.")]
+    write(tmp_path, "lamp-7", tweets, {"7": "one\u2028two", "8": "Half \ud83d!"})
+    for path in tmp_path.iterdir():
+        content = json.loads(path.read_text())
+        plain = json.dumps(content, indent=1, ensure_ascii="outputs" in path.name)
+        path.write_bytes(dress(plain))
+    first, second = load_lamp(tmp_path, LAMP["lamp-7"]).users
+    assert first.tests[0].input.endswith("One\u2028two \x85 three.")
+    assert first.tests[0].output == "one\u2028two"
+    assert second.tests[0].output == "Half ?!"
 
 
 def test_a_file_of_the_split_does_as_well_as_the_folder(tmp_path):

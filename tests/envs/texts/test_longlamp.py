@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -51,6 +52,26 @@ def test_all_kinds_of_files_are_read_alike(tmp_path, write, name):
     assert [s.timestamp for s in ann.history] == [1, 2, 3]
     assert (ann.tests[0].id, ann.tests[0].output) == ("test-0", "An abstract of it.")
     assert ann.tests[0].input == record()["input"]
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize(
+    "dress",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: gzip.compress(text.encode(), mtime=0),
+    ],
+)
+def test_any_encoding_and_line_ending_is_read_alike(tmp_path, dress, as_list):
+    records = [record(output="One\u2028two \x85 three."), record("Bob", output="Half \ud83d!")]
+    whole = [json.dumps(records[0], ensure_ascii=False), json.dumps(records[1])]
+    text = f"[{whole[0]},\n{whole[1]}]\n" if as_list else "\n".join([*whole, ""])
+    (tmp_path / "test.jsonl").write_bytes(dress(text))
+    ann, bob = load_longlamp(tmp_path).users
+    assert ann.tests[0].output == "One\u2028two \x85 three."
+    assert bob.tests[0].output == "Half ?!"
 
 
 def test_a_past_paper_is_asked_for_as_the_benchmark_does(tmp_path):
@@ -118,7 +139,7 @@ def test_what_cannot_be_used_is_counted(tmp_path):
     [
         ("test.jsonl", "{}\n", r"test.jsonl: record \[0\], field name: is missing"),
         ("test.jsonl", '{"a": 1}\n{"a"\n', r"record \[0\]"),
-        ("test.jsonl", json.dumps(record()) + "\n{", "line 2: not JSON"),
+        ("test.jsonl", json.dumps(record()) + "\n{", "line 2: expected a JSON object"),
         ("test.parquet", "nothing", "is no parquet file"),
         ("test.json", "[1]", r"record \[0\], field record"),
         ("dev_questions.json", "[]", "no abstracts of LongLaMP.* this looks like LaMP"),
