@@ -114,7 +114,7 @@ def spoil_product(products):
 
 
 def spoil_features(history):
-    history[first(history)][2]["product_info"]["parent_asin"] = 17
+    history[first(history)][2]["product_info"]["parent_asin"] = 7.5
 
 
 def spoil_rating(history):
@@ -145,7 +145,7 @@ def spoil_split(tasks):
     ("name", "spoil", "record", "field", "told"),
     [
         (PRODUCTS, spoil_product, "product '{product}'", "title", "is missing"),
-        (HISTORY, spoil_features, "user '{user}', purchase [2]", "product_info.parent_asin", "17"),
+        (HISTORY, spoil_features, "user '{user}', purchase [2]", "product_info.parent_asin", "7.5"),
         (HISTORY, spoil_rating, "user '{user}', purchase [3]", "review.rating", "got 'five"),
         (HISTORY, spoil_history, "user '{user}'", "", "expected a valid array, got {'not'"),
         (PROFILES, spoil_profile, "user '{user}'", "user_profile", "is missing"),
