@@ -1,4 +1,4 @@
-# make run    set up, then play a first look at personalized shopping: 24 tasks of 8 users
+# make run    set up, then play a first look at personalized shopping: 12 tasks of 4 users
 # make test   set up, then lint, check types and run the whole suite, in WORKERS processes
 # make lint   set up, then lint and check types
 # make venv   set up only: .venv with trimtab (editable) and the versions of constraints.txt
@@ -6,7 +6,7 @@
 PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 2
-FIRST_LOOK := --episodes 24 --spread 8
+FIRST_LOOK := --episodes 12 --spread 4
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
