@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import TrimtabError
 from ...steering.weights.known import DEFAULT_MODEL
-from ..methods.registry import Named, methods_of, parse_methods, with_controls
+from ..methods.registry import METHODS, Known, Named, methods_of, parse_methods, with_controls
 from .opening import BUILT_IN_WORLD, load_settings
 from .record import METRICS
 from .simulators import Simulator
@@ -132,7 +132,11 @@ class ShopPlan:
 
 
 def shop_methods(
-    text: str = DEFAULT_METHODS, settings: Path | None = None, *, controls: bool = True
+    text: str = DEFAULT_METHODS,
+    settings: Path | None = None,
+    *,
+    controls: bool = True,
+    known: Known = METHODS,
 ) -> tuple[Named, ...]:
     """Methods for the shop from a line; steered ones start from the shop's own settings.
 
@@ -140,9 +144,10 @@ def shop_methods(
         text: As ``parse_methods`` reads it.
         settings: A TOML file with a ``[steering]`` table; None is the shop's default.
         controls: Whether steered methods bring their controls.
+        known: The methods that there are.
 
     Raises:
         TrimtabError: As for ``parse_methods``.
     """
-    methods = parse_methods(text, load_settings(settings))
+    methods = parse_methods(text, load_settings(settings), known)
     return tuple(with_controls(methods) if controls else methods)

@@ -11,7 +11,7 @@ from ....steering.vectors.entries import Contrast
 from ...methods.fints import Fints
 from ...methods.method import Treatment
 from ...methods.rag import Rag
-from ...methods.registry import Named, parse_methods, with_controls
+from ...methods.registry import Named
 from ...methods.zero_shot import ZeroShot
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def spectrum_methods(
     Raises:
         TrimtabError: As for ``parse_methods``.
     """
-    from ...shop.opening import load_settings
+    from ...shop.plan import shop_methods
 
-    methods = parse_methods(text, load_settings(settings), SPECTRUM_METHODS)
-    return tuple(with_controls(methods) if controls else methods)
+    return shop_methods(text, settings, controls=controls, known=SPECTRUM_METHODS)
