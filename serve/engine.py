@@ -257,15 +257,14 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """What the engine has done and does."""
         with self._changed:
-            waiting, turned_away = len(self._waiting), self._turned_away
-        return replace(
-            self._done,
-            running=len(self._tickets),
-            waiting=waiting,
-            step_rows=dict(self._steps),
-            finished=dict(self._finished),
-            turned_away=turned_away,
-        )
+            return replace(
+                self._done,
+                running=len(self._tickets),
+                waiting=len(self._waiting),
+                step_rows=dict(self._steps),
+                finished=dict(self._finished),
+                turned_away=self._turned_away,
+            )
 
     def _admit_one_more(self) -> None:
         """Refuse what there is no room for; holds ``_changed``."""
@@ -303,9 +302,11 @@ class Engine:
         with self._changed:
             left, self._waiting = list(self._waiting), deque()
             calls, self._calls = list(self._calls), deque()
+            for ticket in left:
+                ticket.row.finish = "cancelled"
+                self._count(ticket)
         for ticket in left:
-            ticket.row.finish = "cancelled"
-            self._count(ticket)
+            ticket.advance()
         for _, future in calls:
             future.cancel()
 
@@ -343,9 +344,10 @@ class Engine:
             waiting = [ticket for ticket in self._waiting if ticket.overdue(now)]
             for ticket in waiting:
                 self._waiting.remove(ticket)
+                ticket.row.finish = ticket.overdue(now)
+                self._count(ticket)
         for ticket in waiting:
-            ticket.row.finish = ticket.overdue(now)
-            self._count(ticket)
+            ticket.advance()
         left = [row for row, ticket in self._tickets.items() if ticket.overdue(now)]
         for row in left:
             row.finish = self._tickets[row].overdue(now)
@@ -452,10 +454,13 @@ class Engine:
                 self._tickets[row].advance()
 
     def _end(self, row: Row) -> None:
-        self._count(self._tickets.pop(row))
+        with self._changed:  # it leaves the rows and joins those that ended at once
+            ticket = self._tickets.pop(row)
+            self._count(ticket)
+        ticket.advance()
 
     def _count(self, ticket: Ticket) -> None:
-        """Settle a ticket whose row has finished."""
+        """Count a row that has finished; holds ``_changed``."""
         row = ticket.row
         how = "refused" if row.error is not None else str(row.finish)
         self._finished[how] += 1
@@ -467,14 +472,14 @@ class Engine:
         now = time.monotonic()
         self._seconds += 0.2 * (now - self._last_end - self._seconds)
         self._last_end = now
-        ticket.advance()
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         """End rows by an error: their own, or one of the engine's code."""
         for row in rows:
-            ticket = self._tickets.pop(row)
             row.finish = "cancelled"
-            self._finished["refused" if isinstance(error, TrimtabError) else "failed"] += 1
+            with self._changed:
+                ticket = self._tickets.pop(row)
+                self._finished["refused" if isinstance(error, TrimtabError) else "failed"] += 1
             if isinstance(error, TrimtabError):
                 ticket.fail(error)
             else:

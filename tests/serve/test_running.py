@@ -5,12 +5,16 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
 
 import httpx
 import numpy as np
 import pytest
 from openai import OpenAI, RateLimitError
 
+from trimtab.serve.engine import Engine
 from trimtab.serve.holdout import Holdout
 from trimtab.serve.logs import JsonLines
 from trimtab.serve.opening import open_service
@@ -67,31 +71,38 @@ def narrow(served_model, tmp_path):
         max_waiting=1,
     )
     with running(service) as url:
-        yield url
+        yield url, service.engine
 
 
 def test_a_full_queue_says_when_to_come_again_and_a_lost_client_frees_its_row(narrow) -> None:
-    client = OpenAI(base_url=f"{narrow}/v1", api_key="none", max_retries=0)
+    url, engine = narrow
+    client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     first = client.chat.completions.create(**LONG, stream=True)
     next(iter(first))
-    gone = httpx.Client(base_url=narrow, timeout=60)
-    waits = threading.Thread(target=_ask_and_leave, args=(gone,))
-    waits.start()
-    _until(lambda: measured(narrow, "trimtab_queue ") == 1)
-    with pytest.raises(RateLimitError) as full:
-        client.chat.completions.create(**LONG)
-    assert int(full.value.response.headers["Retry-After"]) >= 1
-    waits.join()  # the one that waited went away
-    _until(lambda: measured(narrow, "trimtab_queue ") == 0)
-    first.close()
-    _until(lambda: measured(narrow, "trimtab_rows ") == 0)
-    assert measured(narrow, 'trimtab_ended_total{how="cancelled"}') >= 1
+    with _held(engine):  # between two steps, so that nothing ends by itself
+        waits = HTTPConnection(httpx.URL(url).netloc.decode())
+        waits.request("POST", "/v1/chat/completions", json.dumps(LONG))
+        _until(lambda: measured(url, "trimtab_queue ") == 1)
+        with pytest.raises(RateLimitError) as full:
+            client.chat.completions.create(**LONG)
+        assert int(full.value.response.headers["Retry-After"]) >= 1
+        waits.close()
+        first.close()
+    _until(lambda: measured(url, "trimtab_queue ") + measured(url, "trimtab_rows ") == 0)
+    assert measured(url, 'trimtab_ended_total{how="cancelled"}') == 2
     assert client.chat.completions.create(**{**LONG, "max_tokens": 2}).usage.completion_tokens <= 2
 
 
-def _ask_and_leave(client: httpx.Client) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        client.post("/v1/chat/completions", json=LONG, timeout=4)
+@contextmanager
+def _held(engine: Engine) -> Iterator[None]:
+    """The engine waits until the context ends."""
+    reached, over = threading.Event(), threading.Event()
+    engine.call(lambda: (reached.set(), over.wait(60)))
+    assert reached.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _until(true) -> None:
