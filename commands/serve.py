@@ -151,13 +151,13 @@ def serve_command(
     from ..serve.app import create_app
     from ..serve.logs import log_as_json
     from ..serve.opening import is_loopback, open_service
-    from ..serve.service import Limits
+    from ..serve.service import RequestLimits
     from .console.progress import progress
 
     console = console or Console(stderr=True)
     place = store or str(home() / ("demo.db" if demo else "users.db"))
     _check_keys(place, host)
-    limits = Limits(new_tokens=new_tokens, temperature=temperature)
+    limits = RequestLimits(new_tokens=new_tokens, temperature=temperature)
     chosen = load_settings(settings)
     options: dict[str, Any] = {
         "name": name,

@@ -101,7 +101,7 @@ def make_key(store: SteeringStore, label: str, users: Users, rights: frozenset[R
     return token
 
 
-class Access:
+class Authenticator:
     """Who a request comes from.
 
     Without any key in the store everybody on this machine may do everything, and nobody else

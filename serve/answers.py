@@ -17,9 +17,9 @@ from .wire import (
     AnsweredCall,
     AnsweredFunction,
     AnsweredMessage,
+    ChatTokenLogprob,
     Finish,
     Logprobs,
-    TokenLogprob,
     TopLogprob,
     Usage,
 )
@@ -86,7 +86,7 @@ def logprobs_of(model: SteeredModel, found: Any) -> Logprobs | None:
         return None
     return Logprobs(
         content=[
-            TokenLogprob(
+            ChatTokenLogprob(
                 **_token(model, one.token, one.logprob),
                 top_logprobs=[TopLogprob(**_token(model, *other)) for other in one.top],
             )

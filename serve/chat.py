@@ -26,7 +26,7 @@ from .outcomes import Came
 from .recent import Answered
 from .service import Service, service_of
 from .ticket import Ticket
-from .whose import Steered
+from .whose import SteeringDecision
 from .wire import (
     AnsweredMessage,
     ChatCompletion,
@@ -71,7 +71,7 @@ class Answering:
     id: str
     questions: Sequence[Question]
     options: Options
-    steered: Steered
+    steered: SteeringDecision
     tickets: list[Ticket] = field(default_factory=list)
     created: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)

@@ -16,12 +16,12 @@ from .learning import Done
 from .outcomes import Came
 from .service import Service, service_of
 from .users import Acknowledged, Side, Spoken, Time, side_of
-from .wire import Asked, ErrorAnswer
+from .wire import ErrorAnswer, Incoming
 
 router = APIRouter(tags=["chat"])
 
 
-class Feedback(Asked):
+class Feedback(Incoming):
     """What came of an answer.
 
     Attributes:

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from .engine import Engine
-from .whose import Steered
+from .whose import SteeringDecision
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _SIMILARITIES = tuple(n / 10 for n in range(-2, 11))
@@ -87,7 +87,7 @@ class Metrics:
 
     def answer(
         self,
-        steered: Steered,
+        steered: SteeringDecision,
         *,
         prompt_tokens: int,
         new_tokens: int,

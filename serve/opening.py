@@ -10,7 +10,7 @@ from ..steering.dictionaries.settings import SteeringSettings
 from ..steering.dictionaries.steer import steer_by
 from ..steering.model import SteeredModel
 from ..steering.store.steering_store import SteeringStore
-from .access import Access
+from .access import Authenticator
 from .engine import Engine
 from .expiring import Expiring
 from .holdout import Holdout
@@ -19,7 +19,7 @@ from .logs import Log
 from .metrics import Metrics
 from .outcomes import Tally
 from .recent import Recent
-from .service import Limits, Service
+from .service import RequestLimits, Service
 from .whose import Whose
 
 
@@ -29,7 +29,7 @@ def open_service(
     *,
     settings: SteeringSettings,
     name: str | None = None,
-    limits: Limits | None = None,
+    limits: RequestLimits | None = None,
     holdout: float = 0.0,
     max_rows: int = 16,
     max_waiting: int = 64,
@@ -68,14 +68,14 @@ def open_service(
         store=opened,
         whose=Whose(opened, steer, arms),
         settings=settings,
-        access=Access(opened, loopback=loopback),
+        access=Authenticator(opened, loopback=loopback),
         learner=Learner(model, engine, opened, settings, metrics),
         recent=Recent(),
         outcomes=Tally(opened, arms),
         expiring=Expiring(opened, expire_after),
         metrics=metrics,
         log=Log(words=log_words),
-        limits=limits or Limits(),
+        limits=limits or RequestLimits(),
     )
 
 

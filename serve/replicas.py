@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from ..steering.dictionaries.settings import SteeringSettings
 from .app import create_app
 from .opening import open_service
-from .service import Limits, Service
+from .service import RequestLimits, Service
 
 USER_HEADER = b"x-trimtab-user"
 """Names the user to the router, which reads no bodies; whom a request is for, its body says."""
@@ -51,7 +51,7 @@ class ReplicaPlan:
     dtype: str | None = None
     device: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     expire_days: float | None = None
 
     def open(self) -> Service:

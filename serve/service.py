@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..steering.dictionaries.settings import SteeringSettings
     from ..steering.model import SteeredModel
     from ..steering.store.steering_store import SteeringStore
-    from .access import Access
+    from .access import Authenticator
     from .engine import Engine
     from .expiring import Expiring
     from .learning import Learner
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What one request may ask for.
 
     Attributes:
@@ -71,14 +71,14 @@ class Service:
     store: SteeringStore
     whose: Whose
     settings: SteeringSettings
-    access: Access
+    access: Authenticator
     learner: Learner
     recent: Recent
     outcomes: Tally
     expiring: Expiring
     metrics: Metrics
     log: Log
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     draining: bool = False
     began: float = field(default_factory=time.time)
 

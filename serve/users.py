@@ -18,7 +18,16 @@ from .chat import query_of
 from .failures import ApiError
 from .learning import Done
 from .service import Service, service_of
-from .wire import MAX_USER, Asked, Call, ErrorAnswer, Message, SampleId, Text, ToolSpec
+from .wire import (
+    MAX_USER,
+    ChatTool,
+    ErrorAnswer,
+    Incoming,
+    Message,
+    MessageToolCall,
+    SampleId,
+    Text,
+)
 
 router = APIRouter(
     prefix="/v1/users/{user_id}",
@@ -38,11 +47,11 @@ User = Annotated[str, Depends(user_of)]
 Time = Annotated[int, Field(ge=-(2**62), le=2**62)]
 
 
-class Side(Asked):
+class Side(Incoming):
     """An answer that was chosen or rejected: words, or calls."""
 
     content: Text | None = None
-    tool_calls: Annotated[list[Call], Field(max_length=64)] | None = None
+    tool_calls: Annotated[list[MessageToolCall], Field(max_length=64)] | None = None
 
     @model_validator(mode="after")
     def _said(self) -> Side:
@@ -63,12 +72,12 @@ def side_of(given: str | Side) -> dict[str, Any]:
 Spoken = Annotated[str, Field(min_length=1, max_length=4_000_000, pattern=r"\S")]
 
 
-class Interaction(Asked):
+class Interaction(Incoming):
     """What a user did: what was asked, what they chose, and what they rejected."""
 
     id: SampleId | None = None
     request: Spoken | Annotated[list[Message], Field(min_length=1, max_length=10_000)]
-    tools: Annotated[list[ToolSpec], Field(max_length=20_000)] = Field(default_factory=list)
+    tools: Annotated[list[ChatTool], Field(max_length=20_000)] = Field(default_factory=list)
     chosen: Spoken | Side
     rejected: Spoken | Side | None = None
     time: Time | None = None
@@ -108,14 +117,14 @@ class SwitchesNow(BaseModel):
     strength: float
 
 
-class SwitchesWish(Asked):
+class SwitchesWish(Incoming):
     """What a user wants to set; what is not given stays."""
 
     enabled: bool | None = None
     strength: Annotated[float, Field(ge=0, le=MAX_STRENGTH)] | None = None
 
 
-class Entry(BaseModel):
+class ListedEntry(BaseModel):
     """An entry: what was asked and chosen, when, and how often it steered an answer."""
 
     id: str
@@ -133,7 +142,7 @@ class KeptOfUser(BaseModel):
 
     user: str
     switches: SwitchesNow
-    entries: list[Entry]
+    entries: list[ListedEntry]
     waiting: int
 
 
@@ -181,7 +190,7 @@ async def see(user: User, caller: CallerOf, service: Served) -> KeptOfUser:
             user=user,
             switches=SwitchesNow(enabled=enabled, strength=strength),
             entries=[
-                Entry(
+                ListedEntry(
                     id=kept.sample_id,
                     request=kept.key,
                     chosen=kept.answer,

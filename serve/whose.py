@@ -9,11 +9,11 @@ from ..steering.dictionaries.steer import SteerBy
 from ..steering.store.steering_store import SteeringStore
 from ..steering.vectors.steering import Steering
 from .holdout import Holdout
-from .wire import PickedEntry, Reason, SteeringBlock, SteeringWish
+from .wire import Reason, SteeringBlock, SteeringBlockEntry, SteeringWish
 
 
 @dataclass(frozen=True)
-class Steered:
+class SteeringDecision:
     """What is added for one request.
 
     Attributes:
@@ -37,7 +37,7 @@ class Steered:
         return SteeringBlock(
             whose="own",
             picked=[
-                PickedEntry(
+                SteeringBlockEntry(
                     id=picked.entry.sample_id,
                     key=picked.entry.key,
                     similarity=picked.similarity,
@@ -71,7 +71,7 @@ class Whose:
         self._steer = steer
         self._holdout = holdout
 
-    def steered(self, user: str | None, query: str, wish: SteeringWish | None) -> Steered:
+    def steered(self, user: str | None, query: str, wish: SteeringWish | None) -> SteeringDecision:
         """What is added for a request; reads the database, so it is no work for the event loop.
 
         Args:
@@ -84,17 +84,17 @@ class Whose:
         """
         wish = wish or SteeringWish()
         if user is None:
-            return Steered(None, "nobody named")
+            return SteeringDecision(None, "nobody named")
         if self._holdout.holds(user):
-            return Steered(None, "held out")
+            return SteeringDecision(None, "held out")
         if wish.whose == "off":
-            return Steered(None, "asked off")
+            return SteeringDecision(None, "asked off")
         found = self._store.user(user)
         if found is not None and not found.switches.factor:
-            return Steered(None, "switched off")
+            return SteeringDecision(None, "switched off")
         steering = self._steer(
             user, query, wish.before, strength=wish.strength, k=wish.k, without=wish.without
         )
         if steering is None:
-            return Steered(None, "nothing kept")
-        return Steered(steering)
+            return SteeringDecision(None, "nothing kept")
+        return SteeringDecision(steering)

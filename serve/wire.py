@@ -19,13 +19,13 @@ ToolName = Annotated[str, Field(min_length=1, max_length=256)]
 SampleId = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class Asked(BaseModel):
+class Incoming(BaseModel):
     """Something that comes in: unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
-class Part(Asked):
+class Part(Incoming):
     """A part of a message's content. Only text can be read."""
 
     type: Annotated[str, Field(max_length=64)] = "text"
@@ -33,14 +33,14 @@ class Part(Asked):
     refusal: Text | None = None
 
 
-class Function(Asked):
+class Function(Incoming):
     """The function that a call names, its arguments as JSON text."""
 
     name: ToolName
     arguments: Text = "{}"
 
 
-class Call(Asked):
+class MessageToolCall(Incoming):
     """A call that the assistant made earlier."""
 
     id: Annotated[str, Field(max_length=256)] = ""
@@ -48,13 +48,13 @@ class Call(Asked):
     function: Function
 
 
-class Message(Asked):
+class Message(Incoming):
     """A message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | list[Part] | None = None
     name: Annotated[str, Field(max_length=256)] | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[MessageToolCall] | None = None
     tool_call_id: Annotated[str, Field(max_length=256)] | None = None
 
     def plain(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Message(Asked):
         return plain
 
 
-class FunctionSpec(Asked):
+class FunctionSpec(Incoming):
     """A tool's name, what it does, and the JSON Schema of its arguments."""
 
     name: ToolName
@@ -75,7 +75,7 @@ class FunctionSpec(Asked):
     strict: bool | None = None
 
 
-class ToolSpec(Asked):
+class ChatTool(Incoming):
     """A tool that the model may call."""
 
     type: Literal["function"] = "function"
@@ -89,20 +89,20 @@ class ToolSpec(Asked):
         return {"type": "function", "function": function}
 
 
-class NamedFunction(Asked):
+class NamedFunction(Incoming):
     """Names a function."""
 
     name: ToolName
 
 
-class NamedTool(Asked):
+class NamedTool(Incoming):
     """The choice of one tool."""
 
     type: Literal["function"] = "function"
     function: NamedFunction
 
 
-class JsonSchema(Asked):
+class JsonSchema(Incoming):
     """A named JSON Schema."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, populate_by_name=True)
@@ -111,7 +111,7 @@ class JsonSchema(Asked):
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class ResponseFormat(Asked):
+class ResponseFormat(Incoming):
     """What an answer in words must be."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -127,13 +127,13 @@ class ResponseFormat(Asked):
         return None
 
 
-class StreamOptions(Asked):
+class StreamOptions(Incoming):
     """How an answer is streamed."""
 
     include_usage: bool = False
 
 
-class SteeringWish(Asked):
+class SteeringWish(Incoming):
     """How this one request is to be steered; what is not given stays as the server has it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -145,12 +145,12 @@ class SteeringWish(Asked):
     before: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
 
 
-class ChatRequest(Asked):
+class ChatRequest(Incoming):
     """A request of `POST /v1/chat/completions`."""
 
     model: Annotated[str, Field(max_length=512)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
-    tools: Annotated[list[ToolSpec], Field(max_length=20_000)] = Field(default_factory=list)
+    tools: Annotated[list[ChatTool], Field(max_length=20_000)] = Field(default_factory=list)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -242,7 +242,7 @@ class TopLogprob(BaseModel):
     bytes: list[int] | None = None
 
 
-class TokenLogprob(TopLogprob):
+class ChatTokenLogprob(TopLogprob):
     """A token that came, how likely it was, and the likeliest at its place."""
 
     top_logprobs: list[TopLogprob] = []
@@ -251,7 +251,7 @@ class TokenLogprob(TopLogprob):
 class Logprobs(BaseModel):
     """How likely each token of an answer was."""
 
-    content: list[TokenLogprob] = []
+    content: list[ChatTokenLogprob] = []
 
 
 Finish = Literal["stop", "length", "tool_calls"]
@@ -289,7 +289,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class PickedEntry(BaseModel):
+class SteeringBlockEntry(BaseModel):
     """A dictionary entry that the request picked."""
 
     id: str
@@ -318,7 +318,7 @@ class SteeringBlock(BaseModel):
 
     whose: SteeredBy
     reason: Reason | None = None
-    picked: list[PickedEntry] = []
+    picked: list[SteeringBlockEntry] = []
     strength: float | None = None
     push: dict[str, float] = {}
     push_size: float = 0.0

@@ -31,7 +31,7 @@ ITEMS = 5
 """How many key phrases stand in the question for a past paper, as in most published questions."""
 
 
-class _Paper(FileRecord):
+class _ProfilePaper(FileRecord):
     id: OptionalId = ""
     title: str | None
     abstract: str | None
@@ -43,7 +43,7 @@ class LongLampRecord(FileRecord):
     name: Id
     input: str
     output: str | None
-    profile: list[_Paper]
+    profile: list[_ProfilePaper]
 
 
 def ask(item: AuthorSample) -> str:

@@ -23,7 +23,7 @@ from ..methods.retrieval import RememberedEncoder, nearest
 from ..statistics.intervals import mean_interval
 from ..statistics.notes import interval_note
 from .finding import Cell, Finding
-from .tool_choices import Asked, chosen_tools
+from .tool_choices import SteeredTask, chosen_tools
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,17 +74,17 @@ def drift_study(
     )
     doing("asking")
     encoder = RememberedEncoder(model.encoder)
-    asked: list[tuple[str, int, Asked]] = []
+    asked: list[tuple[str, int, SteeredTask]] = []
     for user, own in timelines.items():
         change = changed_at(own)
         for number, task in enumerate(after_change(own)):
             query = encoder.encode([request_text(task)])[0]
             for method, before in ((LEARNING, task.timestamp), (FROZEN, change)):
                 steering = settings.select(dictionaries[user], query, before=before)
-                asked.append((method, number, Asked(task, steering)))
-            asked.append((UNSTEERED, number, Asked(task)))
+                asked.append((method, number, SteeredTask(task, steering)))
+            asked.append((UNSTEERED, number, SteeredTask(task)))
             memory = _nearest(shop, own, task, encoder)
-            asked.append((RETRIEVAL, number, Asked(task, memory=memory)))
+            asked.append((RETRIEVAL, number, SteeredTask(task, memory=memory)))
     tools = chosen_tools(model, shop, [each for _, _, each in asked])
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
     for (method, number, each), tool in zip(asked, tools, strict=True):

@@ -28,7 +28,7 @@ from ..figures import new_figure
 from ..statistics.intervals import mean_interval
 from ..statistics.notes import interval_note
 from .finding import Cell, Finding
-from .tool_choices import Asked, chosen_tools
+from .tool_choices import SteeredTask, chosen_tools
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,11 +90,11 @@ def poisoned_study(
     tests = [task for task in shop.world.test if task.user_id in honest]
     queries = model.encoder.encode([request_text(task) for task in tests])
     doing("asking")
-    asked: list[tuple[Place, Asked]] = []
+    asked: list[tuple[Place, SteeredTask]] = []
     for task, query in zip(tests, queries, strict=True):
         own = honest[task.user_id]
         others = everybody.minus(Population.of(own))
-        asked.append(((0.0, UNSTEERED, 1.0), Asked(task)))
+        asked.append(((0.0, UNSTEERED, 1.0), SteeredTask(task)))
         for share in (0.0, *shares):
             for loudness in LOUDNESS if share else LOUDNESS[:1]:
                 mixed = poisoned(own, poison[task.user_id], share, loudness, seed)
@@ -102,7 +102,7 @@ def poisoned_study(
                     steering = replace(settings, outliers=guard).select(
                         mixed, query, before=task.timestamp, others=others
                     )
-                    asked.append(((share, guard, loudness), Asked(task, steering)))
+                    asked.append(((share, guard, loudness), SteeredTask(task, steering)))
     tools = chosen_tools(model, shop, [each for _, each in asked])
     scores: dict[Place, list[tuple[ShoppingTask, str]]] = {}
     for (place, each), tool in zip(asked, tools, strict=True):

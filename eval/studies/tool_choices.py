@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SteeredTask:
     """One request under one way to answer it.
 
     Attributes:
@@ -33,7 +33,9 @@ class Asked:
     memory: tuple[str, ...] = ()
 
 
-def chosen_tools(model: SteeredModel, shop: ShopEnvironment, asked: Sequence[Asked]) -> list[str]:
+def chosen_tools(
+    model: SteeredModel, shop: ShopEnvironment, asked: Sequence[SteeredTask]
+) -> list[str]:
     """The tool that each request's answer would most likely call.
 
     Equal prompts run once, however many steerings they are asked under.

@@ -33,7 +33,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Rows that go through the model together, padded on the right.
 
     Attributes:
@@ -59,7 +59,7 @@ class Batch:
         """Of each token in its whole row, ``(rows, longest)``; -1 or more."""
         return self.offsets + self.mask.cumsum(dim=1) - 1
 
-    def after(self, starts: Sequence[int]) -> Batch:
+    def after(self, starts: Sequence[int]) -> TrainingBatch:
         """The same rows without so many of their first tokens each."""
         offsets = torch.tensor([[start] for start in starts], device=self.tokens.device)
         lengths = self.mask.sum(dim=1, keepdim=True) - offsets
@@ -75,7 +75,9 @@ class Batch:
         )
 
     @classmethod
-    def of(cls, examples: Sequence[Example], rows: Sequence[int], device: torch.device) -> Batch:
+    def of(
+        cls, examples: Sequence[Example], rows: Sequence[int], device: torch.device
+    ) -> TrainingBatch:
         """These rows of the examples, on the device."""
         some = [examples[row] for row in rows]
         tokens, mask = padded([each.tokens for each in some], left=False)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import TrimtabError
 from ...steering.decoder.devices import out_of_memory
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .examples import Batch, Example, narrow, steps
+from .examples import Example, TrainingBatch, narrow, steps
 from .optimiser import RowAdamW
 from .options import TrainingOptions
 from .passes import Before, Lower, answer_nats, changes_answers_alone, lowest_unchanged
@@ -99,7 +99,7 @@ def train(
         if folder is None
         else folder / f"{digest_of(model, trainable, examples, options, held, before)}.safetensors"
     )
-    return _Run(
+    return _Training(
         model,
         trainable,
         list(examples),
@@ -151,7 +151,7 @@ def _check(model: LanguageModel, examples: Sequence[Example]) -> None:
 
 
 @dataclass
-class _Run:
+class _Training:
     """One training under way."""
 
     model: LanguageModel
@@ -267,7 +267,7 @@ class _Run:
             torch.tensor(counts, device=tokens.device),
         )
         for some in narrow(self.examples, rows, self.tokens_at_once):
-            batch = Batch.of(self.examples, some, self.model.device)
+            batch = TrainingBatch.of(self.examples, some, self.model.device)
             nats = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
             share = tokens[batch.owners] if self.apart else tokens[0]
             loss = (nats / share).sum()
@@ -286,7 +286,7 @@ class _Run:
         offset = len(self.examples)
         every = self.examples + self.held
         for some in narrow(every, range(offset, len(every)), self.tokens_at_once):
-            batch = Batch.of(every, some, self.model.device)
+            batch = TrainingBatch.of(every, some, self.model.device)
             lost = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
             owners = torch.tensor([self._owner(every[row]) for row in some])
             nats.index_add_(0, owners, lost.float().cpu())

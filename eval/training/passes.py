@@ -28,7 +28,7 @@ from ...steering.vectors.injection import linear_at, refuse_steered
 from ...steering.vectors.low_rank import ModuleName, Stage
 from ...steering.vectors.positions import PromptEdges, start_of
 from ...steering.vectors.pushes import Windows
-from .examples import Batch, Example, narrow
+from .examples import Example, TrainingBatch, narrow
 from .trainable import Place, Trainable
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ Before = Sequence[Sequence[Stage]]
 def answer_nats(
     model: LanguageModel,
     trainable: Trainable | None,
-    batch: Batch,
+    batch: TrainingBatch,
     before: Before = (),
     lower: Lower | None = None,
 ) -> Tensor:
@@ -69,7 +69,7 @@ def answer_nats(
 def _hidden(
     model: LanguageModel,
     trainable: Trainable | None,
-    batch: Batch,
+    batch: TrainingBatch,
     before: Before,
     lower: Lower | None,
 ) -> Tensor:
@@ -83,7 +83,7 @@ def _hidden(
 
 
 def _run(
-    parts: Parts, batch: Batch, cache: Cache | None = None, before: Tensor | None = None
+    parts: Parts, batch: TrainingBatch, cache: Cache | None = None, before: Tensor | None = None
 ) -> Tensor:
     """A pass over the batch's tokens, after what a cache holds under the mask ``before``."""
     mask = batch.mask if before is None else torch.cat([before, batch.mask], dim=1)
@@ -100,7 +100,7 @@ def _run(
 
 @contextmanager
 def _changing(
-    parts: Parts, trainable: Trainable | None, batch: Batch, before: Before
+    parts: Parts, trainable: Trainable | None, batch: TrainingBatch, before: Before
 ) -> Iterator[None]:
     """Add frozen stages and what is trained, in this thread's passes."""
     handles: list[Any] = []
@@ -114,7 +114,7 @@ def _changing(
             for place, frozen in every:
                 handles.append(_hooked(parts, place, gain, _frozen(frozen)))
         if trainable is not None:
-            stage = _Where(trainable.positions)
+            stage = _Positions(trainable.positions)
             gain = _gain(batch, [stage] * len(batch.rows))  # type: ignore[list-item]
             for place in trainable.places:
                 handles.append(_hooked(parts, place, gain, _trained(trainable, place, batch)))
@@ -124,14 +124,14 @@ def _changing(
             handle.remove()
 
 
-class _Where:
+class _Positions:
     """Positions alone, as ``Windows`` reads them of a stage."""
 
     def __init__(self, positions: Any) -> None:
         self.positions = positions
 
 
-def _gain(batch: Batch, stages: Sequence[Stage | None]) -> Tensor:
+def _gain(batch: TrainingBatch, stages: Sequence[Stage | None]) -> Tensor:
     """1 where a token is changed, ``(rows, tokens, 1)``."""
     windows = Windows.of(stages, batch.prompt_lengths, batch.mask.device)
     return windows.gain(batch.positions, batch.mask.bool())[..., None]
@@ -141,7 +141,9 @@ def _frozen(interventions: RowInterventions) -> Callable[[Tensor], Tensor]:
     return interventions.delta
 
 
-def _trained(trainable: Trainable, place: Place, batch: Batch) -> Callable[[Tensor], Tensor]:
+def _trained(
+    trainable: Trainable, place: Place, batch: TrainingBatch
+) -> Callable[[Tensor], Tensor]:
     return lambda x: trainable.delta(place, x.float(), batch.owners)
 
 
@@ -184,10 +186,10 @@ def mean_inputs(
     sums: dict[ModuleName, Tensor] = {}
     counts = torch.zeros(owners, device=model.device)
     for rows in narrow(examples, range(len(examples)), token_budget):
-        batch = Batch.of(examples, rows, model.device)
+        batch = TrainingBatch.of(examples, rows, model.device)
         counts.index_add_(0, batch.owners, batch.mask.sum(dim=1).float())
 
-        def keeping(place: ModuleName, batch: Batch = batch) -> Any:
+        def keeping(place: ModuleName, batch: TrainingBatch = batch) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
                 given = (args[0].float() * batch.mask[..., None]).sum(dim=1)
                 if place not in sums:
@@ -299,7 +301,7 @@ class Lower:
         states: list[Tensor] = [torch.empty(0)] * len(examples)
         keys: list[Tensor] = [torch.empty(0)] * len(examples)
         for rows in narrow(examples, range(len(examples)), token_budget):
-            batch = Batch.of(examples, rows, model.device)
+            batch = TrainingBatch.of(examples, rows, model.device)
             hidden = _after(model.parts, layer, batch)
             if answers_alone:
                 found = _prompt_keys(model, layer, batch, hidden)
@@ -314,11 +316,11 @@ class Lower:
                 progress(len(rows))
         return cls(layer, states, keys if answers_alone else None)
 
-    def of(self, batch: Batch) -> Tensor:
+    def of(self, batch: TrainingBatch) -> Tensor:
         """The batch's hidden states, padded: ``(rows, longest, hidden_size)``."""
         return nn.utils.rnn.pad_sequence([self._states[row] for row in batch.rows], True)
 
-    def prompts(self, batch: Batch, parts: Parts) -> tuple[Cache | None, Tensor | None]:
+    def prompts(self, batch: TrainingBatch, parts: Parts) -> tuple[Cache | None, Tensor | None]:
         """The batch's kept keys as a cache, and which of its places hold a token of the row's."""
         if self._keys is None:
             return None, None
@@ -343,7 +345,7 @@ class Lower:
 
 
 def _prompt_keys(
-    model: LanguageModel, layer: int, batch: Batch, hidden: Tensor
+    model: LanguageModel, layer: int, batch: TrainingBatch, hidden: Tensor
 ) -> list[Tensor] | None:
     """The keys and values of each row's prompt but for its last token, in the layers above.
 
@@ -382,7 +384,7 @@ class _Stop(Exception):
     """Ends a pass; never leaves this module."""
 
 
-def _after(parts: Parts, layer: int, batch: Batch) -> Tensor:
+def _after(parts: Parts, layer: int, batch: TrainingBatch) -> Tensor:
     found: list[Tensor] = []
 
     def stop(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

@@ -15,7 +15,7 @@ from ...steering.dictionaries.switches import MAX_STRENGTH
 from ..callers import CallerOf
 from ..failures import ApiError
 from ..service import Service, service_of
-from ..wire import Asked, ToolName
+from ..wire import Incoming, ToolName
 from .episodes import Episodes, is_clear
 
 router = APIRouter(include_in_schema=False)
@@ -81,7 +81,7 @@ class About(BaseModel):
     demo: bool
 
 
-class Line(BaseModel):
+class ListedEpisode(BaseModel):
     """An episode in the list of a user's.
 
     Attributes:
@@ -99,7 +99,7 @@ class Player(BaseModel):
     """What a demonstration knows of a user."""
 
     profile: dict[str, Any]
-    episodes: list[Line]
+    episodes: list[ListedEpisode]
 
 
 class Opening(BaseModel):
@@ -116,7 +116,7 @@ class Opening(BaseModel):
     before: int
 
 
-class Call(Asked):
+class ModelCall(Incoming):
     """A call that the model made."""
 
     name: ToolName
@@ -189,7 +189,7 @@ async def player(user_id: str, request: Request, caller: CallerOf) -> Player:
     return Player(
         profile=dict(episodes.profile(user_id)),
         episodes=[
-            Line(id=task.id, request=task.task, clear=is_clear(task))
+            ListedEpisode(id=task.id, request=task.task, clear=is_clear(task))
             for task in episodes.of_user(user_id)
         ],
     )
@@ -209,7 +209,7 @@ async def opening(task_id: str, request: Request, caller: CallerOf) -> Opening:
 
 
 @router.post("/page/episodes/{task_id}/calls")
-async def call(task_id: str, body: Call, request: Request, caller: CallerOf) -> CallResult:
+async def call(task_id: str, body: ModelCall, request: Request, caller: CallerOf) -> CallResult:
     """Make a call of an episode."""
     episodes = _demo(request)
     task = _task(episodes, task_id)

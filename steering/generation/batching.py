@@ -49,7 +49,7 @@ class Finished(Generic[T]):
 
 
 @dataclass(eq=False)
-class _Ticket:
+class _PendingCall:
     """One blocked call: what is asked, and in the end its answers or its error."""
 
     number: int  # of the job
@@ -66,7 +66,7 @@ class _Ticket:
 
     @property
     def batch(self) -> tuple[int, str]:
-        """Tickets of one kind for one model with the same options can be run together."""
+        """Calls of one kind for one model with the same options can be run together."""
         return self.model.place, repr(sorted(self.options.items()))
 
 
@@ -76,12 +76,12 @@ class _Round:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     live: set[int] = field(default_factory=set)
-    waiting: list[_Ticket] = field(default_factory=list)
+    waiting: list[_PendingCall] = field(default_factory=list)
     ended: list[Finished[Any]] = field(default_factory=list)
     stopped: bool = False
 
     def everyone_waits(self) -> bool:
-        return self.live == {ticket.number for ticket in self.waiting}
+        return self.live == {pending.number for pending in self.waiting}
 
     def idle(self, number: int) -> bool:
         """Whether a job has ended or waits for the model."""
@@ -176,14 +176,14 @@ class BatchedModel:
         if kind == "generate":
             self._refuse_steered(job)
         shared = job.shared
-        ticket = _Ticket(job.number, self, kind, items, options)
+        pending = _PendingCall(job.number, self, kind, items, options)
         with shared.changed:
-            shared.waiting.append(ticket)
+            shared.waiting.append(pending)
             shared.changed.notify_all()
-            shared.changed.wait_for(lambda: ticket.settled or shared.stopped)
-        if ticket.answers is not None:
-            return ticket.answers
-        raise ticket.error or CancelledError("the run was stopped")
+            shared.changed.wait_for(lambda: pending.settled or shared.stopped)
+        if pending.answers is not None:
+            return pending.answers
+        raise pending.error or CancelledError("the run was stopped")
 
     def _refuse_steered(self, job: _Job) -> None:
         """Refuse what a job steers around its call: the pass is made in another thread.
@@ -217,40 +217,42 @@ class BatchedModel:
             return iter(self.model.completions(items, **self._rows, **options))
         return iter(enumerate(self._run(kind, items, options)))
 
-    def _answer(self, tickets: Sequence[_Ticket], settle: Callable[[], Any]) -> Iterator[_Ticket]:
-        """Answer tickets together; each is given when it has been settled.
+    def _answer(
+        self, calls: Sequence[_PendingCall], settle: Callable[[], Any]
+    ) -> Iterator[_PendingCall]:
+        """Answer calls together; each is given when it has been settled.
 
         Args:
-            tickets: Of one kind, with the same options.
-            settle: A context in which a ticket's answers are set.
+            calls: Of one kind, with the same options.
+            settle: A context in which a call's answers are set.
         """
-        items = [item for ticket in tickets for item in ticket.items]
-        owner = [(ticket, n) for ticket in tickets for n in range(len(ticket.items))]
-        found: dict[_Ticket, dict[int, Any]] = {ticket: {} for ticket in tickets}
+        items = [item for pending in calls for item in pending.items]
+        owner = [(pending, n) for pending in calls for n in range(len(pending.items))]
+        found: dict[_PendingCall, dict[int, Any]] = {pending: {} for pending in calls}
         try:
-            for ticket in tickets:
-                if not ticket.items:
+            for pending in calls:
+                if not pending.items:
                     with settle():
-                        ticket.answers = []
-                    yield ticket
-            for index, answer in self._as_they_end(tickets[0].kind, items, tickets[0].options):
-                ticket, n = owner[index]
-                found[ticket][n] = answer
-                if len(found[ticket]) == len(ticket.items):
+                        pending.answers = []
+                    yield pending
+            for index, answer in self._as_they_end(calls[0].kind, items, calls[0].options):
+                pending, n = owner[index]
+                found[pending][n] = answer
+                if len(found[pending]) == len(pending.items):
                     with settle():
-                        ticket.answers = [found[ticket][m] for m in range(len(ticket.items))]
-                    yield ticket
+                        pending.answers = [found[pending][m] for m in range(len(pending.items))]
+                    yield pending
         except Exception as error:
-            left = [ticket for ticket in tickets if not ticket.settled]
+            left = [pending for pending in calls if not pending.settled]
             # Bad input is one request's fault: it must not fail the other users' episodes.
             if isinstance(error, TrimtabError) and len(left) > 1:
-                for ticket in left:
-                    yield from self._answer([ticket], settle)
+                for pending in left:
+                    yield from self._answer([pending], settle)
                 return
-            for ticket in left:
+            for pending in left:
                 with settle():
-                    ticket.error = error
-                yield ticket
+                    pending.error = error
+                yield pending
 
 
 class BatchedEncoder:
@@ -360,7 +362,7 @@ def _run_job(model: BatchedModel, shared: _Round, number: int, job: Callable[[],
         end = Finished(number, error=error)
     with shared.changed:
         shared.live.discard(number)
-        shared.waiting = [ticket for ticket in shared.waiting if ticket.number != number]
+        shared.waiting = [pending for pending in shared.waiting if pending.number != number]
         shared.ended.append(end)
         shared.changed.notify_all()
 
@@ -371,9 +373,9 @@ def _run_waiting(shared: _Round) -> Iterator[None]:
     Embeddings first, since who waits for one will then ask the model.
     """
     with shared.changed:
-        kind = min(ticket.kind for ticket in shared.waiting)  # encode is before generate
-        now = [ticket for ticket in shared.waiting if ticket.kind == kind]
-        shared.waiting = [ticket for ticket in shared.waiting if ticket.kind != kind]
+        kind = min(pending.kind for pending in shared.waiting)  # encode is before generate
+        now = [pending for pending in shared.waiting if pending.kind == kind]
+        shared.waiting = [pending for pending in shared.waiting if pending.kind != kind]
 
     @contextmanager
     def settling() -> Iterator[None]:
@@ -381,12 +383,12 @@ def _run_waiting(shared: _Round) -> Iterator[None]:
             yield
             shared.changed.notify_all()
 
-    now.sort(key=lambda ticket: (ticket.batch, ticket.number))
-    for _, batch in groupby(now, key=lambda ticket: ticket.batch):
+    now.sort(key=lambda pending: (pending.batch, pending.number))
+    for _, batch in groupby(now, key=lambda pending: pending.batch):
         together = list(batch)
-        for ticket in together[0].model._answer(together, settling):
+        for pending in together[0].model._answer(together, settling):
             if kind == "encode":
                 continue
             with shared.changed:
-                shared.changed.wait_for(partial(shared.idle, ticket.number), _GLANCE_SECONDS)
+                shared.changed.wait_for(partial(shared.idle, pending.number), _GLANCE_SECONDS)
             yield

@@ -36,7 +36,7 @@ def take_next(rows: Sequence[Row], logits: Tensor, constraints: Constraints | No
         return
     logits = logits.float()
     bits = _bits(rows, constraints)
-    logprobs = _Logprobs.of(rows, logits)
+    logprobs = _RowLogprobs.of(rows, logits)
     choose = _on_processor if logits.device.type == "cpu" else _on_device
     likeliest, drawn, certain = choose(rows, logits, bits)
     chosen = []
@@ -176,7 +176,7 @@ def _within(shares: Tensor, highest: Tensor, tokens: Tensor) -> tuple[Tensor, Te
     return torch.where(before < shares, highest, 0), tokens
 
 
-class _Logprobs:
+class _RowLogprobs:
     """The log-probabilities that some rows ask for, before any mask or temperature."""
 
     def __init__(self, asking: list[int], logs: Tensor | None, top: list[int]) -> None:
@@ -185,7 +185,7 @@ class _Logprobs:
         self._top = top
 
     @classmethod
-    def of(cls, rows: Sequence[Row], logits: Tensor) -> _Logprobs:
+    def of(cls, rows: Sequence[Row], logits: Tensor) -> _RowLogprobs:
         asking = [n for n, row in enumerate(rows) if row.options.logprobs is not None]
         if not asking:
             return cls([], None, [])

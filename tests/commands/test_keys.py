@@ -1,7 +1,7 @@
 """`trimtab keys` and what `trimtab serve` refuses."""
 
 from trimtab.cli import execute
-from trimtab.serve.access import Access
+from trimtab.serve.access import Authenticator
 from trimtab.steering.store.steering_store import SteeringStore
 
 
@@ -11,7 +11,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path, capsys) -> None:
     assert execute([*made, "--right", "learn", "--right", "chat"]) == 0
     token = capsys.readouterr().out.strip()
     with SteeringStore(store) as opened:
-        key = Access(opened, loopback=False).key(token)
+        key = Authenticator(opened, loopback=False).key(token)
     assert str(key.users) == "prefix:shop-"
     assert key.rights == {"chat", "learn"}
     assert execute(["keys", "list", "--store", store]) == 0

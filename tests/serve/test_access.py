@@ -5,7 +5,7 @@ import pytest
 from openai import AuthenticationError, OpenAI, PermissionDeniedError
 
 from trimtab import TrimtabError
-from trimtab.serve.access import Access, Users, make_key
+from trimtab.serve.access import Authenticator, Users, make_key
 from trimtab.serve.failures import ApiError
 from trimtab.serve.opening import is_loopback, open_service
 from trimtab.steering.store.steering_store import SteeringStore
@@ -125,14 +125,14 @@ def test_without_keys_this_machine_alone_is_answered(server, tmp_path) -> None:
     assert status(Host="evil.example") == 403
     assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
     assert [is_loopback(h) for h in ("0.0.0.0", "::", "10.0.0.1", "a.example")] == [False] * 4
-    elsewhere = Access(SteeringStore(tmp_path / "none.db"), loopback=False)
+    elsewhere = Authenticator(SteeringStore(tmp_path / "none.db"), loopback=False)
     with pytest.raises(ApiError, match="trimtab keys make"):
         elsewhere.key(None)
 
 
 def test_once_a_key_was_seen_one_is_needed_for_good(tmp_path) -> None:
     with SteeringStore(tmp_path / "users.db") as store:
-        access = Access(store)
+        access = Authenticator(store)
         assert access.key("anything") is None
         token = make_key(store, "", Users(), ALL)
         assert access.key(token) is not None

@@ -20,7 +20,7 @@ from trimtab.serve.logs import JsonLines
 from trimtab.serve.opening import open_service
 from trimtab.serve.recent import Answered, Recent
 from trimtab.serve.report import compared
-from trimtab.serve.service import Limits
+from trimtab.serve.service import RequestLimits
 from trimtab.steering.store.steering_store import SteeringStore
 
 from .conftest import SETTINGS, running
@@ -119,7 +119,7 @@ def test_an_answer_ends_at_its_time(served_model, tmp_path) -> None:
         tmp_path / "users.db",
         settings=SETTINGS,
         name="tiny",
-        limits=Limits(seconds=0.05),
+        limits=RequestLimits(seconds=0.05),
     )
     with running(service) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)

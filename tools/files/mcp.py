@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Where:
+class _Address:
     """Where a server is; see ``McpServer``."""
 
     command: tuple[str, ...]
@@ -97,7 +97,7 @@ class McpServer:
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         opened: Future[list[ToolSpec]] = Future()
-        where = _Where(tuple(command or ()), url, env, cwd, headers)
+        where = _Address(tuple(command or ()), url, env, cwd, headers)
         self._thread = threading.Thread(
             target=self._run, args=(where, opened), name="trimtab-mcp", daemon=True
         )
@@ -158,7 +158,7 @@ class McpServer:
             waiting.cancel()
             raise
 
-    def _run(self, where: _Where, opened: Future[list[ToolSpec]]) -> None:
+    def _run(self, where: _Address, opened: Future[list[ToolSpec]]) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._session(where, opened))
@@ -169,7 +169,7 @@ class McpServer:
             self._client = None
             self._loop.close()
 
-    async def _session(self, where: _Where, opened: Future[list[ToolSpec]]) -> None:
+    async def _session(self, where: _Address, opened: Future[list[ToolSpec]]) -> None:
         """Open, list the tools, and keep open until the end; all in one task, as anyio wants."""
         try:
             from mcp import Client
@@ -267,7 +267,7 @@ async def _all_tools(client: Client) -> list[Any]:
     return list({tool.name: tool for tool in tools}.values())
 
 
-async def _transport(stack: AsyncExitStack, where: _Where) -> Transport:
+async def _transport(stack: AsyncExitStack, where: _Address) -> Transport:
     if where.command:
         from mcp import StdioServerParameters, stdio_client
 

@@ -10,7 +10,7 @@ from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.envs.worlds.bazaar.idioms import IDIOMS
 from trimtab.eval.studies import drift
-from trimtab.eval.studies.tool_choices import Asked, NothingRecommended, chosen_tools
+from trimtab.eval.studies.tool_choices import NothingRecommended, SteeredTask, chosen_tools
 from trimtab.steering import Exchange, SteeredModel
 
 
@@ -92,7 +92,7 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(model, shop, 
 @torch.inference_mode()
 def test_the_chosen_tool_has_the_likeliest_start_of_a_call(model, shop):
     """Against one whole pass a tool, with nothing shared."""
-    asked = [Asked(task, memory=("a past request",)) for task in shop.world.test[:2]]
+    asked = [SteeredTask(task, memory=("a past request",)) for task in shop.world.test[:2]]
     expected = []
     for each in asked:
         scores = {}

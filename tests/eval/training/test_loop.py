@@ -10,7 +10,7 @@ from torch import nn
 
 from trimtab import TrimtabError
 from trimtab.eval.training import loop
-from trimtab.eval.training.examples import Batch, steps
+from trimtab.eval.training.examples import TrainingBatch, steps
 from trimtab.eval.training.loop import train
 from trimtab.eval.training.options import TrainingOptions
 from trimtab.eval.training.passes import (
@@ -142,7 +142,7 @@ def test_what_is_kept_changes_no_number(causal, examples, family, shape, positio
     assert lower is not None
     kept = any(lower.starts)
     assert kept == (alone and shape != {"head_dim": 8, "sliding_window": 8})
-    batch = Batch.of(some, [3, 0, 4, 1], torch.device("cpu"))
+    batch = TrainingBatch.of(some, [3, 0, 4, 1], torch.device("cpu"))
     numbers = list(trainable.numbers.values())
     found = [answer_nats(model, trainable, batch, frozen, each) for each in (None, lower)]
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
@@ -187,7 +187,7 @@ def test_what_was_trained_steers_as_it_was_trained(language_model, examples, mak
     trainable = make(language_model)
     some = examples([6, 6])
     train(language_model, trainable, some, OPTIONS)
-    batch = Batch.of(some, range(len(some)), torch.device("cpu"))
+    batch = TrainingBatch.of(some, range(len(some)), torch.device("cpu"))
     with torch.no_grad():
         trained = -answer_nats(language_model, trainable, batch)
         untrained = -answer_nats(language_model, None, batch)
@@ -209,7 +209,7 @@ def test_a_second_stage_is_trained_on_top_of_the_first(language_model, examples)
     frozen = first.stage(0)
     second = low_rank(2, layers=(2,), rank=1, seed=1)
     train(language_model, second, some, OPTIONS, before=[[frozen], [frozen]])
-    batch = Batch.of(some, range(len(some)), torch.device("cpu"))
+    batch = TrainingBatch.of(some, range(len(some)), torch.device("cpu"))
     with torch.no_grad():
         trained = -answer_nats(language_model, second, batch, [[frozen], [frozen]])
     rows = [Steering.by_stages([frozen, second.stage(e.owner)]) for e in some]
@@ -332,7 +332,7 @@ def test_training_stops_when_held_back_samples_get_no_likelier(language_model, e
     result = train(language_model, trainable, some, options, held=held)
     assert len(result.held) < 31
     assert result.best[0] == min(range(len(result.held)), key=result.held.__getitem__)
-    batch = Batch.of(held, range(4), torch.device("cpu"))
+    batch = TrainingBatch.of(held, range(4), torch.device("cpu"))
     with torch.no_grad():
         nats = answer_nats(language_model, trainable, batch).sum() / sum(
             len(e.answer) for e in held
