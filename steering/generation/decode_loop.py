@@ -34,8 +34,11 @@ PASS_TOKENS = 8192
 
 _WORTH_A_PASS = 64  # tokens that must be saved for one more forward pass to pay
 _FORCED_AT_ONCE = 192  # columns that a step may add, while one row's grammar forces many tokens
-_PROPOSED = {"cpu": 16, "cuda": 256}
-"""Tokens that a step may check beside those that it runs anyway, by the kind of device."""
+_IN_VAIN = {"cpu": 16, "cuda": 256}
+"""Tokens that a step may run in vain, by the kind of device: padding, or tokens proposed only.
+
+A processor computes each of them; a GPU is waiting for the weights meanwhile.
+"""
 
 
 class Batch:
@@ -75,16 +78,21 @@ class Batch:
             The rows that ended with their first token.
         """
         yield from self._start(pass_tokens)
-        parts = self._parts([row.pending for row in self.rows], pass_tokens)
+        # What a grammar forces some rows to waits, rather than pad the others.
+        forced = min(len(row.tokens) for row in self.rows)
+        upcoming = []
         for row in self.rows:
-            row.pending = []
+            now = len(row.pending) - (len(row.tokens) - forced)
+            upcoming.append(row.pending[:now])
+            row.pending = row.pending[now:]
+        parts = self._parts(upcoming, pass_tokens)
         for number, (tokens, real) in enumerate(parts):
             with self.steered():
                 hidden = self._hidden(tokens, real)
             if number < len(parts) - 1:
                 yield
         self._keep_prompt()
-        ready = [n for n, row in enumerate(self.rows) if row.finish is None]
+        ready = [n for n, row in enumerate(self.rows) if row.finish is None and not row.pending]
         return self._choose(ready, self._logits(hidden, ready, [()] * len(self.rows)))
 
     def steered(self) -> AbstractContextManager[None]:
@@ -102,7 +110,7 @@ class Batch:
             The rows that ended in this step. Where there are any, rows may have been dropped, so
             that the hooks no longer fit.
         """
-        width = None if self._holes else 1
+        width = self._width()
         upcoming = []
         for row in self.rows:
             upcoming.append(row.pending[:width] if row.finish is None else [])
@@ -160,11 +168,28 @@ class Batch:
             self._mask = self._mask[torch.tensor(left, device=self._mask.device)]
             self._cache.move_rows(left)
 
+    def _width(self) -> int:
+        """How many of its pending tokens a row may run in a step: as many as pad others by few."""
+        if not self._holes:
+            return 1
+        pending = [len(row.pending) if row.finish is None else 0 for row in self.rows]
+        width = 1
+        while width < max(pending):
+            padding = sum(max(width + 1 - own, 0) for own in pending)
+            if padding > self._in_vain:
+                break
+            width += 1
+        return width
+
+    @property
+    def _in_vain(self) -> int:
+        return _IN_VAIN.get(self._model.device.type, _IN_VAIN["cuda"])
+
     def _proposals(self) -> list[list[int]]:
         """What each row may go on with, as far as a step has room to check it."""
         running = [row for row in self.rows if row.finish is None]
         # A token that was proposed in vain is masked, or forgotten where a row is alone.
-        room = _PROPOSED.get(self._model.device.type, 256) // max(len(running), 1)
+        room = self._in_vain // max(len(running), 1)
         if not self._holes or not room:
             return [[] for _ in self.rows]
         return [[] if row.pending else row.proposals(room) for row in self.rows]

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
+from trimtab.steering.decoder.forward import run
+from trimtab.steering.generation import decode_loop
 from trimtab.steering.generation.choosing import take_next
 from trimtab.steering.generation.generate import generate, stream
 from trimtab.steering.generation.requests import Completion, Options, Request
@@ -397,6 +399,29 @@ def test_forced_tokens_cost_no_pass_and_change_nothing(
     assert sum(made.forced_tokens for made in runs[True]) > 100
     assert not any(made.forced_tokens for made in runs[False])
     assert passes[True] < passes[False]
+
+
+def test_what_one_row_is_forced_to_pads_the_others_by_few(
+    qwen: SteeredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = 'start: "the red lamp of the big shop" / [a-z]{2}/ " and many other things" /[a-z]/'
+    free = "start: /[a-z ]{60}/"
+    requests = [Request(talk("a lamp"), grammar=text) for text in (long, *[free] * 7)]
+    expected = [generate(qwen, [one], max_new_tokens=64)[0].tokens for one in requests]
+    padding: list[int] = []
+    widths: list[int] = []
+
+    def watched(decoder: Any, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+        padding.append(tokens.numel() - int(mask[:, -tokens.shape[1] :].sum()))
+        widths.append(tokens.shape[1])
+        return run(decoder, tokens, mask, cache)
+
+    monkeypatch.setattr(decode_loop, "run", watched)
+    made = generate(qwen, requests, max_new_tokens=64)
+    assert [one.tokens for one in made] == expected
+    assert made[0].forced_tokens > 20
+    assert max(padding) <= 16  # a processor computes them all
+    assert max(widths[2:]) > 1  # and still a few forced tokens ride along
 
 
 def test_a_literal_that_is_a_token_of_its_own_is_that_token(qwen: SteeredModel) -> None:
