@@ -81,7 +81,9 @@ def test_a_full_queue_says_when_to_come_again_and_a_lost_client_frees_its_row(na
     next(iter(first))
     with _held(engine):  # between two steps, so that nothing ends by itself
         waits = HTTPConnection(httpx.URL(url).netloc.decode())
-        waits.request("POST", "/v1/chat/completions", json.dumps(LONG))
+        waits.request(
+            "POST", "/v1/chat/completions", json.dumps(LONG), {"Content-Type": "application/json"}
+        )
         _until(lambda: measured(url, "trimtab_queue ") == 1)
         with pytest.raises(RateLimitError) as full:
             client.chat.completions.create(**LONG)
