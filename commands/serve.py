@@ -168,7 +168,7 @@ def serve_command(
         "log_words": log_words,
     }
     if replicas is not None:
-        _check_replicas(place, demo, placement)
+        _check_replicas(place, port, demo, placement)
         from ..serve.replicas import ReplicaPlan
 
         plan = ReplicaPlan(
@@ -231,16 +231,18 @@ def _check_keys(store: str, host: str) -> None:
             )
 
 
-def _check_replicas(store: str, demo: bool, placement: Placement) -> None:
+def _check_replicas(store: str, port: int, demo: bool, placement: Placement) -> None:
     """Refuse what several machines cannot share.
 
     Raises:
-        TrimtabError: No Ray, a store that is no PostgreSQL, or an option that needs one process.
+        TrimtabError: No Ray, a store that is no PostgreSQL or cannot be reached, or an option that
+            needs one process.
     """
     import importlib.util
 
     from ..errors import TrimtabError
     from ..steering.store.place import place_of
+    from ..steering.store.steering_store import SteeringStore
 
     if importlib.util.find_spec("ray") is None:
         raise TrimtabError("--replicas needs Ray; run: pip install 'trimtab[ray]'")
@@ -251,6 +253,10 @@ def _check_replicas(store: str, demo: bool, placement: Placement) -> None:
         )
     if demo or placement.device_map is not None:
         raise TrimtabError("--demo and --device-map are for one server; leave --replicas out")
+    if port == 0:
+        raise TrimtabError("replicas on several machines listen on one port; give --port")
+    with SteeringStore(store, audit_reads=False) as opened:
+        opened.access_keys.any()  # whoever cannot reach it is told so before models are loaded
 
 
 def _serve_replicas(plan: ReplicaPlan, count: int, host: str, port: int, console: Console) -> None:
@@ -258,21 +264,19 @@ def _serve_replicas(plan: ReplicaPlan, count: int, host: str, port: int, console
     import signal
     import threading
 
-    from ..serve.replicas import start_replicas, stop_replicas
+    from ..serve.replicas import replicas
     from ..steering.weights.machine import default_device
 
     over = threading.Event()
-    for told in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told, lambda *_: over.set())
     device = plan.device or str(default_device())
-    try:
-        start_replicas(plan, count, host=host, port=port, gpus=float(device.startswith("cuda")))
+    gpus = float(device.startswith("cuda"))
+    with replicas(plan, count, host=host, port=port, gpus=gpus):
+        for told in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(told, lambda *_: over.set())
         console.print(
             f"serving {count} replicas at http://{host}:{port}", highlight=False, soft_wrap=True
         )
         over.wait()
-    finally:
-        stop_replicas()
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -7,18 +7,21 @@ where their dictionary is warm, as long as it keeps up; another one answers as w
 from __future__ import annotations
 
 import hashlib
-import logging
+import pickle
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, RequestRouterConfig
-from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
+from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 from starlette.types import ASGIApp
 
+from ..errors import TrimtabError
+from ..eval.cluster import connected
 from ..steering.dictionaries.settings import SteeringSettings
 from .app import create_app
 from .opening import open_service
@@ -27,6 +30,7 @@ from .service import RequestLimits, Service
 USER_HEADER = b"x-trimtab-user"
 """Names the user to the router, which reads no bodies; whom a request is for, its body says."""
 
+_TRIES = 2  # to make a replica
 _ONGOING = 512  # requests that a replica's engine and its queue may hold; it answers 429 itself
 
 
@@ -93,7 +97,7 @@ class Replica:
             service.close()
 
 
-class ByUser(FIFOMixin, RequestRouter):
+class ByUser(RequestRouter):
     """Prefers for each user one replica, and the others in an order of the user's own.
 
     The order is by rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to
@@ -136,12 +140,20 @@ def user_in(scope: dict[str, Any]) -> bytes | None:
 
 def _scope(pending: PendingRequest | None) -> dict[str, Any]:
     first = pending.args[0] if pending is not None and pending.args else None
+    if isinstance(first, bytes):  # what Ray's proxy, in whose process this runs, has just pickled
+        first = pickle.loads(first)
     scope = getattr(first, "asgi_scope", None)
     return scope if isinstance(scope, dict) else {}
 
 
-def start_replicas(plan: ReplicaPlan, count: int, *, host: str, port: int, gpus: float) -> None:
-    """Start the replicas, in the Ray cluster that this process is connected to or in a new one.
+@contextmanager
+def replicas(
+    plan: ReplicaPlan, count: int, *, host: str, port: int, gpus: float = 0.0
+) -> Iterator[None]:
+    """Serve with replicas inside the context; what is under way at its end is finished.
+
+    They run in the Ray cluster that this process is connected to, that of ``RAY_ADDRESS``, or a
+    new one on this machine.
 
     Args:
         plan: What each opens.
@@ -149,23 +161,34 @@ def start_replicas(plan: ReplicaPlan, count: int, *, host: str, port: int, gpus:
         host: Where to listen.
         port: Where to listen.
         gpus: How many each takes.
+
+    Raises:
+        TrimtabError: No cluster answers, or a replica cannot be made.
     """
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING, include_dashboard=False)
-    serve.start(http_options=HTTPOptions(host=host, port=port))
-    wrapped = serve.ingress()(Replica)
-    deployment = serve.deployment(
-        name="trimtab",
-        num_replicas=count,
-        max_ongoing_requests=_ONGOING,
-        ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
-        request_router_config=RequestRouterConfig.model_validate({"request_router_class": ByUser}),
-        graceful_shutdown_timeout_s=40.0,
-    )(wrapped)
-    serve.run(deployment.bind(plan), name="trimtab", route_prefix="/")
+    with connected(cores=count):
+        serve.start(http_options=HTTPOptions(host=host, port=port))
+        deployment = serve.deployment(
+            name="trimtab",
+            num_replicas=count,
+            max_ongoing_requests=_ONGOING,
+            ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
+            request_router_config=RequestRouterConfig.model_validate(
+                {"request_router_class": ByUser}
+            ),
+            graceful_shutdown_timeout_s=40.0,
+            max_constructor_retry_count=_TRIES,
+        )(serve.ingress()(Replica))
+        try:
+            try:
+                serve.run(deployment.bind(plan), name="trimtab", route_prefix="/")
+            except RuntimeError as error:
+                raise TrimtabError(f"no replica could be made: {_reason(str(error))}") from error
+            yield
+        finally:
+            serve.shutdown()
 
 
-def stop_replicas() -> None:
-    """Let the replicas finish what is under way, and end them."""
-    serve.shutdown()
-    ray.shutdown()
+def _reason(said: str) -> str:
+    """What a replica's own traceback ends with, in what Ray says of it."""
+    lines = [line.strip() for line in said.splitlines() if "Error: " in line]
+    return lines[-1].partition("Error: ")[2] if lines else " ".join(said.split())

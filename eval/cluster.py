@@ -1,0 +1,47 @@
+"""A Ray cluster: one that runs already, or one of this machine's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from ..errors import TrimtabError
+
+
+@contextmanager
+def connected(address: str | None = None, *, cores: int = 1) -> Iterator[None]:
+    """Be connected to a cluster inside the context.
+
+    A process that is connected already stays so.
+
+    Args:
+        address: ``HOST:PORT`` of a cluster, or ``auto`` for the one on this machine; None is that
+            of ``RAY_ADDRESS``, and without it a new cluster on this machine, which ends with the
+            context.
+        cores: The new cluster counts at least so many cores, even if the machine has fewer.
+
+    Raises:
+        TrimtabError: No cluster answers there.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    own = {"num_cpus": max(cores, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        ray.init(address, logging_level=logging.WARNING, **({} if address else own))
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrimtabError(
+            f"expected a Ray cluster at {address or 'this machine'}, and none answers: {said}; "
+            "start one with `ray start --head`, and give the address that it prints"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
