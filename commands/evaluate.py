@@ -82,6 +82,17 @@ def evaluate(
     batch: Annotated[
         int, typer.Option(help="Rows at once; with 1, seconds are each answer's own latency.")
     ] = 48,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer on the workers of a Ray cluster: HOST:PORT, auto, or local for one on "
+            "this machine."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Of --ray; default: one a GPU, or one a machine without GPUs."),
+    ] = None,
     part: Annotated[
         str | None,
         typer.Option(
@@ -150,7 +161,10 @@ def evaluate(
     rare = {"part": part, "offered": offered, "references": references, "steer_by": steer_by}
     given |= {name: value for name, value in rare.items() if value is not None}
     placement = Placement(dtype, device, device_map)
+    if workers is not None and ray is None:
+        raise TrimtabError("--workers says nothing without --ray ADDRESS")
     how: dict[str, Any] = {"batch_size": batch, "show": show, "quiet": quiet, "as_json": as_json}
+    how |= {"ray": ray, "workers": workers}
     folder = resume or rescore
     if folder is None:
         made = plan_from(given, file=plan, controls=controls)

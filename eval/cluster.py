@@ -19,9 +19,9 @@ def connected(address: str | None = None, *, cores: int = 1) -> Iterator[None]:
     A process that is connected already stays so.
 
     Args:
-        address: ``HOST:PORT`` of a cluster, or ``auto`` for the one on this machine; None is that
-            of ``RAY_ADDRESS``, and without it a new cluster on this machine, which ends with the
-            context.
+        address: ``HOST:PORT`` of a cluster, ``auto`` for the one on this machine, or ``local`` for
+            a new one on it, which ends with the context; None is that of ``RAY_ADDRESS``, and
+            without it ``local``.
         cores: The new cluster counts at least so many cores, even if the machine has fewer.
 
     Raises:
@@ -30,16 +30,20 @@ def connected(address: str | None = None, *, cores: int = 1) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     own = {"num_cpus": max(cores, os.cpu_count() or 1), "include_dashboard": False}
     try:
-        ray.init(address, logging_level=logging.WARNING, **({} if address else own))
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        ray.init(address, logging_level=logging.WARNING, **(own if address == "local" else {}))
+    except Exception as error:  # Ray raises bare ones
         said = (str(error).splitlines() or [type(error).__name__])[0]
+        cure = (
+            "look whether the machine has room for one"
+            if address == "local"
+            else "start one with `ray start --head`, and give the address that it prints"
+        )
         raise TrimtabError(
-            f"expected a Ray cluster at {address or 'this machine'}, and none answers: {said}; "
-            "start one with `ray start --head`, and give the address that it prints"
+            f"expected a Ray cluster at {address}, and none answers: {said}; {cure}"
         ) from error
     try:
         yield

@@ -11,24 +11,45 @@ import errno
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import chain
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import TrimtabError
 from .methods.method import Treat
 from .methods.registry import Named
-from .runs.folder import RunFolder, run_folder
+from .runs.folder import run_folder
 from .runs.record import Record, Run
 from .sample import Progress, Sample, counted
 from .statistics.standings import Standings, standings
-from .task import Item, Outcome, Task
+from .task import Item, Outcome, Task, TaskData
 
 _log = logging.getLogger(__name__)
+
+Pending = Sequence[tuple[str, Sample]]
+"""What is to be answered: samples, each with a method's label."""
+
+Hold = Callable[[Mapping[str, str]], None]
+"""Told a digest of each steered method's vectors; raises where a run has others."""
+
+
+class Answers(Protocol):
+    """Answers what is pending, in this process or in others."""
+
+    def __call__(
+        self, pending: Pending, planned: int, hold: Hold, progress: Progress | None, /
+    ) -> Iterator[Record]:
+        """The records, as they end.
+
+        Args:
+            pending: What is to be answered; may be nothing.
+            planned: How many records the run is to have, those that it has among them.
+            hold: Told of the vectors before the first record that they led to.
+            progress: Told how far it is.
+        """
 
 
 @dataclass(frozen=True)
@@ -101,12 +122,34 @@ def evaluate(
         TrimtabError: No samples or methods, two methods of one name, a folder of another
             configuration or in use, a full disk, or a method that cannot prepare the users.
     """
+    return collect(
+        task,
+        methods,
+        folder,
+        partial(_answered, task, methods, tries),
+        repeats=repeats,
+        on_progress=on_progress,
+        on_record=on_record,
+    )
+
+
+def collect(
+    asked: TaskData,
+    methods: Sequence[Named],
+    folder: Path | str,
+    answers: Answers,
+    *,
+    repeats: int = 1,
+    on_progress: Progress | None = None,
+    on_record: Callable[[Record], None] | None = None,
+) -> EvalRun:
+    """``evaluate``, whoever answers: this process, or others."""
     started = time.monotonic()
-    samples = [replace(s, repeat=n) for n in range(repeats) for s in task.samples()]
-    _check(task, methods, samples)
+    samples = [replace(s, repeat=n) for n in range(repeats) for s in asked.samples()]
+    _check(asked, methods, samples)
     # Sample by sample rather than method by method: a run that is broken off has whole pairs.
     planned = [(named.label, sample) for sample in samples for named in methods]
-    configuration = {**task.configuration(), **_methods_of(methods, repeats)}
+    configuration = {**asked.configuration(), **_methods_of(methods, repeats)}
     fresh = 0
     interrupted = False
     with _disk_faults(folder), run_folder(folder, configuration) as kept:
@@ -115,7 +158,7 @@ def evaluate(
         done = {key for key, record in ended.items() if not record.error}
         pending = [(label, s) for label, s in planned if (label, s.key) not in done]
         try:
-            for record in _answered(task, methods, pending, tries, len(planned), on_progress, kept):
+            for record in answers(pending, len(planned), kept.hold_to_vectors, on_progress):
                 kept.append(record.to_json())
                 ended[record.method, record.sample_id] = record
                 fresh += 1
@@ -130,11 +173,11 @@ def evaluate(
             seconds=time.monotonic() - started,
             interrupted=interrupted,
         )
-        kept.write_summary({**run.standings.to_json(), **task.summary(run.records)})
+        kept.write_summary({**run.standings.to_json(), **asked.summary(run.records)})
     return run
 
 
-def _check(task: Task, methods: Sequence[Named], samples: Sequence[Sample]) -> None:
+def _check(task: TaskData, methods: Sequence[Named], samples: Sequence[Sample]) -> None:
     if not samples:
         raise TrimtabError(f"the task {task.name} has no sample to answer")
     labels = [named.label for named in methods]
@@ -155,28 +198,42 @@ def _methods_of(methods: Sequence[Named], repeats: int) -> dict[str, Any]:
 def _answered(
     task: Task,
     methods: Sequence[Named],
-    pending: Sequence[tuple[str, Sample]],
     tries: int,
+    pending: Pending,
     planned: int,
+    hold: Hold,
     progress: Progress | None,
-    kept: RunFolder,
 ) -> Iterator[Record]:
-    """The records of what is pending, as they end."""
+    """The records of what is pending, as they end, answered in this process."""
     if not pending:
         return
+    treats = prepared(task, methods, {label for label, _ in pending}, progress)
+    done = counted(progress, "answers", planned, planned - len(pending))
+    for record in answered(task, treats, pending, tries, hold):
+        yield record
+        done(1)
+
+
+def prepared(
+    task: Task, methods: Sequence[Named], labels: Collection[str], progress: Progress | None = None
+) -> dict[str, Treat]:
+    """The task's users made ready for the methods of these labels."""
     users = task.prepare(methods, progress)
-    labels = {label for label, _ in pending}
-    treats = {n.label: n.method.prepare(users) for n in methods if n.label in labels}
+    return {n.label: n.method.prepare(users) for n in methods if n.label in labels}
+
+
+def answered(
+    task: Task, treats: Mapping[str, Treat], pending: Pending, tries: int, hold: Hold
+) -> Iterator[Record]:
+    """The records of what is pending, as they end, with users that are prepared."""
     items: list[Item] = []
     broken: list[Record] = []
     for label, sample in pending:
         found = _treated(task, label, sample, treats[label])
         (items if isinstance(found, Item) else broken).append(found)  # type: ignore[arg-type]
-    kept.hold_to_vectors(_vectors_of(items))
-    done = counted(progress, "answers", planned, planned - len(pending))
-    for record in chain(broken, _ended_in(task, items, tries)):
-        yield record
-        done(1)
+    hold(_vectors_of(items))
+    yield from broken
+    yield from _ended_in(task, items, tries)
 
 
 def _vectors_of(items: Sequence[Item]) -> dict[str, str]:

@@ -44,8 +44,8 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
-class Task(Protocol):
-    """A data set with its metrics, a model that answers it, and how it is answered."""
+class TaskData(Protocol):
+    """A data set with its metrics: what a run is of, whoever answers it."""
 
     @property
     def name(self) -> str:
@@ -60,6 +60,13 @@ class Task(Protocol):
 
     def configuration(self) -> dict[str, Any]:
         """Plain data: everything besides the methods that decides the results."""
+
+    def summary(self, records: Sequence[Record]) -> Mapping[str, Any]:
+        """What the run's summary holds besides what all tasks' have."""
+
+
+class Task(TaskData, Protocol):
+    """What is asked, with a model that answers it, and how it is answered."""
 
     def prepare(self, methods: Sequence[Named], progress: Progress | None) -> PreparedUsers:
         """The users, ready for these methods; told how far it is.
@@ -84,6 +91,3 @@ class Task(Protocol):
 
     def failed(self, item: Item, error: str) -> Record:
         """The record of an item without an answer: no scores, which is not the same as wrong."""
-
-    def summary(self, records: Sequence[Record]) -> Mapping[str, Any]:
-        """What the run's summary holds besides what all tasks' have."""

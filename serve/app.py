@@ -43,6 +43,8 @@ def create_app(service: Service, *, episodes: Episodes | None = None) -> FastAPI
         title="trimtab",
         summary="A language model steered by each user's own history, behind OpenAI's API",
         version="1",
+        docs_url=None,  # the usual pages load their scripts from elsewhere; there is one of our own
+        redoc_url=None,
     )
     app.state.service = service
     app.state.episodes = episodes

@@ -20,9 +20,12 @@ from .profile import profiled
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ...eval.opening import Plan
+    from collections.abc import Callable
+
+    from ...eval.opening import Loads, Plan
     from ...eval.runner import EvalRun
     from ...eval.runs.record import Record
+    from .progress import Display
 
 
 def run_plan(
@@ -31,6 +34,8 @@ def run_plan(
     placement: Placement = BY_HARDWARE,
     out: Path | None = None,
     batch_size: int = 48,
+    ray: str | None = None,
+    workers: int | None = None,
     show: bool = False,
     profile: bool = False,
     quiet: bool = False,
@@ -45,6 +50,8 @@ def run_plan(
         out: The run's folder; one with results of the same plan is resumed. None is a new one in
             the cache folder.
         batch_size: At most this many rows at once.
+        ray: The address of a Ray cluster whose workers answer; None is this process.
+        workers: How many; see ``evaluate_on_ray``.
         show: Print each episode as it ends.
         profile: Print where the time went; loading the model is not counted.
         quiet: Show no progress.
@@ -73,18 +80,25 @@ def run_plan(
             display.show(episode_view(record), "")
 
         load = partial(load_model, placement=placement)
-        with (
-            opened(plan, load=load, batch_size=batch_size, tell=say, doing=display.doing) as task,
-            profiled(screen, profile),
-        ):
-            run = evaluate(
-                task,
-                plan.methods,
-                out,
-                repeats=plan.repeats,
-                on_progress=display,
-                on_record=ended if show else None,
+        if ray is not None:
+            run = _on_ray(
+                plan, out, ray, workers, load, batch_size, display, ended if show else None
             )
+        else:
+            with (
+                opened(
+                    plan, load=load, batch_size=batch_size, tell=say, doing=display.doing
+                ) as task,
+                profiled(screen, profile),
+            ):
+                run = evaluate(
+                    task,
+                    plan.methods,
+                    out,
+                    repeats=plan.repeats,
+                    on_progress=display,
+                    on_record=ended if show else None,
+                )
     _tell(run, screen, as_json)
     if run.interrupted:
         raise KeyboardInterrupt
@@ -95,11 +109,47 @@ def run_plan(
     return run
 
 
+def _on_ray(
+    plan: Plan,
+    out: Path,
+    address: str,
+    workers: int | None,
+    load: Loads,
+    batch_size: int,
+    display: Display,
+    on_record: Callable[[Record], None] | None,
+) -> EvalRun:
+    """Run a plan on a cluster.
+
+    Raises:
+        TrimtabError: There is no Ray, or as ``evaluate_on_ray``.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("ray") is None:
+        raise TrimtabError("--ray needs Ray; run: pip install 'trimtab[ray]'")
+    from ...eval.on_ray import evaluate_on_ray
+
+    return evaluate_on_ray(
+        plan,
+        out,
+        address=address,
+        workers=workers,
+        load=load,
+        batch_size=batch_size,
+        on_progress=display,
+        on_record=on_record,
+        doing=display.doing,
+    )
+
+
 def resume_run(
     folder: Path,
     *,
     placement: Placement = BY_HARDWARE,
     batch_size: int = 48,
+    ray: str | None = None,
+    workers: int | None = None,
     show: bool = False,
     quiet: bool = False,
     as_json: bool = False,
@@ -118,6 +168,8 @@ def resume_run(
         placement=placement,
         out=folder,
         batch_size=batch_size,
+        ray=ray,
+        workers=workers,
         show=show,
         quiet=quiet,
         as_json=as_json,

@@ -16,6 +16,7 @@ from ..callers import CallerOf
 from ..failures import ApiError
 from ..service import Service, service_of
 from ..wire import Incoming, ToolName
+from .endpoints import endpoints_page
 from .episodes import Episodes, is_clear
 
 router = APIRouter(include_in_schema=False)
@@ -142,6 +143,13 @@ def _file(name: str, kind: str) -> Response:
 async def page() -> Response:
     """The page."""
     return _file("index.html", "text/html")
+
+
+@router.get("/docs")
+async def endpoints(request: Request) -> Response:
+    """The page of all endpoints."""
+    page = endpoints_page(request.app.openapi())
+    return Response(page, media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
 @router.get("/page/files/{name}")

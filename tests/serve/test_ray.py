@@ -1,26 +1,37 @@
 """Several machines: one Ray cluster on this one, started once for all that needs it."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
+from functools import partial
 
-import httpx
 import psutil
 import pytest
 
-from .letters import LAST, USERS, Asked, asked_of_all, put_letters
+from trimtab.errors import TrimtabError
+from trimtab.eval.methods.registry import parse_methods, with_controls
+from trimtab.eval.opening import opened
+from trimtab.eval.runner import evaluate
+from trimtab.eval.texts.plan import TextPlan
+from trimtab.steering.model import SteeredModel
+
+from .letters import LAST, USERS, Came, asked_of_all, put_letters
 from .processes import Server
 
 ray = pytest.importorskip("ray")
 
+exact = partial(SteeredModel.from_pretrained, dtype="float32")
+
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def cluster(tmp_path_factory) -> Iterator[str]:
     """A cluster with room for two workers; gives its address."""
     from trimtab.eval.cluster import connected
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("TRIMTAB_HOME", str(tmp_path_factory.mktemp("home")))
         with connected(cores=2):
             yield ray.get_runtime_context().gcs_address
 
@@ -49,7 +60,7 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
     server = Server(tmp_path, place, LAST, *more, port=free_port())
     try:
         url = server.url
-        asked = Asked()
+        asked = Came()
 
         async def asked_while_one_dies() -> None:
             asking = asyncio.create_task(asked_of_all([url], wanted, 4, asked, retries=0))
@@ -65,7 +76,7 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
         assert not asked.wrong
         assert asked.right + len(asked.failed) == 4 * USERS
         # Whoever tries again is answered, by the replica that is left or the one made anew.
-        again = Asked()
+        again = Came()
         asyncio.run(asked_of_all([url], wanted, 1, again, retries=8))
         assert (again.right, again.wrong, again.failed) == (USERS, [], [])
         assert server.end() == 0
@@ -92,3 +103,66 @@ def test_a_users_requests_go_to_one_replica() -> None:
         b"ann"
     )
     assert user_in({"path": "/v1/chat/completions", "headers": []}) is None
+
+
+def same(record):
+    """A record without its seconds, and with numbers as exact as other batches leave them."""
+    plain = record.to_json()
+    del plain["seconds"], plain["detail"]
+    for name in ("scores", "picked"):
+        plain[name] = json.loads(json.dumps(plain[name]), parse_float=lambda n: round(float(n), 3))
+    return plain
+
+
+def test_a_run_on_a_cluster_gives_the_records_of_one_machine(
+    cluster, tiny_model_folder, tmp_path, trimtab_home
+) -> None:
+    from trimtab.eval.on_ray import evaluate_on_ray
+
+    plan = TextPlan(
+        task="headlines",
+        methods=tuple(with_controls(parse_methods("zero-shot,rag(k=2,by=bm25),fints(depths=0.5)"))),
+        model=str(tiny_model_folder),
+        users=8,
+        history=4,
+        tests=1,
+        max_new_tokens=6,
+    )
+    with opened(plan, load=exact) as task:
+        alone = evaluate(task, plan.methods, tmp_path / "alone")
+    killed = []
+
+    def kill_one(record) -> None:
+        if not killed:
+            killed.append(processes_of("ray::_Worker")[0])
+            killed[0].kill()
+
+    def on_cluster(**how):
+        folder = tmp_path / "cluster"
+        return evaluate_on_ray(
+            plan, folder, address=cluster, workers=2, load=exact, batch_size=4, **how
+        )
+
+    run = on_cluster(on_record=kill_one)
+    assert killed
+    assert not run.code_failures
+    wanted = {(r.method, r.sample_id): same(r) for r in alone.records}
+    assert {(r.method, r.sample_id): same(r) for r in run.records} == wanted
+    lines = (tmp_path / "cluster" / "results.jsonl").read_text().splitlines(keepends=True)
+    assert len(lines) == len(wanted) == 5 * 8  # each once, though one worker died
+    # What is there is not answered again.
+    (tmp_path / "cluster" / "results.jsonl").write_text("".join(lines[:30]))
+    again = on_cluster()
+    assert again.fresh == 10
+    assert {(r.method, r.sample_id): same(r) for r in again.records} == wanted
+
+
+def test_what_a_person_can_put_right_is_said_of_a_cluster_too(cluster, tmp_path) -> None:
+    from trimtab.eval.on_ray import evaluate_on_ray
+
+    plan = TextPlan(
+        task="headlines", methods=tuple(parse_methods("zero-shot")), model=str(tmp_path / "none")
+    )
+    with pytest.raises(TrimtabError) as refused:
+        evaluate_on_ray(plan, tmp_path / "run", address=cluster, workers=1)
+    assert "\n" not in str(refused.value) and "none" in str(refused.value)

@@ -1,5 +1,6 @@
 """The page's endpoints: what they send, and whom they tell what."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def test_the_page_and_its_files_are_sent(http: httpx.Client) -> None:
         assert sent.status_code == 200 and sent.text == (PAGE / name).read_text()
     for name in ("router.py", "..%2Frouter.py", "index.html", "nothing.js"):
         assert http.get(f"/page/files/{name}").status_code == 404
+
+
+def test_the_page_of_endpoints_names_all_and_asks_nobody_else(http: httpx.Client) -> None:
+    page = http.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    named = set(re.findall(r"<h2><code>(\w+) (\S+)</code>", page.text))
+    paths = http.get("/openapi.json").json()["paths"]
+    assert named == {(m.upper(), path) for path, methods in paths.items() for m in methods}
+    assert "max_completion_tokens" in page.text and "/v1/users/{user_id}/interactions" in page.text
+    links = re.findall(r"""(?:href|src)=["']?([^"' >]+)""", page.text)
+    assert links and all(link.startswith(("/", "data:")) for link in links)
+    assert http.get("/redoc").status_code == 404
 
 
 def test_without_a_demonstration_there_are_no_episodes(http: httpx.Client) -> None:
