@@ -172,6 +172,7 @@ def play_command(
         display.doing(f"loading {model}")
         loaded = load_model(model, placement)
         display.doing("opening the shop")
+        shop.ready()
         toolkit = shop.toolkit
         found = None
         if steered:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..serve.replicas import ReplicaPlan
     from ..serve.service import Service
 
+_BUILT_AT_ONCE = 4  # of a demonstration's users; the others' when somebody chooses them
+
 app = typer.Typer()
 
 Store = Annotated[
@@ -38,7 +40,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen.")] = 8000,
     demo: Annotated[
-        bool, typer.Option("--demo", help="With the bazaar's users, their dictionaries built.")
+        bool,
+        typer.Option("--demo", help="With the bazaar's users; their dictionaries are built on it."),
     ] = False,
     settings: Annotated[
         Path | None, typer.Option(help="A TOML file with a [steering] table.")
@@ -124,7 +127,7 @@ def serve_command(
         store: The store's; None is one in the cache folder.
         host: Where to listen.
         port: Where to listen; 0 is any that is free.
-        demo: Build the dictionaries of the bazaar's users, and put them in the store.
+        demo: Show the bazaar's users and episodes, and build the dictionaries of those looked at.
         settings: A TOML file with a ``[steering]`` table; None is the default.
         holdout: The share of users who are never steered.
         replicas: So many servers on Ray Serve; None is one, without Ray.
@@ -194,7 +197,7 @@ def serve_command(
             expire_after=None if expire_days is None else timedelta(days=expire_days),
             **options,
         )
-    episodes = _fill(service, console, quiet) if demo else None
+    episodes = _demonstration(service) if demo else None
     log_as_json()
     config = uvicorn.Config(
         create_app(service, episodes=episodes),
@@ -313,22 +316,13 @@ def report(store: Store = None) -> None:
         print_arms(Console(), compared(opened.outcomes.all()))
 
 
-def _fill(service: Service, console: Console, quiet: bool) -> Episodes:
-    """Put the dictionaries of the bazaar's users into the store, where they are not yet.
-
-    Returns:
-        The bazaar's episodes, for the page.
-    """
-    from ..eval.shop.opening import BUILT_IN_WORLD, open_shop, users_dictionaries
+def _demonstration(service: Service) -> Episodes:
+    """The bazaar's episodes for the page, whose users' dictionaries are built behind it."""
+    from ..eval.shop.opening import BUILT_IN_WORLD, open_shop
+    from ..serve.page.building import Building
     from ..serve.page.episodes import Episodes
-    from .console.progress import counting, progress
 
     shop = open_shop(BUILT_IN_WORLD)
-    known = set(service.store)
-    wanted = sorted({task.user_id for task in shop.world.train} - known)
-    if wanted:
-        with progress(console, quiet=quiet) as told:
-            done = counting(told, "steering dictionaries", len(wanted))
-            found = users_dictionaries(service.model, shop, wanted, service.settings, progress=done)
-            service.store.put(*found.values())
-    return Episodes(shop, service.model.encoder.similarity)
+    users = list(dict.fromkeys(task.user_id for task in shop.world.test))
+    building = Building(service, shop, users[:_BUILT_AT_ONCE])
+    return Episodes(shop, service.model.encoder.similarity, building)

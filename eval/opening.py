@@ -117,7 +117,7 @@ def _shop(
         if user is not None and user.kind == "model" and user.model:
             user = replace(user, loaded=load(user.model))
         doing("opening the shop")
-        shop.toolkit  # noqa: B018  the first time: indexes the products, trains a recommender
+        shop.ready()
         steered = with_a_lender(shop, tasks)
         yield ShopTask(
             model,

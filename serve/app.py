@@ -36,6 +36,8 @@ def create_app(service: Service, *, episodes: Episodes | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        if episodes is not None and episodes.building is not None:
+            await to_thread.run_sync(episodes.building.close)
         await to_thread.run_sync(service.close)
 
     app = FastAPI(

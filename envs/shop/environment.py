@@ -106,22 +106,28 @@ def load_shop(folder: Path | str, kept_in: Path | None = None) -> "ShopEnvironme
 
 
 def shop_schemas(world: World) -> list[dict[str, Any]]:
-    """What a model is told of the three shopping tools, without opening the shop."""
-
-    class Closed:
-        def search(self, query: str, k: int = 10) -> list[str]:
-            raise NotImplementedError
-
-        def recommend(self, sequence: list[str], k: int = 10) -> list[str]:
-            raise NotImplementedError
-
-    toolkit = shopping_toolkit(Closed(), Closed(), str, id_pattern=_id_pattern(world))
-    return toolkit.schemas()
+    """What a model is told of the three shopping tools."""
+    return ShopEnvironment(world).toolkit.schemas()
 
 
 def _id_pattern(world: World) -> str:
     asins = all(re.search(ASIN_PATTERN, asin) for asin in world.products)
     return ASIN_PATTERN if asins else r"^\S{1,64}$"
+
+
+class _WhenAsked:
+    """An index or a recommender that is made when it is first asked."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def search(self, query: str, k: int = 10) -> list[str]:
+        found: list[str] = self._make().search(query, k=k)
+        return found
+
+    def recommend(self, sequence: list[str], k: int = 10) -> list[str]:
+        found: list[str] = self._make().recommend(sequence, k=k)
+        return found
 
 
 class ShopEnvironment:
@@ -184,10 +190,18 @@ class ShopEnvironment:
 
     @cached_property
     def toolkit(self) -> Toolkit:
-        """The three shopping tools."""
+        """The three shopping tools; what they ask is made when one of them is first called."""
         return shopping_toolkit(
-            self.index, self.recommender, self.describe, id_pattern=_id_pattern(self.world)
+            _WhenAsked(lambda: self.index),
+            _WhenAsked(lambda: self.recommender),
+            self.describe,
+            id_pattern=_id_pattern(self.world),
         )
+
+    def ready(self) -> None:
+        """Make now what the tools ask: index the products, and train a recommender."""
+        self.index  # noqa: B018
+        self.recommender  # noqa: B018
 
     def describe(self, asin: str) -> str:
         """Title, brand, price and stars of a product; the ASIN alone if it is not known."""

@@ -90,6 +90,19 @@ def shop_dictionaries(
     return {user: found[user] for user in users if user in found}
 
 
+def kept_dictionary(
+    model: SteeredModel,
+    environment: ShopEnvironment,
+    user: str,
+    settings: SteeringSettings,
+    *,
+    folder: Path,
+) -> SteeringDictionary | None:
+    """What ``shop_dictionaries`` has kept of a user; None where it has built nothing yet."""
+    digest = _digest(model, environment, user, settings, wants_context(settings))
+    return readable_dictionary(folder / f"{digest}.safetensors")
+
+
 def given_dictionaries(
     folder: Path, model: SteeredModel, users: Sequence[str]
 ) -> dict[str, SteeringDictionary]:

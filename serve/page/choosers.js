@@ -17,6 +17,19 @@ export function named(about, id) {
   return about.users.find((user) => user.id === id)?.label || id;
 }
 
+// A user's dictionary is there now.
+export function relabel(controls, id, about) {
+  const user = about.users.find((one) => one.id === id);
+  for (const control of Object.values(controls)) {
+    for (const one of control.options ?? []) if (one.value === id) one.textContent = shown(user);
+  }
+}
+
 function option(user) {
-  return make("option", { value: user.id }, user.label ? `${user.label} (${user.id})` : user.id);
+  return make("option", { value: user.id }, shown(user));
+}
+
+function shown(user) {
+  const name = user.label ? `${user.label} (${user.id})` : user.id;
+  return user.ready ? name : `${name}, dictionary not built yet`;
 }

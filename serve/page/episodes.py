@@ -12,6 +12,7 @@ from ...envs.shop.environment import ShopEnvironment
 from ...envs.shop.records import ShoppingTask
 from ...envs.shop.request import request_text
 from ...envs.shop.scoring import result_score, right_tool
+from .building import Building
 
 _PROFILE_LABEL = ("Occupation", "Gender", "Age")
 
@@ -46,13 +47,30 @@ class Episodes:
     Args:
         shop: The shop. Its tools are made when the first of them is called.
         similarity: Compares a written review with the user's own.
+        building: Builds the users' dictionaries; None where those that there are stay alone.
     """
 
-    def __init__(self, shop: ShopEnvironment, similarity: Callable[[str, str], float]) -> None:
+    def __init__(
+        self,
+        shop: ShopEnvironment,
+        similarity: Callable[[str, str], float],
+        building: Building | None = None,
+    ) -> None:
         self._shop = shop
+        self.building = building
         self._similarity = similarity
         self._tasks = {task.id: task for task in shop.world.test}
         self._lock = threading.Lock()
+
+    @property
+    def users(self) -> list[str]:
+        """Those with test tasks, who have a dictionary first."""
+        users = dict.fromkeys(task.user_id for task in self._tasks.values())
+        return sorted(users, key=lambda user: not self.ready(user))
+
+    def ready(self, user: str) -> bool:
+        """Whether a user's dictionary is built, or never will be."""
+        return self.building is None or self.building.ready(user)
 
     def label(self, user: str) -> str:
         """Who a user is, in a few words; empty where nothing is known."""

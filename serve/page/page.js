@@ -1,7 +1,8 @@
 // The page: one request, asked three times, and what made the answers differ.
 
 import { Refused, asked, streamed, useKey } from "./api.js";
-import { chooser, named } from "./choosers.js";
+import * as building from "./building.js";
+import { chooser, named, relabel } from "./choosers.js";
 import { find, make, say, show } from "./elements.js";
 import * as kept from "./kept.js";
 import * as tokens from "./tokens.js";
@@ -273,6 +274,7 @@ async function userChanged() {
   named_();
   kept.open(user);
   if (!about.demo || !user) return;
+  watchBuilding();
   try {
     const player = await asked(`/page/users/${encodeURIComponent(user)}`);
     if (controls.user.value.trim() !== user) return;
@@ -284,6 +286,16 @@ async function userChanged() {
   } catch (error) {
     show(find("trouble"), error.message);
   }
+}
+
+// In a demonstration dictionaries are built behind the page, first of those whom it shows.
+function watchBuilding() {
+  if (!about.demo) return;
+  building.watch([controls.user.value.trim(), controls.other.value.trim()], (id) => named(about, id), (id) => {
+    about.users.find((one) => one.id === id).ready = true;
+    relabel(controls, id, about);
+    if (id === controls.user.value.trim()) kept.open(id);
+  });
 }
 
 function named_() {
@@ -317,7 +329,7 @@ async function open() {
   strengthSaid();
   controls = {
     user: chooser(find("user-slot"), "user", about, userChanged),
-    other: chooser(find("other-slot"), "other", about, () => { named_(); again(["other"]); }),
+    other: chooser(find("other-slot"), "other", about, () => { named_(); watchBuilding(); again(["other"]); }),
   };
   if (!about.users.length && !about.more) show(find("trouble"), "The store has no users yet.");
   modeChanged();

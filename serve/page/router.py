@@ -30,6 +30,7 @@ _FILES = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "api.js": "text/javascript",
+    "building.js": "text/javascript",
     "choosers.js": "text/javascript",
     "elements.js": "text/javascript",
     "kept.js": "text/javascript",
@@ -54,10 +55,12 @@ class ListedUser(BaseModel):
     Attributes:
         id: The user's id.
         label: Who it is in a few words, where that is known.
+        ready: Whether the dictionary is there; in a demonstration it may be yet to be built.
     """
 
     id: str
     label: str = ""
+    ready: bool = True
 
 
 class About(BaseModel):
@@ -101,6 +104,14 @@ class Player(BaseModel):
 
     profile: dict[str, Any]
     episodes: list[ListedEpisode]
+
+
+class Built(BaseModel):
+    """How far a user's dictionary is; see ``Building.want``."""
+
+    ready: bool
+    done: int
+    of: int
 
 
 class Opening(BaseModel):
@@ -166,10 +177,14 @@ async def about(request: Request, caller: CallerOf, service: Served) -> About:
     caller.check("chat")
     episodes = _episodes(request)
     known = await to_thread.run_sync(service.store.users)
+    if episodes is not None:
+        known = list(dict.fromkeys([*episodes.users, *known]))
     if caller.key is not None:
         known = [user for user in known if caller.key.users.hold(user)]
     listed = [
-        ListedUser(id=user, label=episodes.label(user) if episodes else "")
+        ListedUser(id=user, label=episodes.label(user), ready=episodes.ready(user))
+        if episodes
+        else ListedUser(id=user)
         for user in known[:MOST_USERS]
     ]
     return About(
@@ -201,6 +216,14 @@ async def player(user_id: str, request: Request, caller: CallerOf) -> Player:
             for task in episodes.of_user(user_id)
         ],
     )
+
+
+@router.get("/page/users/{user_id}/building")
+async def building(user_id: str, request: Request, caller: CallerOf) -> Built:
+    """How far a user's dictionary is, which is built next because somebody asks."""
+    caller.check("chat", user_id)
+    builds = _demo(request).building
+    return Built(**vars(builds.want(user_id))) if builds else Built(ready=True, done=0, of=0)
 
 
 @router.get("/page/episodes/{task_id}")
