@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 
+import httpx
 import pytest
+from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from openai import AsyncOpenAI, OpenAI
 
 from trimtab.serve.opening import open_service
@@ -49,6 +53,50 @@ def test_langchain_binds_tools_and_schemas(server: str) -> None:
     }
     found = chat.with_structured_output(schema, method="json_schema").invoke("Which lamp?")
     assert found["size"] in ("small", "large")
+
+
+def test_a_langgraph_agent_calls_tools_and_streams_as_its_user(
+    server: str, http: httpx.Client
+) -> None:
+    told = {"request": "Which lamp?", "chosen": "This.", "rejected": "That."}
+    http.post("/v1/users/ann-graph/interactions", json=told)
+    as_ann = {"model_kwargs": {"user": "ann-graph"}}
+    chat = chat_of(server, model="tiny", max_tokens=400, **as_ann)
+    calls = chat.bind_tools([stock], tool_choice="stock")
+    words = chat_of(server, model="tiny", temperature=1, seed=5, max_tokens=12, **as_ann)
+
+    def ask(state: MessagesState) -> dict:
+        answered = isinstance(state["messages"][-1], ToolMessage)
+        return {"messages": [(words if answered else calls).invoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", ask)
+    graph.add_node("tools", ToolNode([stock]))
+    graph.add_edge(START, "ask")
+    graph.add_conditional_edges("ask", tools_condition)
+    graph.add_edge("tools", "ask")
+    before = steered_answers(http)
+    pieces, state = [], {}
+    given = {"messages": [("user", "Which lamp?")]}
+    for mode, part in graph.compile().stream(given, stream_mode=["messages", "values"]):
+        if mode == "values":
+            state = part
+        else:
+            pieces.append(part[0])
+    *_, called, result, answered = state["messages"]
+    assert called.tool_calls[0]["name"] == "stock"
+    assert result.text == f"3 of {called.tool_calls[0]['args']['item']}"
+    assert answered.text and not answered.tool_calls
+    streamed = [piece for piece in pieces if piece.id == answered.id]
+    assert len(streamed) > 1 and "".join(piece.text for piece in streamed) == answered.text
+    assert steered_answers(http) == before + 2
+
+
+def steered_answers(http: httpx.Client) -> float:
+    """How many answers the server has steered."""
+    lines = http.get("/metrics").text.splitlines()
+    wanted = 'trimtab_answers_total{reason="",steered="true"}'
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
 
 
 async def _gathered(server: str) -> list[str]:

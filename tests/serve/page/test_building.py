@@ -63,8 +63,6 @@ def test_who_is_asked_for_last_is_built_first(service: Any, shop: Any) -> None:
     over = threading.Event()
     held = service.engine.call(lambda: over.wait(60))
     building = Building(service, shop, [one, two])
-    while not building.want(one).of or building._under_way != one:
-        time.sleep(0.01)
     assert not building.want(three).ready
     over.set()
     held.result()
