@@ -11,22 +11,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..errors import TrimtabError
 from ..steering.decoder.budget import tokens_that_fit
 from ..steering.decoder.caches import holds_keys_only
-from ..steering.decoder.prefixes import MIN_SHARED, common
 from ..steering.generation.decode_loop import Batch
 from ..steering.generation.requests import Options, Request
 from ..steering.generation.row import Row
 from ..steering.model import SteeredModel
 from ..steering.vectors.injection import check_fits, row_by_row, set_aside
+from .engine_counts import EngineCounts, EngineStatistics
+from .joining import taken
 from .ticket import Piece, Ticket
 
 __all__ = [
@@ -45,8 +46,6 @@ _log = logging.getLogger(__name__)
 
 _PASS_TOKENS = {"cpu": 128, "cuda": 2048}
 """Tokens of new prompts in one pass between two decode steps, by the kind of device."""
-
-_SECONDS_AT_FIRST = 2.0  # what an answer is taken to need until one has been given
 
 
 class QueueFull(TrimtabError):
@@ -70,36 +69,6 @@ class EngineClosed(TrimtabError):
 
 class EngineFailure(RuntimeError):
     """The engine's own code failed while an answer was under way; the log has the traceback."""
-
-
-@dataclass(frozen=True)
-class EngineStatistics:
-    """What an engine has done since it was started, and what it does now.
-
-    Attributes:
-        running: Rows under way, those whose prompts are still being run among them.
-        waiting: Requests that wait for a row.
-        steps: Decode steps.
-        step_rows: How many steps had so many rows.
-        prompt_tokens: Of the prompts of all requests that have begun.
-        kept_tokens: How many of them had run before, in another prompt with the same beginning.
-        new_tokens: Of all answers.
-        forced_tokens: How many of them a grammar forced.
-        finished: Requests that have ended, by how: ``stop``, ``length``, ``deadline``,
-            ``cancelled``, ``refused`` (the row's own error), ``failed`` (the engine's).
-        turned_away: Requests that found the queue full.
-    """
-
-    running: int = 0
-    waiting: int = 0
-    steps: int = 0
-    step_rows: dict[int, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    kept_tokens: int = 0
-    new_tokens: int = 0
-    forced_tokens: int = 0
-    finished: dict[str, int] = field(default_factory=dict)
-    turned_away: int = 0
 
 
 @dataclass(eq=False)
@@ -155,18 +124,13 @@ class Engine:
         self._calls: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._closing = False
         self._stopped = False
-        self._turned_away = 0
-        self._seconds = _SECONDS_AT_FIRST  # of the time between two answers' ends
+        self._counts = EngineCounts()
         # The loop's own:
         self._tickets: dict[Row, Ticket] = {}
         self._fresh: _Fresh | None = None
         self._batch: Batch | None = None
         self._hooks = ExitStack()  # of the batch, for as long as its rows stay the same
         self._hooked = False
-        self._steps: Counter[int] = Counter()
-        self._finished: Counter[str] = Counter()
-        self._done = EngineStatistics()
-        self._last_end = time.monotonic()
         self._thread = threading.Thread(target=self._loop, name="trimtab-engine", daemon=True)
         self._thread.start()
 
@@ -257,22 +221,15 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """What the engine has done and does."""
         with self._changed:
-            return replace(
-                self._done,
-                running=len(self._tickets),
-                waiting=len(self._waiting),
-                step_rows=dict(self._steps),
-                finished=dict(self._finished),
-                turned_away=self._turned_away,
-            )
+            return self._counts.statistics(running=len(self._tickets), waiting=len(self._waiting))
 
     def _admit_one_more(self) -> None:
         """Refuse what there is no room for; holds ``_changed``."""
         if self._closing:
             raise EngineClosed("the engine is closed, and takes no more requests")
         if len(self._waiting) >= self._max_waiting:
-            self._turned_away += 1
-            raise QueueFull(self._max_waiting, min(max(self._seconds, 1.0), 60.0))
+            self._counts.turned_away()
+            raise QueueFull(self._max_waiting, min(max(self._counts.seconds, 1.0), 60.0))
 
     def _wake(self) -> None:
         with self._changed:
@@ -285,7 +242,7 @@ class Engine:
             with self._changed:
                 if not self._has_work():
                     self._changed.wait_for(self._has_work)
-                    self._last_end = time.monotonic()  # what it waited says nothing of its speed
+                    self._counts.woke()
                 if self._stopped or (self._closing and not self._busy()):
                     break
             try:
@@ -304,7 +261,7 @@ class Engine:
             calls, self._calls = list(self._calls), deque()
             for ticket in left:
                 ticket.row.finish = "cancelled"
-                self._count(ticket)
+                self._counts.ended(ticket.row)
         for ticket in left:
             ticket.advance()
         for _, future in calls:
@@ -345,7 +302,7 @@ class Engine:
             for ticket in waiting:
                 self._waiting.remove(ticket)
                 ticket.row.finish = ticket.overdue(now)
-                self._count(ticket)
+                self._counts.ended(ticket.row)
         for ticket in waiting:
             ticket.advance()
         left = [row for row, ticket in self._tickets.items() if ticket.overdue(now)]
@@ -368,31 +325,26 @@ class Engine:
         under_way = [row for row in self._tickets if row.finish is None]
         if under_way and not self._joins:
             return  # a state that cannot be padded: the next batch begins when this one has ended
-        longest = max((row.longest for row in under_way), default=0)
-        taken: list[Ticket] = []
         with self._changed:
-            while self._waiting and len(under_way) + len(taken) < self._max_rows:
-                row = self._waiting[0].row
-                rows = len(under_way) + len(taken) + 1
-                if rows * max(longest, row.longest) > self._max_tokens and rows > 1:
-                    break
-                if taken and not _begin_together(self._model, [t.row for t in taken], row):
-                    break
-                longest = max(longest, row.longest)
-                taken.append(self._waiting.popleft())
-        if not taken:
+            tickets = taken(
+                self._model,
+                self._waiting,
+                under_way,
+                max_rows=self._max_rows,
+                max_tokens=self._max_tokens,
+            )
+            # They leave the queue and are under way at once.
+            self._tickets |= {ticket.row: ticket for ticket in tickets}
+            self._counts.began([ticket.row for ticket in tickets])
+        if not tickets:
             return
         self._unhook()
-        rows_taken = [ticket.row for ticket in taken]
-        for ticket in taken:
+        for ticket in tickets:
             ticket.begin()
-            self._tickets[ticket.row] = ticket
-        batch = Batch(self._model, rows_taken)
+        batch = Batch(self._model, [ticket.row for ticket in tickets])
         # Where nobody is held up, fewer passes read the weights less often.
         pass_tokens = self._pass_tokens * (1 if under_way else 4)
         self._fresh = _Fresh(batch, batch.begin(pass_tokens))
-        prompts = sum(len(row.prompt) for row in rows_taken)
-        self._done = replace(self._done, prompt_tokens=self._done.prompt_tokens + prompts)
 
     def _run_prompts(self) -> None:
         """Run a bounded part of the prompts that are new; when all has run, they join."""
@@ -404,8 +356,8 @@ class Engine:
             next(self._fresh.passes)
         except StopIteration as end:
             self._fresh = None
-            kept = self._done.kept_tokens + batch.kept_tokens
-            self._done = replace(self._done, kept_tokens=kept)
+            with self._changed:
+                self._counts.kept(batch.kept_tokens)
             self._show(batch.rows)
             self._show(end.value)
             if not any(row.finish is None for row in batch.rows):
@@ -433,8 +385,8 @@ class Engine:
             self._hooked = True
         rows = [row for row in batch.rows if row.finish is None]
         ended = batch.step()
-        self._steps[len(rows)] += 1
-        self._done = replace(self._done, steps=self._done.steps + 1)
+        with self._changed:
+            self._counts.stepped(len(rows))
         if ended:
             self._unhook()  # the rest may need hooks of its own
         self._show(rows)
@@ -456,22 +408,8 @@ class Engine:
     def _end(self, row: Row) -> None:
         with self._changed:  # it leaves the rows and joins those that ended at once
             ticket = self._tickets.pop(row)
-            self._count(ticket)
+            self._counts.ended(ticket.row)
         ticket.advance()
-
-    def _count(self, ticket: Ticket) -> None:
-        """Count a row that has finished; holds ``_changed``."""
-        row = ticket.row
-        how = "refused" if row.error is not None else str(row.finish)
-        self._finished[how] += 1
-        self._done = replace(
-            self._done,
-            new_tokens=self._done.new_tokens + len(row.tokens),
-            forced_tokens=self._done.forced_tokens + row.forced,
-        )
-        now = time.monotonic()
-        self._seconds += 0.2 * (now - self._last_end - self._seconds)
-        self._last_end = now
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         """End rows by an error: their own, or one of the engine's code."""
@@ -479,7 +417,7 @@ class Engine:
             row.finish = "cancelled"
             with self._changed:
                 ticket = self._tickets.pop(row)
-                self._finished["refused" if isinstance(error, TrimtabError) else "failed"] += 1
+                self._counts.broke_off("refused" if isinstance(error, TrimtabError) else "failed")
             if isinstance(error, TrimtabError):
                 ticket.fail(error)
             else:
@@ -488,22 +426,3 @@ class Engine:
                 )
                 failure.__cause__ = error
                 ticket.fail(failure)
-
-
-def _begin_together(model: SteeredModel, rows: Sequence[Row], other: Row) -> bool:
-    """Whether a prompt is best run in one batch with others.
-
-    None may lose a beginning that is known, and padding must not be most of what is run.
-    """
-    first = rows[0]
-    if first.shares != other.shares:
-        return False
-    shared = 0
-    if first.shares:
-        shared = min(first.shareable, common(first.prompt, other.prompt), other.shareable)
-        for row in (first, other):
-            known = model.prefixes.longest(row.prompt[: row.shareable])
-            if known is not None and len(known.tokens) > shared + MIN_SHARED:
-                return False
-    lengths = [len(row.prompt) - shared for row in (*rows, other)]
-    return 2 * sum(lengths) >= len(lengths) * max(lengths)

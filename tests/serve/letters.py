@@ -50,7 +50,7 @@ def put_letters(model, place: str) -> dict[str, str]:
 
 
 @dataclass
-class Came:
+class Heard:
     """What came of many requests: how many were right, what was wrong, and what failed."""
 
     right: int = 0
@@ -59,7 +59,7 @@ class Came:
 
 
 async def asked_of_all(
-    urls: list[str], wanted: dict[str, str], rounds: int, asked: Came, *, retries: int = 8
+    urls: list[str], wanted: dict[str, str], rounds: int, asked: Heard, *, retries: int = 8
 ) -> None:
     """Everybody asks at once, plain and streamed; an answer that ends early counts as wrong."""
     clients = [

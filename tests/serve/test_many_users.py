@@ -8,7 +8,7 @@ import pytest
 from trimtab.serve.opening import open_service
 
 from .conftest import running
-from .letters import LAST, USERS, Came, asked_of_all, put_letters
+from .letters import LAST, USERS, Heard, asked_of_all, put_letters
 from .processes import Server
 
 
@@ -21,7 +21,7 @@ def letters(served_model, tmp_path_factory) -> tuple[str, dict[str, str]]:
 
 def all_right(urls: list[str], wanted: dict[str, str], rounds: int) -> None:
     """Everybody asks at once, and is answered as themselves."""
-    asked = Came()
+    asked = Heard()
     asyncio.run(asked_of_all(urls, wanted, rounds, asked))
     assert not asked.wrong
     assert not asked.failed

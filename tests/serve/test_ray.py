@@ -16,7 +16,7 @@ from trimtab.eval.runner import evaluate
 from trimtab.eval.texts.plan import TextPlan
 from trimtab.steering.model import SteeredModel
 
-from .letters import LAST, USERS, Came, asked_of_all, put_letters
+from .letters import LAST, USERS, Heard, asked_of_all, put_letters
 from .processes import Server
 
 ray = pytest.importorskip("ray")
@@ -60,7 +60,7 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
     server = Server(tmp_path, place, LAST, *more, port=free_port())
     try:
         url = server.url
-        asked = Came()
+        asked = Heard()
 
         async def asked_while_one_dies() -> None:
             asking = asyncio.create_task(asked_of_all([url], wanted, 4, asked, retries=0))
@@ -76,7 +76,7 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
         assert not asked.wrong
         assert asked.right + len(asked.failed) == 4 * USERS
         # Whoever tries again is answered, by the replica that is left or the one made anew.
-        again = Came()
+        again = Heard()
         asyncio.run(asked_of_all([url], wanted, 1, again, retries=8))
         assert (again.right, again.wrong, again.failed) == (USERS, [], [])
         assert server.end() == 0
