@@ -91,7 +91,7 @@ def test_a_killed_server_keeps_its_word(tiny_model_folder, tmp_path) -> None:
             for talk in talks:
                 talk.join()
         finally:
-            server.process.kill()
+            server.kill()
     assert any(told.kept for told in everyone)
 
 
@@ -111,9 +111,9 @@ def test_a_server_that_is_ended_finishes_what_is_under_way(tiny_model_folder, tm
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
             lines = answer.iter_lines()
             next(lines)
-            server.process.terminate()
+            server.tell_to_end()
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert server.end() == 0
     finally:
-        server.process.kill()
+        server.kill()

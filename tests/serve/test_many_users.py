@@ -54,4 +54,4 @@ def test_nor_by_two_processes_on_one_database(letters, tiny_model_folder, tmp_pa
         assert [server.end() for server in servers] == [0, 0]
     finally:
         for server in servers:
-            server.process.kill()
+            server.kill()

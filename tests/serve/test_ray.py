@@ -50,14 +50,14 @@ def free_port() -> int:
 
 
 def test_a_replica_that_dies_loses_nothing_in_silence(
-    cluster, served_model, tiny_model_folder, postgres_server, tmp_path, monkeypatch
+    cluster, served_model, tiny_model_folder, postgres_server, tmp_path
 ) -> None:
     place = postgres_server.new_database()
     wanted = put_letters(served_model, place)
     (tmp_path / "model").symlink_to(tiny_model_folder)
-    monkeypatch.setenv("RAY_ADDRESS", cluster)
     more = ("--replicas", "2", "--max-waiting", str(USERS))
-    server = Server(tmp_path, place, LAST, *more, port=free_port())
+    own = {"RAY_ADDRESS": cluster}
+    server = Server(tmp_path, place, LAST, *more, port=free_port(), environment=own)
     try:
         url = server.url
         asked = Heard()
@@ -81,7 +81,7 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
         assert (again.right, again.wrong, again.failed) == (USERS, [], [])
         assert server.end() == 0
     finally:
-        server.process.kill()
+        server.kill()
 
 
 def test_a_users_requests_go_to_one_replica() -> None:

@@ -112,10 +112,8 @@ def test_a_chosen_call_is_set_against_the_likeliest_other_tool(
 
 def test_what_holds_no_contrast_is_counted_and_not_kept(http: httpx.Client) -> None:
     told(http, "may", id="same", chosen="Same.", rejected="Same.")
-    for _ in range(200):
-        if "no contrast" in http.get("/metrics").text:
-            break
-        time.sleep(0.05)
+    while http.get("/v1/users/may").json()["waiting"]:
+        time.sleep(0.02)
     assert 'trimtab_entries_refused_total{reason="no contrast"} 1.0' in http.get("/metrics").text
     assert http.get("/v1/users/may").json()["entries"] == []
 
@@ -127,10 +125,8 @@ def test_who_is_forgotten_while_it_waits_is_not_waited_for(
         told(http, "gus", id=f"n{number}", rejected=None)  # each takes the model an answer
     http.delete("/v1/users/gus")
     assert answered(client, "gus").steering["reason"] == "nothing kept"
-    for _ in range(200):
-        if http.get("/v1/users/gus").json()["waiting"] == 0:
-            break
-        time.sleep(0.05)
+    while http.get("/v1/users/gus").json()["waiting"]:
+        time.sleep(0.02)
     see = http.get("/v1/users/gus").json()
     assert (see["entries"], see["waiting"]) == ([], 0)
 

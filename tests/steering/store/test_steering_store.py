@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -30,6 +30,8 @@ from trimtab.steering.store.steering_store import SteeringStore
 from trimtab.steering.store.user_rows import user_of
 from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
+
+from ...forks import Forked
 
 HIDDEN, KEY = 8, 4
 POINTS = points_of([17], ["mid", "mlp"])
@@ -861,10 +863,9 @@ def test_threads_read_while_one_writes(store: SteeringStore) -> None:
 
 
 class Process:
-    """Python in another process; it has read its imports and waits for ``go``."""
+    """Python in another process, which waits for ``go``."""
 
     PREFIX = """
-        import sys
         import torch
         from trimtab.steering.dictionaries.dictionary import SteeringDictionary
         from trimtab.steering.vectors.entries import Entry
@@ -880,28 +881,20 @@ class Process:
                 vectors=torch.full((count, 2, 8), float(fill)),
             )
 
-        uri = sys.argv[1]
-        print("ready", flush=True)
-        sys.stdin.readline()
+        line.recv()
     """
 
     def __init__(self, store: SteeringStore, code: str) -> None:
         program = textwrap.dedent(self.PREFIX) + textwrap.dedent(code)
-        self.popen = subprocess.Popen(
-            [sys.executable, "-c", program, store.uri],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        self.forked = Forked(program, uri=store.uri)
 
     def go(self) -> None:
-        assert self.popen.stdin and self.popen.stdout
-        assert self.popen.stdout.readline() == "ready\n", self.popen.stderr.read()
-        self.popen.stdin.write("go\n")
-        self.popen.stdin.flush()
+        self.forked.said.send("go")
 
-    def finish(self) -> str:
-        out, err = self.popen.communicate()
-        assert self.popen.returncode == 0, err
-        return out
+    def finish(self) -> list[Any]:
+        heard = self.forked.rest()
+        assert self.forked.ended() == 0
+        return heard
 
 
 @pytest.fixture
@@ -914,8 +907,7 @@ def process(store: SteeringStore) -> Iterator[Callable[[str], Process]]:
 
     yield start
     for each in started:
-        each.popen.kill()
-        each.popen.communicate()
+        each.forked.kill()
 
 
 def test_processes_read_while_one_writes(
@@ -932,7 +924,7 @@ def test_processes_read_while_one_writes(
                 if not seen or value > seen[-1]:
                     seen.append(value)
             assert store.get("old") is None
-            print(len(seen))
+            line.send(len(seen))
         """)
         for _ in range(2)
     ]
@@ -945,7 +937,7 @@ def test_processes_read_while_one_writes(
         if version == 9:
             store.compact()
     for reader in readers:
-        assert int(reader.finish()) >= 1
+        assert reader.finish()[-1] >= 1
     reads = [event.count for event in store.audit("ann") if event.event == "read"]
     assert len(reads) == 2  # each reader's, written when it ended
 
@@ -958,29 +950,26 @@ def test_a_killed_put_is_done_or_not_done(
         process("""
             store = SteeringStore(uri)
             for fill in range(int(store["ann"].vectors.max()) + 1 if "ann" in store else 1, 10**6):
-                print("start", fill, flush=True)
+                line.send(("start", fill))
                 # Every third time only one entry differs, every seventh somebody is forgotten.
                 store.put(dictionary("ann", 40, fill), dictionary("bob", 2, fill))
                 if fill % 3 == 0:
                     store.drop("bob", ["s1"])
                 if fill % 7 == 0:
                     store.forget("bob")
-                print("end", fill, flush=True)
+                line.send(("end", fill))
         """)
         for _ in range(6)
     ]
     ended = 0
     for writer in writers:
         writer.go()
-        assert writer.popen.stdout
-        lines = [writer.popen.stdout.readline() for _ in range(chance.randint(1, 12))]
+        heard = [writer.forked.said.recv() for _ in range(chance.randint(1, 12))]
         threading.Event().wait(chance.random() * 0.05)
-        writer.popen.send_signal(signal.SIGKILL)
-        # Not communicate(), which passes over what readline() has buffered.
-        lines += writer.popen.stdout.read().splitlines()
-        writer.popen.wait()
-        begun = max([int(x.split()[1]) for x in lines if x.startswith("start")])
-        ended = max([ended] + [int(x.split()[1]) for x in lines if x.startswith("end")])
+        writer.forked.kill()
+        heard += writer.forked.rest()
+        begun = max(fill for what, fill in heard if what == "start")
+        ended = max([ended] + [fill for what, fill in heard if what == "end"])
 
         reopened = SteeringStore(store.uri)
         found = reopened.get("ann")
