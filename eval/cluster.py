@@ -11,6 +11,13 @@ import ray
 
 from ..errors import TrimtabError
 
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    # A busy machine is slow to start what Ray Serve would else end after 5 s, and start again.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+}
+
 
 @contextmanager
 def connected(address: str | None = None, *, cores: int = 1) -> Iterator[None]:
@@ -31,7 +38,8 @@ def connected(address: str | None = None, *, cores: int = 1) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     own = {"num_cpus": max(cores, os.cpu_count() or 1), "include_dashboard": False}
     try:
         ray.init(address, logging_level=logging.WARNING, **(own if address == "local" else {}))

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, RequestRouterConfig
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 from starlette.types import ASGIApp
@@ -166,7 +167,6 @@ def replicas(
         TrimtabError: No cluster answers, or a replica cannot be made.
     """
     with connected(cores=count):
-        serve.start(http_options=HTTPOptions(host=host, port=port))
         deployment = serve.deployment(
             name="trimtab",
             num_replicas=count,
@@ -180,8 +180,9 @@ def replicas(
         )(serve.ingress()(Replica))
         try:
             try:
+                serve.start(http_options=HTTPOptions(host=host, port=port))
                 serve.run(deployment.bind(plan), name="trimtab", route_prefix="/")
-            except RuntimeError as error:
+            except (RuntimeError, RayError) as error:
                 raise TrimtabError(f"no replica could be made: {_reason(str(error))}") from error
             yield
         finally:

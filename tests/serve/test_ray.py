@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from functools import partial
 
+import httpx
 import psutil
 import pytest
 
@@ -79,6 +80,16 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
         again = Heard()
         asyncio.run(asked_of_all([url], wanted, 1, again, retries=8))
         assert (again.right, again.wrong, again.failed) == (USERS, [], [])
+        # A user's requests find the replica that knows of the answer.
+        ask = {"model": "tiny", "messages": [{"role": "user", "content": "Who am I?"}]}
+        with httpx.Client(base_url=url, timeout=60) as http:
+            for user in list(wanted)[:10]:
+                mine = {"X-Trimtab-User": user}
+                body = {**ask, "user": user, "max_tokens": 1}
+                answer = http.post("/v1/chat/completions", json=body, headers=mine).json()
+                path = f"/v1/chat/completions/{answer['id']}/feedback"
+                told = http.post(path, json={"rating": "good"}, headers=mine)
+                assert told.status_code == 202, told.text
         assert server.end() == 0
     finally:
         server.kill()

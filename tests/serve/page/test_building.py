@@ -20,9 +20,17 @@ from trimtab.steering.dictionaries.settings import SteeringSettings
 SETTINGS = SteeringSettings(sites=("block",), depths=(0.5,), strength=4.0)
 
 
+class Nobody:
+    """Recommends nothing, and need not be trained."""
+
+    def recommend(self, sequence: list[str], k: int = 10) -> list[str]:
+        return []
+
+
 @pytest.fixture
 def shop(tmp_path: Any) -> ShopEnvironment:
-    return ShopEnvironment(generate_bazaar(users=3, products=100), tmp_path / "shop")
+    world = generate_bazaar(users=3, products=100)
+    return ShopEnvironment(world, tmp_path / "shop", recommender=Nobody())
 
 
 @pytest.fixture
@@ -66,7 +74,8 @@ def test_who_is_asked_for_last_is_built_first(service: Any, shop: Any) -> None:
     assert not building.want(three).ready
     over.set()
     held.result()
-    until_ready(building, two)
+    while not building.ready(two):
+        time.sleep(0.01)
     assert building.ready(one) and building.ready(three)
     building.close()
 
