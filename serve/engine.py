@@ -83,7 +83,8 @@ class Engine:
     """One loop over one model, in a thread of its own.
 
     Args:
-        model: The model; whoever else uses it holds ``model.lock``, or goes through ``call``.
+        model: The model; whoever else uses it goes through ``call``, which waits for one step, or
+            holds ``model.lock``, which a busy engine may let wait for long.
         max_rows: At most this many answers under way at once.
         max_waiting: At most this many requests wait for a row.
         max_tokens: At most this many tokens of all rows in the cache, padding included: rows
