@@ -137,7 +137,8 @@ def evaluate_on_ray(
         raise TrimtabError(f"expected at least 1 worker, got {workers}")
     with connected(address, cores=workers or 1):
         count, options = _share(workers)
-        make = partial(ray.remote(**options)(_Worker).remote, plan, load, batch_size, tries)  # type: ignore[call-overload]  # Ray's types know no options for a class
+        worker: Any = ray.remote(**options)(_Worker)  # type: ignore[call-overload]
+        make = partial(worker.remote, plan, load, batch_size, tries)
         doing(f"loading {plan.model} on {count} workers")
         pool = _Pool(make, count, plan.methods)
         try:
