@@ -24,7 +24,6 @@ from ray.exceptions import RayActorError, RayTaskError
 from ..errors import TrimtabError
 from .cluster import connected
 from .methods.method import Treat
-from .methods.registry import Named
 from .opening import Loads, Plan, opened, summary_of
 from .runner import EvalRun, Hold, Pending, answered, collect, prepared
 from .runs.record import Record
@@ -140,7 +139,7 @@ def evaluate_on_ray(
         worker: Any = ray.remote(**options)(_Worker)  # type: ignore[call-overload]
         make = partial(worker.remote, plan, load, batch_size, tries)
         doing(f"loading {plan.model} on {count} workers")
-        pool = _Pool(make, count, plan.methods)
+        pool = _Pool(make, count)
         try:
             return collect(
                 pool.described(),
@@ -168,7 +167,7 @@ def _share(workers: int | None) -> tuple[int, dict[str, float]]:
 class _Pool:
     """Workers, a thread of this process for each, and the shards that they take from."""
 
-    def __init__(self, make: Callable[[], Any], count: int, methods: Sequence[Named]) -> None:
+    def __init__(self, make: Callable[[], Any], count: int) -> None:
         self._make = make
         self._count = count
         self._first = make()
