@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -40,7 +41,7 @@ def connected(address: str | None = None, *, cores: int = 1) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    own = {"num_cpus": max(cores, os.cpu_count() or 1), "include_dashboard": False}
+    own: dict[str, Any] = {"num_cpus": max(cores, os.cpu_count() or 1), "include_dashboard": False}
     try:
         ray.init(address, logging_level=logging.WARNING, **(own if address == "local" else {}))
     except Exception as error:  # Ray raises bare ones
