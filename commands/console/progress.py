@@ -27,6 +27,8 @@ from rich.progress import (
 LINE_SECONDS = 10.0
 """Between two lines, where there is no terminal."""
 
+_ENOUGH = 48  # done, to foretell the rest by
+
 
 class Display(Protocol):
     """What a command tells of its progress to."""
@@ -184,7 +186,9 @@ class Lines:
             return f"{self._what}: {_duration(spent)} so far"
         line = f"{self._what}: {self._done} of {self._total} in {_duration(spent)}"
         here = self._done - self._first
-        if not here or self._done >= self._total:
+        # What is done side by side begins long before it ends: the first few tell too little.
+        enough = min((self._total - self._first) / 5, _ENOUGH)
+        if not here or here < enough or self._done >= self._total:
             return line
         return f"{line}, about {_duration(spent / here * (self._total - self._done))} left"
 

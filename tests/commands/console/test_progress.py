@@ -41,6 +41,17 @@ def test_a_line_says_how_far_it_is_and_how_long_it_will_take(lines):
     ]
 
 
+def test_the_first_few_foretell_nothing(lines):
+    for total, few, enough in ((60, 11, 12), (4000, 47, 48), (2, 0, 1)):
+        lines(f"{total} answers", 0, total)
+        lines.seconds[0] += 30.0
+        lines(f"{total} answers", few, total)
+        lines.tick()
+        lines(f"{total} answers", enough, total)
+        lines.tick()
+    assert ["left" in line for line in lines.text().splitlines()] == [False, True] * 3
+
+
 def test_what_cannot_be_counted_is_said_with_its_time(lines):
     lines.doing("loading a model")
     lines.seconds[0] = 61.0
