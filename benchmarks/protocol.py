@@ -75,7 +75,7 @@ class Setting:
     def model(self) -> SteeredModel:
         """The model, loaded once for all benchmarks."""
         if self._model is None:
-            self._model = SteeredModel.from_pretrained(self.model_name)
+            self._model = SteeredModel.from_pretrained(self.model_name, disk_prefixes=False)
         return self._model
 
     def size(self, usual: int, quick: int) -> int:

@@ -36,11 +36,13 @@ class Placement:
         dtype: See ``SteeredModel.from_pretrained``.
         device: The same.
         device_map: The same.
+        disk_prefixes: The same.
     """
 
     dtype: str | None = None
     device: str | None = None
     device_map: str | None = None
+    disk_prefixes: bool | None = None
 
 
 BY_HARDWARE = Placement()
@@ -63,4 +65,5 @@ def load_model(name: str, placement: Placement = BY_HARDWARE) -> SteeredModel:
         dtype=placement.dtype,
         device=placement.device,
         device_map=placement.device_map,
+        disk_prefixes=placement.disk_prefixes,
     )

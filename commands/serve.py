@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +71,14 @@ def serve(
     log_words: Annotated[
         bool, typer.Option("--log-words", help="Write what users and the model say into the log.")
     ] = False,
+    disk_prefixes: Annotated[
+        bool,
+        typer.Option(
+            "--disk-prefixes",
+            help="Keep callers' system prompts and tools on disk, run, for the next start; only "
+            "where system prompts say nothing of users.",
+        ),
+    ] = False,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -79,7 +88,7 @@ def serve(
     if context.invoked_subcommand is None:
         serve_command(
             model=model,
-            placement=Placement(dtype, device, device_map),
+            placement=Placement(dtype, device, device_map, disk_prefixes),
             store=store,
             host=host,
             port=port,
@@ -180,6 +189,7 @@ def serve_command(
             settings=chosen,
             dtype=placement.dtype,
             device=placement.device,
+            disk_prefixes=bool(placement.disk_prefixes),
             options=options,
             limits=limits,
             expire_days=expire_days,
@@ -188,7 +198,8 @@ def serve_command(
         return
     with progress(console, quiet=quiet) as told:
         told.doing(f"loading {model}")
-        loaded = load_model(model, placement)
+        kept = replace(placement, disk_prefixes=bool(placement.disk_prefixes))
+        loaded = load_model(model, kept)
         service = open_service(
             loaded,
             place,

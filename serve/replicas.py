@@ -45,6 +45,7 @@ class ReplicaPlan:
         settings: How requests are steered, and where new entries are read.
         dtype: In which the model is loaded; None is by the hardware.
         device: On which; None is by the hardware.
+        disk_prefixes: Whether callers' system prompts are kept on disk, run, for the next start.
         options: Other arguments of ``open_service``.
         limits: What one request may ask for.
         expire_days: How long entries are kept; None is for ever.
@@ -55,6 +56,7 @@ class ReplicaPlan:
     settings: SteeringSettings
     dtype: str | None = None
     device: str | None = None
+    disk_prefixes: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     limits: RequestLimits = field(default_factory=RequestLimits)
     expire_days: float | None = None
@@ -67,7 +69,9 @@ class ReplicaPlan:
         """
         from ..steering.model import SteeredModel
 
-        model = SteeredModel.from_pretrained(self.model, dtype=self.dtype, device=self.device)
+        model = SteeredModel.from_pretrained(
+            self.model, dtype=self.dtype, device=self.device, disk_prefixes=self.disk_prefixes
+        )
         days = self.expire_days
         return open_service(
             model,

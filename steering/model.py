@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..files import home
 from .contrast.pairs import Exchange
 from .decoder.checks import check_uncompiled
 from .decoder.language_model import LanguageModel
@@ -48,8 +51,9 @@ class SteeredModel(LanguageModel):
         *,
         name: str = "",
         encoder: str = DEFAULT_ENCODER,
+        prefix_folder: Path | None = None,
     ) -> None:
-        super().__init__(hf, tokenizer, name=name)
+        super().__init__(hf, tokenizer, name=name, prefix_folder=prefix_folder)
         self._encoder_name = encoder
 
     @classmethod
@@ -61,6 +65,7 @@ class SteeredModel(LanguageModel):
         device: str | torch.device | None = None,
         device_map: str | dict[str, Any] | None = None,
         encoder: str = DEFAULT_ENCODER,
+        disk_prefixes: bool | None = None,
     ) -> SteeredModel:
         """Load a model that trimtab can fetch by itself, a hub id, or a local folder.
 
@@ -71,12 +76,19 @@ class SteeredModel(LanguageModel):
             device_map: In its place, where accelerate puts each part, such as ``auto``; see
                 ``trimtab.steering.weights.loading.load_causal_lm``.
             encoder: The sentence encoder for keys and queries.
+            disk_prefixes: Keep what the layers make of system prompts and tool descriptions in the
+                cache folder, so that the first call of the next process need not run them. Nothing
+                that a user said is kept. Default: yes, unless the environment variable
+                ``TRIMTAB_DISK_PREFIXES`` is 0.
 
         Raises:
             TrimtabError: The model cannot be found, fetched or read.
         """
         hf, tokenizer = load_causal_lm(name, dtype=dtype, device=device, device_map=device_map)
-        return cls(hf, tokenizer, name=name, encoder=encoder)
+        if disk_prefixes is None:
+            disk_prefixes = os.environ.get("TRIMTAB_DISK_PREFIXES", "1") != "0"
+        folder = home() / "prefixes" if disk_prefixes else None
+        return cls(hf, tokenizer, name=name, encoder=encoder, prefix_folder=folder)
 
     @cached_property
     def encoder(self) -> Encoder:

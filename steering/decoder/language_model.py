@@ -6,22 +6,29 @@ import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
+from ..prompts.beginning import INSTRUCTIONS, beginning
 from ..prompts.marks import CALL_MARKS
 from ..prompts.render import render, tokenize
+from .caches import holds_keys_only
 from .checks import checked_parts
 from .devices import execution_device, weights_of
 from .families import Parts
-from .prefixes import Prefixes
+from .prefix_files import PrefixFiles
+from .prefixes import Prefixes, common
 from .vocabulary import logits_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_BEGINNINGS = 64  # of prompts, whose tokens are remembered
 
 
 class LanguageModel:
@@ -31,6 +38,8 @@ class LanguageModel:
         hf: The model; it is frozen and set to evaluation mode.
         tokenizer: Its tokenizer.
         name: What messages call it; empty takes the model type.
+        prefix_folder: Where beginnings of prompts are kept for the next process: instructions and
+            tools, never what a user said. None keeps them in memory alone.
 
     Attributes:
         name: As it was asked for.
@@ -44,7 +53,12 @@ class LanguageModel:
     """
 
     def __init__(
-        self, hf: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = ""
+        self,
+        hf: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str = "",
+        prefix_folder: Path | None = None,
     ) -> None:
         self.name = name or hf.config.model_type
         self.hf = hf.eval().requires_grad_(False)
@@ -52,7 +66,10 @@ class LanguageModel:
         self.parts: Parts
         self.parts, self._head = checked_parts(hf)
         self.lock = threading.RLock()
-        self._prefixes = Prefixes()
+        spread = len(set(getattr(hf, "hf_device_map", {"": 0}).values())) > 1
+        files = None if prefix_folder is None or spread else PrefixFiles(prefix_folder, hf)
+        self._prefixes = Prefixes(files=files)
+        self._beginnings: dict[str, tuple[int, ...]] = {}
         self._words: dict[int, str] = {}
 
     @property
@@ -75,6 +92,29 @@ class LanguageModel:
         if hasattr(self.hf, "peft_config"):
             self._prefixes = Prefixes()  # another adapter may be active than last time
         return self._prefixes
+
+    def kept_beginning(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        prompt: Sequence[int],
+    ) -> int:
+        """How many of a prompt's first tokens may be kept for the next process.
+
+        Args:
+            messages: What the prompt was made from.
+            tools: The same.
+            prompt: Its tokens.
+        """
+        if self.prefixes.files is None or not holds_keys_only(self.hf.config):
+            return 0
+        system = [*takewhile(lambda message: message["role"] in INSTRUCTIONS, messages)]
+        asked = repr((system, tools))
+        if asked not in self._beginnings:
+            if len(self._beginnings) >= _BEGINNINGS:
+                self._beginnings.clear()
+            self._beginnings[asked] = beginning(self.tokenizer, system, tools)
+        return common(self._beginnings[asked], prompt)
 
     @cached_property
     def ends(self) -> tuple[int, ...]:

@@ -7,53 +7,17 @@ starts from what they left in the cache.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from transformers import Cache, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .caches import GrowingLayer, RowCache, layers_of
 from .forward import run
+from .prefix import Prefix
+from .prefix_files import PrefixFiles
 
 MIN_SHARED = 16
 """A common prefix shorter than this is not worth a pass of its own."""
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """The first tokens of some prompts, and what they left in the cache.
-
-    Attributes:
-        tokens: Token ids.
-        states: Of each layer keys and values, ``(1, key_value_heads, len(tokens), head_size)``.
-    """
-
-    tokens: tuple[int, ...]
-    states: tuple[tuple[Tensor, Tensor], ...]
-
-    def first(self, count: int) -> Prefix:
-        """The prefix of this prefix that is ``count`` tokens long."""
-        return Prefix(
-            self.tokens[:count],
-            tuple((keys[:, :, :count], values[:, :, :count]) for keys, values in self.states),
-        )
-
-    @staticmethod
-    def of(cache: Cache, tokens: Sequence[int]) -> Prefix:
-        """What ``tokens``, the first of a cache with one row, left in it; copied."""
-        states = []
-        for layer in cache.layers:
-            assert isinstance(layer, GrowingLayer)
-            assert layer.keys is not None and layer.values is not None
-            held = (layer.keys[:, :, : len(tokens)], layer.values[:, :, : len(tokens)])
-            states.append((held[0].clone(), held[1].clone()))
-        return Prefix(tuple(tokens), tuple(states))
-
-    @property
-    def bytes(self) -> int:
-        """What the states take."""
-        return sum(side.numel() * side.element_size() for both in self.states for side in both)
 
 
 class Prefixes:
@@ -64,23 +28,42 @@ class Prefixes:
 
     Args:
         max_bytes: What all of them together may take.
+        files: Where beginnings are kept for the next process; None keeps them in memory alone.
     """
 
-    def __init__(self, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(self, max_bytes: int = 256 * 2**20, *, files: PrefixFiles | None = None) -> None:
+        self.files = files
         self._room = max_bytes
         self._kept: list[Prefix] = []  # the one used last is at the end
 
-    def longest(self, tokens: Sequence[int]) -> Prefix | None:
-        """The longest known prefix of ``tokens``; None if none is worth using."""
+    def longest(self, tokens: Sequence[int], *, beginning: int = 0) -> Prefix | None:
+        """The longest known prefix of ``tokens``; None if none is worth using.
+
+        Args:
+            tokens: A prompt's.
+            beginning: So many of them say nothing of a user, and may be found on disk.
+        """
         best = max(self._kept, key=lambda kept: common(kept.tokens, tokens), default=None)
         count = common(best.tokens, tokens) if best else 0
+        if self.files is not None and count < beginning <= len(tokens):
+            read = self.files.load(tokens[:beginning])
+            if read is not None:
+                self.keep(read)
+                return read
         if best is None or count < MIN_SHARED:
             return None
         self._kept = [*(kept for kept in self._kept if kept is not best), best]
         return best.first(count)
 
-    def keep(self, prefix: Prefix) -> None:
-        """Keep a prefix, in the place of those that it continues."""
+    def keep(self, prefix: Prefix, *, beginning: int = 0) -> None:
+        """Keep a prefix, in the place of those that it continues.
+
+        Args:
+            prefix: The prefix.
+            beginning: So many of its tokens say nothing of a user, and may be kept on disk.
+        """
+        if self.files is not None and 0 < beginning <= len(prefix.tokens):
+            self.files.keep(prefix.first(beginning))
         if len(prefix.tokens) < MIN_SHARED or prefix.bytes > self._room:
             return
         others = [k for k in self._kept if k.tokens != prefix.tokens[: len(k.tokens)]]

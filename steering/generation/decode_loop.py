@@ -18,7 +18,8 @@ from torch.nn.functional import pad
 
 from ..decoder.caches import holds_keys_only, join_caches
 from ..decoder.forward import padded, run, window_passed
-from ..decoder.prefixes import MIN_SHARED, Prefix, common, extended, new_cache
+from ..decoder.prefix import Prefix
+from ..decoder.prefixes import MIN_SHARED, common, extended, new_cache
 from ..vectors.injection import steered_by_all
 from .choosing import take_next
 from .constraints import constraints_of
@@ -275,14 +276,15 @@ class Batch:
             shared = min(shared, common(first.prompt, row.prompt))
         if shared < MIN_SHARED:
             return None
-        known = self._model.prefixes.longest(first.prompt[:shared])
+        beginning = first.beginning if first.beginning <= shared else 0
+        known = self._model.prefixes.longest(first.prompt[:shared], beginning=beginning)
         self.kept_tokens = len(known.tokens) * len(self.rows) if known else 0
         if not others:
             return known  # the rest runs anyway, and is kept then
         prefix = yield from extended(
             known, first.prompt[:shared], self._model.parts.decoder, pass_tokens
         )
-        self._model.prefixes.keep(prefix)
+        self._model.prefixes.keep(prefix, beginning=beginning)
         return prefix
 
     def _parts(
@@ -307,7 +309,8 @@ class Batch:
         """Keep what a row that is alone has just run: the conversation may go on from there."""
         if len(self.rows) == 1 and self._share and self._plain:
             row = self.rows[0]
-            self._model.prefixes.keep(Prefix.of(self._cache, row.prompt[: row.shareable]))
+            ran = Prefix.of(self._cache, row.prompt[: row.shareable])
+            self._model.prefixes.keep(ran, beginning=row.beginning)
 
     @torch.inference_mode()
     def _choose(

@@ -40,6 +40,8 @@ class Row:
         steerings: As given.
         prompt: Token ids.
         shareable: So many first tokens of the prompt are the same with and without steering.
+        beginning: So many of the prompt's first tokens may be kept on disk: those that hold
+            instructions and tools, and nothing that a user said.
         pending: Tokens that no forward pass has seen yet; what follows the last one is unknown.
         tokens: The answer's so far, without the one that ends it.
         logprobs: One a token, where the options ask for them.
@@ -65,6 +67,7 @@ class Row:
         check_length(model, len(self.prompt), options.max_new_tokens)
         starts = [steering.start(len(self.prompt)) for steering in self.steerings]
         self.shareable = min([len(self.prompt) - 1, *starts])
+        self.beginning = model.kept_beginning(request.messages, request.tools, self.prompt)
         self.pending = list(self.prompt)
         self.finish: Finish | None = None
         self.error: TrimtabError | None = None

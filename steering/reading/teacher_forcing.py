@@ -23,7 +23,8 @@ from ..decoder.devices import execution_device
 from ..decoder.families import Parts
 from ..decoder.forward import padded, run, window_passed
 from ..decoder.hooks import of_this_thread
-from ..decoder.prefixes import MIN_SHARED, Prefix, Prefixes, common, extended_at_once, new_cache
+from ..decoder.prefix import Prefix
+from ..decoder.prefixes import MIN_SHARED, Prefixes, common, extended_at_once, new_cache
 from ..vectors.injection import refuse_steered
 
 _MOST_TOKENS = 2048  # wide enough for full matrix products

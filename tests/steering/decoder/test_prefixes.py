@@ -5,7 +5,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trimtab.steering.decoder.caches import GrowingLayer
-from trimtab.steering.decoder.prefixes import Prefix, Prefixes, common, extended, new_cache
+from trimtab.steering.decoder.prefix import Prefix
+from trimtab.steering.decoder.prefixes import Prefixes, common, extended, new_cache
 
 
 def ran(known: Prefix | None, tokens: list[int], model: PreTrainedModel, part: int = 100) -> Prefix:
