@@ -1,6 +1,6 @@
 """``python -m benchmarks``: run all benchmarks and write one table.
 
-python -m benchmarks --only decode,dictionary --out table.md
+python -m benchmarks --only decoding,dictionary --out table.md
 python -m benchmarks --quick
 """
 

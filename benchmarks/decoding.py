@@ -12,7 +12,7 @@ from trimtab.steering.generation.generate import generate
 
 def run(setting: Setting) -> Iterator[Figure]:
     model = setting.model()
-    tokens = setting.size(32, 4)
+    tokens = setting.size(24, 4)
     one = random_steering(model, [model.layer_at(0.72)])
     every = random_steering(model, range(model.layer_count))
     ways = {

@@ -24,7 +24,7 @@ class NoRecommender:
 
 def run(setting: Setting) -> Iterator[Figure]:
     model = setting.model()
-    count = setting.size(64, 3)
+    count = setting.size(24, 3)
     answers: dict[str, list[object]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

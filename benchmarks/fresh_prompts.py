@@ -19,7 +19,7 @@ def run(setting: Setting) -> Iterator[Figure]:
             ),
             "generate": lambda rows=rows: by_transformers(model, fresh(rows), tokens),
         }
-        times = interleaved(ways, setting.repetitions)
+        times = interleaved(ways, setting.size(3, 1))
         title = f"ours / generate, fresh prompts, {tokens} tokens, batch {rows}"
         yield ratio(title, times, "ours", "generate", at_most=0.9, per=tokens)
 

@@ -23,13 +23,13 @@ def steered(model: SteeredModel, rows: int) -> list[Request]:
 def run(setting: Setting) -> Iterator[Figure]:
     model = setting.model()
     limit = setting.size(128, 32)
-    for rows in (1, 8):
+    for rows in (1, 4):
         asked = [steered(model, 3)[2]] if rows == 1 else steered(model, rows)
         ways = {
             name: partial(generate, model, asked, max_new_tokens=limit, lookup=lookup)
             for name, lookup in (("with", True), ("without", False))
         }
-        times = interleaved(ways, setting.repetitions)
+        times = interleaved(ways, setting.size(3, 1))
         yield ratio(f"steered calls, {rows} at once: with / without", times, "with", "without")
 
 

@@ -22,7 +22,7 @@ PROMPT, ANSWER = 80, 20  # tokens of a request and of a tweet
 def run(setting: Setting) -> Iterator[Figure]:
     model = setting.model()
     drawn = random.Random(0)
-    count, epochs = setting.size(8, 2), setting.size(5, 2)
+    count, epochs = setting.size(8, 2), setting.size(3, 2)
     examples = [
         Example(
             0,
@@ -33,7 +33,7 @@ def run(setting: Setting) -> Iterator[Figure]:
     ]
     options = TrainingOptions(epochs=epochs, batch_size=8, patience=0)
     width = model.hf.config.get_text_config().hidden_size
-    for depth in (0.72, 0.4):
+    for depth in (0.72,):
         layer = model.layer_at(depth)
         made: dict[str, LowRankStack] = {}
 
@@ -51,7 +51,8 @@ def run(setting: Setting) -> Iterator[Figure]:
                 "plain": lambda trained=trained: trained("plain", keep=False),
                 "ours": lambda trained=trained: trained("ours", keep=True),
             },
-            setting.size(3, 1),
+            setting.size(2, 1),
+            warm=False,
         )
         name = f"plain training / ours, depth {depth:g}, {count} samples, {epochs} epochs"
         steps = epochs * -(-count // options.batch_size)
