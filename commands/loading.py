@@ -16,7 +16,8 @@ ModelName = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option(
-        help="float32, bfloat16, float16 or auto; default: what the machine multiplies in."
+        help="float32, bfloat16, float16, auto, or int8 on a processor; default: what the machine "
+        "multiplies in."
     ),
 ]
 Device = Annotated[

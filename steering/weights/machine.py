@@ -66,7 +66,7 @@ def dtype_of(name: str | torch.dtype | None, device: torch.device) -> torch.dtyp
     if name == "auto" or isinstance(name, torch.dtype):
         return name
     if name not in DTYPES:
-        raise TrimtabError(f"expected dtype {', '.join(DTYPES)} or auto, got {name!r}")
+        raise TrimtabError(f"expected dtype {', '.join(DTYPES)}, int8 or auto, got {name!r}")
     return DTYPES[name]
 
 

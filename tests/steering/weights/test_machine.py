@@ -59,7 +59,7 @@ def test_a_data_type_by_name() -> None:
     assert dtype_of(torch.float64, CPU) == torch.float64
     assert dtype_of("auto", CPU) == "auto"
     assert dtype_of(None, CPU) == default_dtype(CPU).dtype
-    with pytest.raises(TrimtabError, match=r"float32, bfloat16, float16 or auto, got 'half'"):
+    with pytest.raises(TrimtabError, match=r"float32, bfloat16, float16, int8 or auto, got 'half'"):
         dtype_of("half", CPU)
 
 
