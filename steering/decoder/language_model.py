@@ -110,11 +110,13 @@ class LanguageModel:
             return 0
         system = [*takewhile(lambda message: message["role"] in INSTRUCTIONS, messages)]
         asked = repr((system, tools))
-        if asked not in self._beginnings:
+        known = self._beginnings.get(asked)
+        if known is None:
+            known = beginning(self.tokenizer, system, tools)
             if len(self._beginnings) >= _BEGINNINGS:
                 self._beginnings.clear()
-            self._beginnings[asked] = beginning(self.tokenizer, system, tools)
-        return common(self._beginnings[asked], prompt)
+            self._beginnings[asked] = known
+        return common(known, prompt)
 
     @cached_property
     def ends(self) -> tuple[int, ...]:

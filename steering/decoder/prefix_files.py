@@ -61,6 +61,8 @@ class PrefixFiles:
         """
         from safetensors import SafetensorError, safe_open
 
+        if len(tokens) < MIN_TOKENS:
+            return None
         path = self._path(tokens)
         try:
             with safe_open(path, "pt") as file:
