@@ -207,7 +207,7 @@ def test_neither_short_beginnings_nor_those_that_shall_not_be_shared_are_kept(
 ) -> None:
     model = process(llama, tiny_tokenizer, tmp_path)
     answered(model, Request([{"role": "user", "content": "w20 " * 90}]))
-    model.generate([asked()], max_new_tokens=2, share_prefix=False)
+    list(model.completions([asked()], max_new_tokens=2, share_prefix=False))
     assert not list(tmp_path.iterdir())
 
 
