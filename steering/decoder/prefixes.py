@@ -62,10 +62,10 @@ class Prefixes:
             prefix: The prefix.
             beginning: So many of its tokens say nothing of a user, and may be kept on disk.
         """
-        if self.files is not None and 0 < beginning <= len(prefix.tokens):
-            self.files.keep(prefix.first(beginning))
         if len(prefix.tokens) < MIN_SHARED or prefix.bytes > self._room:
             return
+        if self.files is not None and 0 < beginning <= len(prefix.tokens):
+            self.files.keep(prefix.first(beginning))
         others = [k for k in self._kept if k.tokens != prefix.tokens[: len(k.tokens)]]
         if any(k.tokens[: len(prefix.tokens)] == prefix.tokens for k in others):
             return  # known, as a part of a longer one
