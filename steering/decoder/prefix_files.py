@@ -166,7 +166,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def _bytes(tensor: Tensor) -> memoryview:
     # A single number out of a stride counts as contiguous, and still has the stride.
     plain = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
-    return memoryview(plain.view(torch.uint8).numpy())
+    return plain.view(torch.uint8).numpy().data
 
 
 def _remove(path: Path) -> None:

@@ -53,9 +53,7 @@ class Int8Linear(nn.Module):
         flat = hidden.reshape(-1, self.in_features)
         if len(flat) > _FEW or (hidden.requires_grad and torch.is_grad_enabled()):
             return linear(hidden, self.weight, self.bias)
-        made: Tensor = torch._weight_int8pack_mm(  # type: ignore[attr-defined]
-            flat.bfloat16(), self.weights, self.scales
-        ).float()
+        made: Tensor = torch._weight_int8pack_mm(flat.bfloat16(), self.weights, self.scales).float()
         if self.bias is not None:
             made = made + self.bias
         return made.reshape(*hidden.shape[:-1], self.out_features)
