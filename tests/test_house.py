@@ -140,6 +140,16 @@ def test_modules_import_in_one_direction() -> None:
 _SHIPPED = {".css", ".html", ".jinja", ".js", ".svg"}
 
 
+def test_one_class_name_means_one_class() -> None:
+    """Private or not: `Batch` and `_Batch` are told apart by nobody."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(f"{path}:{node.lineno}")
+    assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
 def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
@@ -193,3 +203,16 @@ def test_public_names_resolve(package: str) -> None:
     module = importlib.import_module(package)
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+def test_names_that_are_gone_say_what_to_use() -> None:
+    from trimtab import eval as package
+
+    for name, instead in package._INSTEAD.items():
+        with pytest.raises(ImportError, match="is gone: use ") as told:
+            getattr(package, name)
+        assert name in str(told.value)
+        first = instead.removeprefix("trimtab.eval.").partition("(")[0].partition(",")[0]
+        assert getattr(package, first) is not None
+    with pytest.raises(AttributeError):
+        getattr(package, "nothing_of_the_kind")  # noqa: B009

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import TrimtabError
 from ...steering.weights.known import DEFAULT_MODEL
 from ..methods.registry import Named, methods_of, parse_methods
+from ..resuming import reading_configuration
 from .methods import CALL_METHODS
 from .scoring import METRICS
 
@@ -74,7 +75,7 @@ class CallPlan:
         Raises:
             TrimtabError: It is not one.
         """
-        try:
+        with reading_configuration("bfcl"):
             return cls(
                 methods=tuple(methods_of(configuration["methods"], known=CALL_METHODS)),
                 tests=configuration["tests"],
@@ -82,11 +83,6 @@ class CallPlan:
                 max_new_tokens=configuration["max_new_tokens"],
                 **configuration["plan"],
             )
-        except (KeyError, TypeError) as error:
-            raise TrimtabError(
-                f"this run of bfcl says too little of itself to be resumed (no {error}); it was "
-                "made by an earlier trimtab"
-            ) from error
 
 
 def call_methods(text: str = DEFAULT_METHODS, steer_by: str = "") -> tuple[Named, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...errors import TrimtabError
 from ...steering.dictionaries.building import build_dictionaries
 from ...steering.dictionaries.dictionary import SteeringDictionary
 from ...steering.vectors.steering_vectors import SITES, points_of
@@ -22,6 +23,7 @@ from .kept import readable_dictionary
 if TYPE_CHECKING:
     from ...steering.contrast.pairs import ContrastPair, Exchange, Keys
     from ...steering.model import SteeredModel
+    from .method import Kind, ModelVariant
 
 # Changes whenever the same pairs would make other entries.
 _FORM = 1
@@ -29,6 +31,26 @@ _FORM = 1
 # Users read together: wide enough for full batches, few enough that a broken-off preparation keeps
 # most of its work.
 _USERS_AT_ONCE = 16
+
+
+def check_call_entries(task: str, kinds: Sequence[Kind], variant: ModelVariant | None) -> None:
+    """Refuse entries that only texts have.
+
+    Args:
+        task: Whose calls are steered, for the message.
+        kinds: What the entries are to be made from.
+        variant: What the model that is read is to run as.
+
+    Raises:
+        TrimtabError: Another kind than ``response`` or ``context``, or a model variant.
+    """
+    others = [f"{kind} entries" for kind in kinds if kind not in ("response", "context")]
+    if others or variant is not None:
+        raise TrimtabError(
+            f"{task} is steered by response or context entries, read from the model as it is; "
+            f"{others[0] if others else 'an adapter'}, as for texts, cannot be had: choose fints "
+            "or two-part, without an adapter"
+        )
 
 
 def kept_dictionaries(

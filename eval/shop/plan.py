@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import TrimtabError
 from ...steering.weights.known import DEFAULT_MODEL
 from ..methods.registry import METHODS, Known, Named, methods_of, parse_methods, with_controls
+from ..resuming import reading_configuration
 from .opening import BUILT_IN_WORLD, load_settings
 from .record import METRICS
 from .simulators import Simulator
@@ -112,7 +113,7 @@ class ShopPlan:
         Raises:
             TrimtabError: It is not one.
         """
-        try:
+        with reading_configuration("the shop"):
             plan = dict(configuration["plan"])
             user = configuration["user"]
             known = {field.name for field in fields(cls)}
@@ -124,11 +125,6 @@ class ShopPlan:
                 repeats=configuration["repeats"],
                 **values,
             )
-        except (KeyError, TypeError) as error:
-            raise TrimtabError(
-                f"this run of the shop says too little of itself to be resumed (no {error}); it "
-                "was made by an earlier trimtab"
-            ) from error
 
 
 def shop_methods(

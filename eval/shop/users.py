@@ -13,6 +13,7 @@ from ...agent.loop.memory import MODES, PastRequest, Recollection
 from ...agent.shop.past_requests import past_requests
 from ...envs.shop.request import request_text
 from ...errors import TrimtabError
+from ..methods.entries import check_call_entries
 from ..methods.method import PastExchange
 from ..methods.retrieval import By, RememberedEncoder, nearest
 from ..methods.written import WrittenTexts
@@ -169,16 +170,10 @@ class ShopUsers:
         Raises:
             TrimtabError: Entries that only texts have, or on top of a model variant.
         """
-        unknown = [kind for kind in kinds if kind not in ("response", "context")]
-        if unknown or variant is not None:
-            what = f"{unknown[0]} answers" if unknown else "an adapter"
-            raise TrimtabError(
-                f"a method that steers with {what} is for texts; in the shop, fints and two-part "
-                "steer as they are"
-            )
+        check_call_entries("the shop", kinds, variant)
         if self._given is not None:
             return of_kinds(self._given, kinds)
-        found = shop_dictionaries(
+        dictionaries = shop_dictionaries(
             self.model,
             self.environment,
             self._users,
@@ -187,7 +182,7 @@ class ShopUsers:
             folder=self.folder / "dictionaries",
             progress=self._told("steering dictionaries", len(self._users)),
         )
-        return of_kinds(found, kinds)
+        return of_kinds(dictionaries, kinds)
 
     def _first_test(self, user: str) -> int:
         """When a user's tests begin: what is learned is older than that."""

@@ -18,9 +18,11 @@ from ...errors import TrimtabError
 from ...steering.decoder.devices import out_of_memory
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .examples import Example, TrainingBatch, narrow, steps
+from .loss import answer_nats
+from .lower_layers import Lower, changes_answers_alone, lowest_unchanged
 from .optimiser import RowAdamW
 from .options import TrainingOptions
-from .passes import Before, Lower, answer_nats, changes_answers_alone, lowest_unchanged
+from .passes import Before
 
 if TYPE_CHECKING:
     from ...steering.decoder.language_model import LanguageModel

@@ -24,6 +24,17 @@ def of_this_thread(hook: Hook) -> Hook:
     return idle_elsewhere
 
 
+def forward_of_this_thread(forward: Hook, original: Hook) -> Hook:
+    """``forward`` in this thread, ``original`` in every other."""
+    owner = threading.get_ident()
+
+    def either(*args: Any, **kwargs: Any) -> Any:
+        mine = threading.get_ident() == owner
+        return forward(*args, **kwargs) if mine else original(*args, **kwargs)
+
+    return either
+
+
 _passes = threading.local()
 
 

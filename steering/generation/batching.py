@@ -19,9 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from ...errors import TrimtabError
+from ..dictionaries.steer import ReadsAndEmbeds
+from .requests import Generates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +110,21 @@ class _Job:
 _job: contextvars.ContextVar[_Job | None] = contextvars.ContextVar("trimtab_job", default=None)
 
 
+class Batchable(Generates, ReadsAndEmbeds, Protocol):
+    """What can be called from many threads through a ``BatchedModel``: a ``SteeredModel``."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's."""
+        ...
+
+    def completions(
+        self, requests: Sequence[Request], **options: Any
+    ) -> Iterator[tuple[int, Completion]]:
+        """Each answer with its place, as soon as it has ended."""
+        ...
+
+
 class BatchedModel:
     """A model that may be called from many threads.
 
@@ -124,10 +141,14 @@ class BatchedModel:
     """
 
     def __init__(
-        self, model: Any, *, beside: BatchedModel | None = None, batch_size: int | None = None
+        self,
+        model: Batchable,
+        *,
+        beside: BatchedModel | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.model = model
-        self._rows = {} if batch_size is None else {"batch_size": batch_size}
+        self._rows: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
         self._first: BatchedModel = self if beside is None else beside._first
         self._members: list[BatchedModel] = []
         self._first._members.append(self)
@@ -142,12 +163,11 @@ class BatchedModel:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's."""
-        tokenizer: PreTrainedTokenizerBase = self.model.tokenizer
-        return tokenizer
+        return self.model.tokenizer
 
     def layer_at(self, depth: float) -> int:
         """The layer at a relative depth from 0 to 1."""
-        return int(self.model.layer_at(depth))
+        return self.model.layer_at(depth)
 
     def generate(self, requests: Sequence[Request], **options: Any) -> list[Completion]:
         """Answer ``requests``, together with what every other live job asks.
@@ -269,7 +289,7 @@ class BatchedEncoder:
     @property
     def name(self) -> str:
         """What the encoder is called."""
-        return str(self._model.model.encoder.name)
+        return self._model.model.encoder.name
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Embed texts, ``(len(texts), dimensions)``, together with what every other job embeds."""

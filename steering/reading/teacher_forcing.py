@@ -9,9 +9,7 @@ its pass ends with the last layer's attention.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +20,7 @@ from ..decoder.caches import holds_keys_only, layers_of, select_rows
 from ..decoder.devices import execution_device
 from ..decoder.families import Parts
 from ..decoder.forward import padded, run, window_passed
-from ..decoder.hooks import of_this_thread
+from ..decoder.partial import stopping_after
 from ..decoder.prefix import Prefix
 from ..decoder.prefixes import MIN_SHARED, Prefixes, common, extended_at_once, new_cache
 from ..vectors.injection import refuse_steered
@@ -254,47 +252,12 @@ def _by_length(
     yield batch
 
 
-class _Stop(Exception):
-    """Ends a forward pass after the last wanted layer; never leaves this module."""
-
-
-@contextmanager
-def _stopping_after(parts: Parts, layer: int | None, *, attention: bool = False) -> Iterator[None]:
-    """End a pass of this thread after a layer, or after its attention; None ends none."""
-    reached = False
-
-    def reach(*args: Any) -> None:
-        nonlocal reached
-        reached = True
-
-    def stop(*args: Any) -> None:
-        # Layers may share a module: what an earlier one runs ends nothing.
-        if reached:
-            raise _Stop
-
-    if layer is None:
-        yield
-        return
-    last = parts.layers[layer]
-    handles = [
-        last.block.register_forward_pre_hook(of_this_thread(reach)),
-        (last.attention if attention else last.block).register_forward_hook(of_this_thread(stop)),
-    ]
-    try:
-        yield
-    except _Stop:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _run(
     parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: Cache
 ) -> Tensor | None:
     """One forward pass that fills ``cache``, up to the last wanted layer."""
     hidden: Tensor | None = None
-    with _stopping_after(parts, last):
+    with stopping_after(parts, last):
         hidden = run(parts.decoder, tokens, mask, cache)
     return hidden
 
@@ -303,7 +266,7 @@ def _fill(parts: Parts, last: int | None, tokens: Tensor, mask: Tensor, cache: C
     """One forward pass for what it leaves in ``cache``: the last layer's MLP adds nothing to it."""
     if holds_keys_only(parts.decoder.config):
         final = len(parts.layers) - 1 if last is None else last
-        with _stopping_after(parts, final, attention=True):
+        with stopping_after(parts, final, attention=True):
             run(parts.decoder, tokens, mask, cache)
     else:
         _run(parts, last, tokens, mask, cache)

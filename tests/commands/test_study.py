@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from trimtab.cli import execute
-from trimtab.commands.study import numbers
+from trimtab.commands.studying import numbers
 from trimtab.errors import TrimtabError
 
 pytest.importorskip("matplotlib", reason="figures need the plots extra")

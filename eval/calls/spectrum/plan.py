@@ -10,6 +10,7 @@ from ....envs.toolspectrum.items import Part
 from ....errors import TrimtabError
 from ....steering.weights.known import DEFAULT_MODEL
 from ...methods.registry import Named, methods_of
+from ...resuming import reading_configuration
 from .methods import SPECTRUM_METHODS
 from .scoring import METRICS
 
@@ -84,14 +85,9 @@ class SpectrumPlan:
         Raises:
             TrimtabError: It is not one.
         """
-        try:
+        with reading_configuration("toolspectrum"):
             return cls(
                 methods=tuple(methods_of(configuration["methods"], known=SPECTRUM_METHODS)),
                 max_new_tokens=configuration["max_new_tokens"],
                 **configuration["plan"],
             )
-        except (KeyError, TypeError) as error:
-            raise TrimtabError(
-                f"this run of toolspectrum says too little of itself to be resumed (no {error}); "
-                "it was made by another trimtab"
-            ) from error

@@ -15,7 +15,7 @@ from ....agent.calling.calls import format_call
 from ....envs.toolspectrum.items import SpectrumItem, ToolSpectrum
 from ....errors import TrimtabError
 from ....steering.dictionaries.steer import SteerBy
-from ...methods.entries import kept_dictionaries, one_after_another
+from ...methods.entries import check_call_entries, kept_dictionaries, one_after_another
 from ...methods.retrieval import By, RememberedEncoder, nearest
 from ...sample import counted
 from .pairs import Schemas, choice_pairs, persona_pairs
@@ -133,11 +133,7 @@ class SpectrumUsers:
         Raises:
             TrimtabError: Entries of another kind, or on top of a model variant.
         """
-        if not set(kinds) <= {"response", "context"} or variant is not None:
-            raise TrimtabError(
-                "a choice of apps is steered by entries of kind response or context, read from the "
-                "model as it is; leave out the adapter"
-            )
+        check_call_entries("a choice of apps", kinds, variant)
         parts: dict[str, list[SteeringDictionary]] = {}
         for kind in kinds:
             for persona, own in self._read(kind, settings).items():

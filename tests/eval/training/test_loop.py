@@ -12,13 +12,9 @@ from trimtab import TrimtabError
 from trimtab.eval.training import loop
 from trimtab.eval.training.examples import TrainingBatch, steps
 from trimtab.eval.training.loop import train
+from trimtab.eval.training.loss import answer_nats
+from trimtab.eval.training.lower_layers import Lower, changes_answers_alone, lowest_unchanged
 from trimtab.eval.training.options import TrainingOptions
-from trimtab.eval.training.passes import (
-    Lower,
-    answer_nats,
-    changes_answers_alone,
-    lowest_unchanged,
-)
 from trimtab.eval.training.trainable import (
     LoraStack,
     LowRankStack,
