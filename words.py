@@ -40,13 +40,13 @@ def words_of(text: str) -> list[str]:
         >>> words_of("安静的海 😂")
         ['安', '静', '的', '海', '😂']
     """
-    found: list[str] = []
+    words: list[str] = []
     word = ""
     for character in _CHARACTER.findall(unicodedata.normalize("NFC", text.casefold())):
         alone = _SINGLE.match(character)
         if not alone and _PART_OF_WORD.match(character):
             word += character
             continue
-        found += [token for token in (word, character if alone else "") if token]
+        words += [token for token in (word, character if alone else "") if token]
         word = ""
-    return [*found, word] if word else found
+    return [*words, word] if word else words

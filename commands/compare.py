@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .flags import OfMethods
+
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A run's folder.")],
@@ -12,9 +14,7 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="Only this metric; may be repeated.")
     ] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Only this method; may be repeated.")
-    ] = None,
+    method: OfMethods = None,
     top: Annotated[int, typer.Option(help="How many of the changed samples to show.", min=0)] = 5,
 ) -> None:
     """Compare two runs: configurations, paired differences, and what changed most."""
@@ -24,7 +24,7 @@ def compare(
     from ..eval.runs.record import read_run
     from .console.compare_table import print_comparison
 
-    found = compare_runs(
+    comparison = compare_runs(
         read_run(first), read_run(second), metrics=metric or (), methods=method or ()
     )
-    print_comparison(Console(), found, top=top)
+    print_comparison(Console(), comparison, top=top)

@@ -16,18 +16,18 @@ def doctor(
     """Say what this machine has, what trimtab will use of it, and what is missing."""
     from ..steering.weights.diagnosis import diagnose
 
-    found = diagnose()
+    diagnosis = diagnose()
     if as_json:
         import json
         from dataclasses import asdict
 
-        print(json.dumps(asdict(found), indent=2))
+        print(json.dumps(asdict(diagnosis), indent=2))
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
-    for name, value in _lines(found):
+    for name, value in _lines(diagnosis):
         table.add_row(name, value)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -35,29 +35,29 @@ def doctor(
     console.print(table)
 
 
-def _lines(found: Diagnosis) -> list[tuple[str, str]]:
-    features = ", ".join(found.features) or "none that is known"
+def _lines(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    features = ", ".join(diagnosis.features) or "none that is known"
     lines = [
-        ("versions", ", ".join(f"{name} {value}" for name, value in found.versions.items())),
-        ("processor", f"{found.processor}, {found.cores} cores; {features}"),
-        ("memory", f"{_size(found.memory)}, {_size(found.memory_available)} available"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in diagnosis.versions.items())),
+        ("processor", f"{diagnosis.processor}, {diagnosis.cores} cores; {features}"),
+        ("memory", f"{_size(diagnosis.memory)}, {_size(diagnosis.memory_available)} available"),
     ]
-    for gpu in found.gpus:
+    for gpu in diagnosis.gpus:
         lines.append(("GPU", f"{gpu.name}, {_size(gpu.memory)}, capability {gpu.capability}"))
-    if not found.gpus:
+    if not diagnosis.gpus:
         lines.append(("GPU", "none that PyTorch can use"))
     lines += [
-        ("device", found.device),
-        ("dtype", f"{found.dtype}: {found.reason}"),
-        ("cache", f"{found.cache}, {_size(found.disk_free)} free"),
+        ("device", diagnosis.device),
+        ("dtype", f"{diagnosis.dtype}: {diagnosis.reason}"),
+        ("cache", f"{diagnosis.cache}, {_size(diagnosis.disk_free)} free"),
     ]
-    for model in found.models:
+    for model in diagnosis.models:
         here = "pulled" if model.ready else f"not pulled: `trimtab models pull {model.name}`"
         lines.append(("model", f"{model.name} ({_size(model.size)}), {here}"))
-    for mirror in found.mirrors:
+    for mirror in diagnosis.mirrors:
         reached = f"out of reach: {mirror.trouble}" if mirror.trouble else "answers"
         lines.append((mirror.name, f"{mirror.address} {reached}"))
-    for part in found.parts:
+    for part in diagnosis.parts:
         missing = f"without {', '.join(part.missing)}; `{part.install}`"
         lines.append(("optional", f"{part.name}: {missing if part.missing else 'installed'}"))
     return lines

@@ -6,8 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .flags import (
+    Controls,
+    Data,
+    Generate,
+    History,
+    Json,
+    NewTokens,
+    PlanFile,
+    PlannedModel,
+    Quiet,
+    RunOut,
+    Seed,
+    Settings,
+    Tests,
+    Users,
+)
 from .loading import Device, DeviceMap, Dtype, Placement
-from .run import Json, Quiet
 
 if TYPE_CHECKING:
     from ..eval.opening import Plan
@@ -35,47 +50,25 @@ def evaluate(
             show_default="zero-shot,rag,fints",
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="The benchmark's folder or file, or your own; default: built-in data."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A name from `trimtab models list`, a hub id, or a folder."),
-    ] = None,
+    data: Data = None,
+    model: PlannedModel = None,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    users: Annotated[
-        int | None, typer.Option(help="At most this many users.", show_default="200")
-    ] = None,
-    history: Annotated[
-        int | None, typer.Option(help="Only this many of a user's latest past samples.")
-    ] = None,
-    tests: Annotated[
-        int | None, typer.Option(help="Only this many of a user's test samples.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of users, draws, and who lends to whom.", show_default="0")
-    ] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="A TOML file with a steering table, for steered methods.")
-    ] = None,
-    controls: Annotated[
-        bool, typer.Option(help="Show the controls of every steered method beside it.")
-    ] = True,
-    generate: Annotated[
-        bool, typer.Option(help="Let the model answer, or only score the users' own texts.")
-    ] = True,
+    users: Users = None,
+    history: History = None,
+    tests: Tests = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    controls: Controls = True,
+    generate: Generate = True,
     temperature: Annotated[
         float | None, typer.Option(help="Of sampled answers.", show_default="0")
     ] = None,
     repeats: Annotated[
         int | None, typer.Option(help="Sampled answers to each sample.", show_default="1")
     ] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(help="The longest answer; default: the task's own.")
-    ] = None,
+    max_new_tokens: NewTokens = None,
     context: Annotated[
         int | None, typer.Option(help="Tokens of prompt and answer; default: the model's own.")
     ] = None,
@@ -122,12 +115,8 @@ def evaluate(
             show_default="4",
         ),
     ] = None,
-    plan: Annotated[
-        Path | None, typer.Option(help="A TOML file with these fields; flags go before it.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
-    ] = None,
+    plan: PlanFile = None,
+    out: RunOut = None,
     resume: Annotated[
         Path | None, typer.Option(help="Resume the run in this folder, as it was begun.")
     ] = None,

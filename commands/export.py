@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .flags import OfMethods, RunFolder
+
 if TYPE_CHECKING:
     from ..envs.shop.world import World
 
@@ -21,7 +23,7 @@ class Format(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    run: RunFolder,
     to: Annotated[
         Format,
         typer.Option(
@@ -33,9 +35,7 @@ def export(
         Path | None,
         typer.Option(help="A table's file, or the others' folder; default: in the run's folder."),
     ] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Only this method; may be repeated.")
-    ] = None,
+    method: OfMethods = None,
     world: Annotated[
         str,
         typer.Option(help="Of personalwab: the bazaar, or the folder of the world played in."),

@@ -6,17 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .flags import ServedStore
+
 if TYPE_CHECKING:
     from ..steering.store.steering_store import SteeringStore
 
 app = typer.Typer(no_args_is_help=True)
-
-Store = Annotated[
-    str | None,
-    typer.Option(
-        help="sqlite:///FILE, postgresql://..., or a file's path; default: in the cache folder."
-    ),
-]
 
 
 @app.callback()
@@ -26,7 +21,7 @@ def keys() -> None:
 
 @app.command("make")
 def make(
-    store: Store = None,
+    store: ServedStore = None,
     label: Annotated[str, typer.Option(help="What you call it.")] = "",
     users: Annotated[
         str, typer.Option(help="For whom it may act: all, prefix:BEGINNING or one:ID.")
@@ -50,7 +45,7 @@ def make(
 
 
 @app.command("list")
-def list_keys(store: Store = None) -> None:
+def list_keys(store: ServedStore = None) -> None:
     """List the keys: id, when it was made, users, rights, label."""
     with _opened(store) as opened:
         for key in opened.access_keys.list():
@@ -61,7 +56,7 @@ def list_keys(store: Store = None) -> None:
 @app.command("revoke")
 def revoke(
     key: Annotated[str, typer.Argument(help="Its id, as `trimtab keys list` shows it.")],
-    store: Store = None,
+    store: ServedStore = None,
 ) -> None:
     """Revoke a key, for all servers at once."""
     from ..errors import TrimtabError

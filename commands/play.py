@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import TrimtabError
+from .flags import (
+    Asking,
+    CallDecoding,
+    Decoding,
+    Dictionaries,
+    Prompting,
+    Settings,
+    UsersStore,
+    World,
+)
 from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
-from .run import CallDecoding, Prompting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,9 +49,7 @@ def play(
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    world: Annotated[
-        str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
-    ] = "bazaar",
+    world: World = "bazaar",
     user: Annotated[str | None, typer.Option(help="Be this user; default: one by seed.")] = None,
     task: Annotated[str | None, typer.Option(help="The id of a test task.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of the task.")] = 0,
@@ -53,22 +60,12 @@ def play(
         str, typer.Option(help="Past requests in the prompt: none, random, last, relevant, full.")
     ] = "none",
     remembered: Annotated[int, typer.Option(help="How many past requests those are.")] = 3,
-    prompting: Annotated[
-        Prompting, typer.Option(help="Plain function calls, or ReAct's thoughts and actions.")
-    ] = Prompting.call,
-    decode: Annotated[CallDecoding, typer.Option(help="Calls held to the schemas, or free.")] = (
-        CallDecoding.constrained
-    ),
+    prompting: Asking = Prompting.call,
+    decode: Decoding = CallDecoding.constrained,
     steps: Annotated[int | None, typer.Option(help="Step limit; default 10.")] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="A TOML file with a `steering` table.")
-    ] = None,
-    dictionaries: Annotated[
-        Path | None, typer.Option(help="A folder of USER.safetensors; default: build and keep.")
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option(help="A steering store that holds the user's dictionary.")
-    ] = None,
+    settings: Settings = None,
+    dictionaries: Dictionaries = None,
+    store: UsersStore = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the episode is kept; default: the cache folder.")
     ] = None,
@@ -174,10 +171,10 @@ def play_command(
         display.doing("opening the shop")
         shop.ready()
         toolkit = shop.toolkit
-        found = None
+        dictionaries_given = None
         if steered:
             display.doing("steering dictionary")
-            found = users_dictionaries(
+            dictionaries_given = users_dictionaries(
                 loaded,
                 shop,
                 [played.user_id],
@@ -199,13 +196,13 @@ def play_command(
     }
     folder = out or home() / "plays" / _digest(configuration)
     with (
-        run_folder(folder, configuration) as kept,
+        run_folder(folder, configuration) as results,
         SqliteSaver.from_conn_string(str(folder / "episode.sqlite")) as saver,
     ):
         agent = shop_agent(
             loaded,
             toolkit,
-            store=found,
+            store=dictionaries_given,
             settings=chosen,
             memory=Memory(
                 partial(past_requests, shop), memory, remembered, loaded.encoder.encode, seed
@@ -234,7 +231,7 @@ def play_command(
             end,
             loaded.encoder.similarity,
         )
-        kept.append(record.to_json())
+        results.append(record.to_json())
         saver.delete_thread(_THREAD)
     console.print("", episode_view(record, steps=False))
     console.print(f"{end.outcome}; kept in {folder}", soft_wrap=True, highlight=False)
@@ -273,8 +270,8 @@ def _converse(
     given: Any = None
     if snapshot.next:
         before = play.ended(snapshot.values).steps
-        told = f"Resuming the episode that was broken off; steps so far: {len(before)}"
-        console.print(told, "", highlight=False)
+        line = f"Resuming the episode that was broken off; steps so far: {len(before)}"
+        console.print(line, "", highlight=False)
         for step in before:
             console.print(step_view(step), "")
         shown = len(before)

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from .flags import RunFolder
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    run: RunFolder,
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; default: report.html in the run's folder.")
     ] = None,

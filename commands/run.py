@@ -6,6 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .flags import (
+    Asking,
+    CallDecoding,
+    Controls,
+    Decoding,
+    Dictionaries,
+    Json,
+    Prompting,
+    Quiet,
+    RunOut,
+    Settings,
+    UsersStore,
+    World,
+)
 from .loading import Device, DeviceMap, Dtype, ModelName, Placement
 
 if TYPE_CHECKING:
@@ -19,43 +33,19 @@ class Track(StrEnum):
     multi = "multi"
 
 
-class Prompting(StrEnum):
-    """How the model is asked for a step."""
-
-    call = "call"
-    react = "react"
-
-
-class CallDecoding(StrEnum):
-    """How tool calls are decoded."""
-
-    constrained = "constrained"
-    free = "free"
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, for a machine.")
-]
-
-
 def run(
     model: ModelName = "qwen2.5-coder-0.5b-instruct",
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    world: Annotated[
-        str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
-    ] = "bazaar",
+    world: World = "bazaar",
     methods: Annotated[
         str,
         typer.Option(
             help="Comma-separated, with options: zero-shot,rag(by=recency),pag,fints(context=3)."
         ),
     ] = "zero-shot,rag,fints",
-    controls: Annotated[
-        bool, typer.Option(help="Show the controls of every steered method beside it.")
-    ] = True,
+    controls: Controls = True,
     episodes: Annotated[int, typer.Option(help="How many test tasks, under every method.")] = 72,
     spread: Annotated[int, typer.Option(help="Over how many users they are spread.")] = 24,
     user: Annotated[
@@ -80,30 +70,18 @@ def run(
     steps: Annotated[
         int | None, typer.Option(help="Step limit of an episode; default 8, multi 10.")
     ] = None,
-    prompting: Annotated[
-        Prompting, typer.Option(help="Plain function calls, or ReAct's thoughts and actions.")
-    ] = Prompting.call,
-    decode: Annotated[CallDecoding, typer.Option(help="Calls held to the schemas, or free.")] = (
-        CallDecoding.constrained
-    ),
-    settings: Annotated[
-        Path | None, typer.Option(help="A TOML file with a `steering` table.")
-    ] = None,
-    dictionaries: Annotated[
-        Path | None, typer.Option(help="A folder of USER.safetensors; default: build and keep.")
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option(help="A steering store that holds the users' dictionaries.")
-    ] = None,
+    prompting: Asking = Prompting.call,
+    decode: Decoding = CallDecoding.constrained,
+    settings: Settings = None,
+    dictionaries: Dictionaries = None,
+    store: UsersStore = None,
     tools: Annotated[
         Path | None, typer.Option(help="A .py or .yaml file of tools to have as well.")
     ] = None,
     batch: Annotated[
         int, typer.Option(help="Episodes that are under way at once; 48 are decoded at once.")
     ] = 192,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
-    ] = None,
+    out: RunOut = None,
     show: Annotated[bool, typer.Option("--show", help="Show every episode as it ends.")] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of the steps went.")

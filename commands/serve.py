@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
-from .run import Quiet
+from .flags import Quiet, ServedStore, Settings
+from .loading import Device, DeviceMap, Dtype, ModelName, Placement, load_model
 
 if TYPE_CHECKING:
     import socket
@@ -25,28 +24,19 @@ _BUILT_AT_ONCE = 4  # of a demonstration's users; the others' when somebody choo
 
 app = typer.Typer()
 
-Store = Annotated[
-    str | None,
-    typer.Option(
-        help="sqlite:///FILE, postgresql://..., or a file's path; default: in the cache folder."
-    ),
-]
-
 
 @app.callback(invoke_without_command=True)
 def serve(
     context: typer.Context,
     model: ModelName = "qwen2.5-coder-0.5b-instruct",
-    store: Store = None,
+    store: ServedStore = None,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen.")] = 8000,
     demo: Annotated[
         bool,
         typer.Option("--demo", help="With the bazaar's users; their dictionaries are built on it."),
     ] = False,
-    settings: Annotated[
-        Path | None, typer.Option(help="A TOML file with a [steering] table.")
-    ] = None,
+    settings: Settings = None,
     holdout: Annotated[
         float, typer.Option(min=0, max=1, help="The share of users who are never steered.")
     ] = 0.0,
@@ -85,74 +75,8 @@ def serve(
     quiet: Quiet = False,
 ) -> None:
     """Serve a model behind OpenAI's API, steered by each user's own history."""
-    if context.invoked_subcommand is None:
-        serve_command(
-            model=model,
-            placement=Placement(dtype, device, device_map, disk_prefixes),
-            store=store,
-            host=host,
-            port=port,
-            demo=demo,
-            settings=settings,
-            holdout=holdout,
-            replicas=replicas,
-            max_rows=max_rows,
-            max_waiting=max_waiting,
-            name=name,
-            new_tokens=new_tokens,
-            temperature=temperature,
-            expire_days=expire_days,
-            log_words=log_words,
-            quiet=quiet,
-        )
-
-
-def serve_command(
-    *,
-    model: str,
-    placement: Placement = BY_HARDWARE,
-    store: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    demo: bool = False,
-    settings: Path | None = None,
-    holdout: float = 0.0,
-    replicas: int | None = None,
-    max_rows: int = 16,
-    max_waiting: int = 64,
-    name: str | None = None,
-    new_tokens: int = 256,
-    temperature: float = 0.0,
-    expire_days: float | None = None,
-    log_words: bool = False,
-    quiet: bool = False,
-    console: Console | None = None,
-) -> None:
-    """Serve until the process is told to end; what is under way is finished first.
-
-    Args:
-        model: A model's name, hub id or folder.
-        placement: In which data type and on which devices it is loaded.
-        store: The store's; None is one in the cache folder.
-        host: Where to listen.
-        port: Where to listen; 0 is any that is free.
-        demo: Show the bazaar's users and episodes, and build the dictionaries of those looked at.
-        settings: A TOML file with a ``[steering]`` table; None is the default.
-        holdout: The share of users who are never steered.
-        replicas: So many servers on Ray Serve; None is one, without Ray.
-        max_rows: So many answers are decoded together.
-        max_waiting: So many more may wait.
-        name: What callers name the model; None is its own name.
-        new_tokens: Of an answer, where a request does not say.
-        temperature: Where a request does not say.
-        expire_days: How long entries are kept; None is for ever.
-        log_words: Write what users and the model say into the log.
-        quiet: Show no progress.
-        console: Where to print.
-
-    Raises:
-        TrimtabError: Anything that a person can put right.
-    """
+    if context.invoked_subcommand is not None:
+        return
     import signal
 
     import uvicorn
@@ -166,7 +90,8 @@ def serve_command(
     from ..serve.service import RequestLimits
     from .console.progress import progress
 
-    console = console or Console(stderr=True)
+    console = Console(stderr=True)
+    placement = Placement(dtype, device, device_map, disk_prefixes)
     place = store or str(home() / ("demo.db" if demo else "users.db"))
     _check_keys(place, host)
     limits = RequestLimits(new_tokens=new_tokens, temperature=temperature)
@@ -196,10 +121,10 @@ def serve_command(
         )
         _serve_replicas(plan, replicas, host, port, console)
         return
-    with progress(console, quiet=quiet) as told:
-        told.doing(f"loading {model}")
-        kept = replace(placement, disk_prefixes=bool(placement.disk_prefixes))
-        loaded = load_model(model, kept)
+    with progress(console, quiet=quiet) as display:
+        display.doing(f"loading {model}")
+        placement = replace(placement, disk_prefixes=bool(placement.disk_prefixes))
+        loaded = load_model(model, placement)
         service = open_service(
             loaded,
             place,
@@ -285,8 +210,8 @@ def _serve_replicas(plan: ReplicaPlan, count: int, host: str, port: int, console
     device = plan.device or str(default_device())
     gpus = float(device.startswith("cuda"))
     with replicas(plan, count, host=host, port=port, gpus=gpus):
-        for told in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(told, lambda *_: over.set())
+        for wanted in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(wanted, lambda *_: over.set())
         console.print(
             f"serving {count} replicas at http://{host}:{port}", highlight=False, soft_wrap=True
         )
@@ -313,7 +238,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 @app.command("report")
-def report(store: Store = None) -> None:
+def report(store: ServedStore = None) -> None:
     """Say whether steering helps: the users who are steered against those held out."""
     from rich.console import Console
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TrimtabError
-from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
-from .run import Quiet
+from .flags import Quiet, Settings, World
+from .loading import Device, DeviceMap, Dtype, ModelName, Placement, load_model
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..steering.store.steering_store import SteeringStore
 
 app = typer.Typer(no_args_is_help=True)
@@ -38,25 +35,34 @@ def build(
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    world: Annotated[
-        str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
-    ] = "bazaar",
+    world: World = "bazaar",
     user: Annotated[list[str] | None, typer.Option(help="Only this user; may be repeated.")] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="A TOML file with a [steering] table.")
-    ] = None,
+    settings: Settings = None,
     quiet: Quiet = False,
 ) -> None:
     """Build shopping users' dictionaries from their training tasks, and put them in."""
-    build_store(
-        uri,
-        model=model,
-        placement=Placement(dtype, device, device_map),
-        world=world,
-        users=user or [],
-        settings=settings,
-        quiet=quiet,
-    )
+    from rich.console import Console
+
+    from ..eval.shop.opening import load_settings, open_shop, users_dictionaries
+    from ..steering.store.steering_store import SteeringStore
+    from .console.progress import counting, progress
+
+    console = Console()
+    chosen = load_settings(settings)
+    shop = open_shop(world)
+    for each in user or ():
+        shop.world.profile(each)  # refuses an unknown one
+    wanted = list(user or ()) or sorted({task.user_id for task in shop.world.train})
+    with progress(console, quiet=quiet) as display:
+        display.doing(f"loading {model}")
+        loaded = load_model(model, Placement(dtype, device, device_map))
+        with SteeringStore(uri, model=loaded) as store:
+            done = counting(display, "steering dictionaries", len(wanted))
+            built = users_dictionaries(loaded, shop, wanted, chosen, progress=done)
+            store.put(*built.values())
+    left = len(wanted) - len(built)
+    without = f"; {left} have no training tasks" if left else ""
+    console.print(f"{len(built)} users' dictionaries are in {uri}{without}", soft_wrap=True)
 
 
 @app.command("list")
@@ -165,9 +171,9 @@ def copy(
     from ..steering.store.steering_store import SteeringStore
 
     with SteeringStore(uri, existing=True) as opened:
-        kept = opened.copy_of(user)
+        whole = opened.copy_of(user)
     with replacing(file) as temporary:
-        text = json.dumps(kept.to_dict(), ensure_ascii=False, indent=1)
+        text = json.dumps(whole.to_dict(), ensure_ascii=False, indent=1)
         temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
@@ -204,56 +210,6 @@ def audit(
             until = f" to {event.until:%H:%M:%S}" if event.until != event.at else ""
             when = f"{event.at:%Y-%m-%d %H:%M:%S}{until}"
             print(f"{when}  {event.event:9}  {event.count:6}  {event.owner[:16]}")
-
-
-def build_store(
-    uri: str,
-    *,
-    model: str,
-    placement: Placement = BY_HARDWARE,
-    world: str,
-    users: Sequence[str] = (),
-    settings: Path | None = None,
-    quiet: bool = False,
-    console: Console | None = None,
-) -> None:
-    """Build the dictionaries of users with training tasks, and put them in a store.
-
-    Args:
-        uri: The store's.
-        model: A model's name, hub id or folder.
-        placement: In which data type and on which devices it is loaded.
-        world: ``bazaar``, or a folder in PersonalWAB's format.
-        users: Whose; empty is everybody's.
-        settings: A TOML file with a ``[steering]`` table; None is the default.
-        quiet: Show no progress.
-        console: Where to print.
-
-    Raises:
-        TrimtabError: Anything that a person can put right.
-    """
-    from rich.console import Console
-
-    from ..eval.shop.opening import load_settings, open_shop, users_dictionaries
-    from ..steering.store.steering_store import SteeringStore
-    from .console.progress import counting, progress
-
-    console = console or Console()
-    chosen = load_settings(settings)
-    shop = open_shop(world)
-    for user in users:
-        shop.world.profile(user)  # refuses an unknown one
-    wanted = list(users) or sorted({task.user_id for task in shop.world.train})
-    with progress(console, quiet=quiet) as told:
-        told.doing(f"loading {model}")
-        loaded = load_model(model, placement)
-        with SteeringStore(uri, model=loaded) as store:
-            done = counting(told, "steering dictionaries", len(wanted))
-            found = users_dictionaries(loaded, shop, wanted, chosen, progress=done)
-            store.put(*found.values())
-    left = len(wanted) - len(found)
-    without = f"; {left} have no training tasks" if left else ""
-    console.print(f"{len(found)} users' dictionaries are in {uri}{without}", soft_wrap=True)
 
 
 def _opened(uri: str, *, existing: bool = True) -> SteeringStore:

@@ -12,8 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import TrimtabError
+from .flags import (
+    Controls,
+    Data,
+    Generate,
+    History,
+    NewTokens,
+    PlanFile,
+    PlannedModel,
+    Quiet,
+    Seed,
+    Settings,
+    Tests,
+    Users,
+)
 from .loading import Device, DeviceMap, Dtype, ModelName, Placement, load_model
-from .run import Quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,43 +107,21 @@ def run_text_study(
             help="Comma-separated, with options; see `trimtab eval`. The first is the baseline."
         ),
     ] = "zero-shot,rag,fints",
-    data: Annotated[
-        str | None, typer.Option(help="The benchmark's folder or file; default: built-in data.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name from `trimtab models list`, a hub id, or a folder.")
-    ] = None,
+    data: Data = None,
+    model: PlannedModel = None,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    users: Annotated[
-        int | None, typer.Option(help="At most this many users.", show_default="200")
-    ] = None,
-    history: Annotated[
-        int | None, typer.Option(help="Only this many of a user's latest past samples.")
-    ] = None,
-    tests: Annotated[
-        int | None, typer.Option(help="Only this many of a user's test samples.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of users, draws and groups.", show_default="0")
-    ] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="A TOML file with a steering table, for steered methods.")
-    ] = None,
-    controls: Annotated[
-        bool, typer.Option(help="Also the controls of every steered method.")
-    ] = True,
-    generate: Annotated[
-        bool, typer.Option(help="Let the model answer, or only score the users' own texts.")
-    ] = True,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(help="The longest answer; default: the task's own.")
-    ] = None,
+    users: Users = None,
+    history: History = None,
+    tests: Tests = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    controls: Controls = True,
+    generate: Generate = True,
+    max_new_tokens: NewTokens = None,
     batch: Annotated[int, typer.Option(help="Rows at once.")] = 48,
-    plan: Annotated[
-        Path | None, typer.Option(help="A TOML file with these fields; flags go before it.")
-    ] = None,
+    plan: PlanFile = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
@@ -171,8 +162,8 @@ def run_text_study(
     with progress(console, quiet=quiet) as display:
         display.doing(f"loading {made.model}")
         loaded = load_model(made.model, Placement(dtype, device, device_map))
-        found = study(Setting(made, loaded, dataset, folder, batch, display))
-    _show(found, folder)
+        results = study(Setting(made, loaded, dataset, folder, batch, display))
+    _show(results, folder)
 
 
 def run_shop_study(
@@ -211,8 +202,8 @@ def run_shop_study(
         display.doing(f"loading {model}")
         loaded = load_model(model, Placement(dtype, device, device_map))
         shop = ShopEnvironment(world, Path(scratch), recommender=NothingRecommended())
-        found = study(loaded, shop, display.doing)
-    _show(found, folder)
+        results = study(loaded, shop, display.doing)
+    _show(results, folder)
 
 
 def numbers(text: str, what: str) -> list[float]:
@@ -246,14 +237,14 @@ def _new_folder(name: str) -> Path:
     return home() / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _show(found: Found, folder: Path) -> None:
+def _show(results: Found, folder: Path) -> None:
     """Keep the tables and figures in the folder, and print the tables."""
     from rich.console import Console
 
     from ..eval.studies.finding import keep
     from .console.finding import print_findings
 
-    tables, drawn = found
+    tables, drawn = results
     findings = tables if isinstance(tables, list) else [tables]
     figures = drawn if isinstance(drawn, list) else [drawn]
     written = [

@@ -47,32 +47,6 @@ def tools_check(
     ] = "",
 ) -> None:
     """Say what a model sees of the tools, what it can write, and whether the examples fit."""
-    check_command(file, prompt=prompt, schemas=schemas, call=call, model=model)
-
-
-def check_command(
-    path: Path,
-    *,
-    prompt: bool = False,
-    schemas: bool = False,
-    call: bool = False,
-    model: str = "",
-    console: Console | None = None,
-) -> None:
-    """Print what a model sees of a file's tools, and whether the file's examples come out right.
-
-    Args:
-        path: The file.
-        prompt: Show the prompt that ``model`` reads.
-        schemas: Show each tool's schema, and the one that constrained decoding holds calls to.
-        call: Call the tools with their examples.
-        model: Whose prompt, and whose form of calls; empty is the default model.
-        console: Where to print.
-
-    Raises:
-        TrimtabError: The file cannot be used, a tool's calls cannot be constrained, or an example
-            does not come out as it says; told after all is printed.
-    """
     from rich.console import Console
 
     from ..agent.calling.detection import call_format_of
@@ -80,25 +54,25 @@ def check_command(
     from ..steering.weights.known import DEFAULT_MODEL
     from ..tools.files.tool_file import open_tool_file
 
-    console = console or Console()
+    console = Console()
     tokenizer = _tokenizer(model or DEFAULT_MODEL) if model or prompt else None
     form = call_format_of(SimpleNamespace(tokenizer=tokenizer))
-    with open_tool_file(path) as file:
-        tools = [check_tool(spec, call_format=form) for spec in file.toolkit]
+    with open_tool_file(file) as opened:
+        tools = [check_tool(spec, call_format=form) for spec in opened.toolkit]
         for tool in tools:
             _print_tool(console, tool, schemas)
-        examples = check_examples(file, call=call, call_format=form)
+        examples = check_examples(opened, call=call, call_format=form)
         for example in examples:
             _print_example(console, example)
         if tokenizer is not None and prompt:
-            _print_prompt(console, file, tokenizer, model or DEFAULT_MODEL)
+            _print_prompt(console, opened, tokenizer, model or DEFAULT_MODEL)
     wrong = sum(not example.passed for example in examples)
     refused = [tool.spec.name for tool in tools if tool.refusal]
     _print(console, f"{_counted(len(tools), 'tool')}, {_counted(len(examples), 'example')}")
     if wrong or refused:
-        told = [f"calls of {name} cannot be constrained" for name in refused]
-        told += [f"{_counted(wrong, 'example')} did not come out as said"] if wrong else []
-        raise TrimtabError(f"{path.name}: {'; '.join(told)}; see above")
+        faults = [f"calls of {name} cannot be constrained" for name in refused]
+        faults += [f"{_counted(wrong, 'example')} did not come out as said"] if wrong else []
+        raise TrimtabError(f"{file.name}: {'; '.join(faults)}; see above")
 
 
 def _print_tool(console: Console, tool: ToolCheck, schemas: bool) -> None:

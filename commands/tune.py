@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TrimtabError
+from .flags import Quiet
 from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
-from .run import Quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -240,10 +240,10 @@ def _table(tuned: Tuned) -> Table:
             settings = ", ".join(
                 f"{n} {_written(getattr(trial.settings, n))}" for n in shown if place
             )
-            found = (trial.margin, trial.likelihood, trial.accuracy)
+            scores = (trial.margin, trial.likelihood, trial.accuracy)
             table.add_row(
                 str(place) if place else "unsteered",
-                *(number(math.nan if value is None else value, ".3f") for value in found),
+                *(number(math.nan if value is None else value, ".3f") for value in scores),
                 settings,
                 style="bold" if place == 1 else None,
             )

@@ -79,8 +79,8 @@ def rouge(output: str, gold: str, kind: str, *, ascii_only: bool = False) -> flo
     gold = gold.strip()
     if not gold:
         return None
-    found = _scorer(kind, ascii_only).score(gold, output.strip())
-    return float(found[kind].fmeasure)
+    score = _scorer(kind, ascii_only).score(gold, output.strip())
+    return float(score[kind].fmeasure)
 
 
 class _Tokenizer:
@@ -209,8 +209,10 @@ def _label_counts(pairs: Sequence[Pair | None], labels: Sequence[str]) -> Floats
 
 def _f1_of_counts(sums: Floats, *, every: bool) -> Floats:
     """Macro F1 over every label, or over those that are the gold of anything."""
-    right, told, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
-    f1 = np.divide(2 * right, told + gold, out=np.zeros_like(right), where=told + gold > 0)
+    right, predicted, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    f1 = np.divide(
+        2 * right, predicted + gold, out=np.zeros_like(right), where=predicted + gold > 0
+    )
     if every:
         return f1.mean(axis=-1)
     there = gold > 0

@@ -152,14 +152,14 @@ def collect(
     configuration = {**asked.configuration(), **_methods_of(methods, repeats)}
     fresh = 0
     interrupted = False
-    with _disk_faults(folder), run_folder(folder, configuration) as kept:
+    with _disk_faults(folder), run_folder(folder, configuration) as results:
         # A later record stands for an earlier one of the same sample and method.
-        ended = {(r.method, r.sample_id): r for r in map(Record.from_json, kept.records)}
+        ended = {(r.method, r.sample_id): r for r in map(Record.from_json, results.records)}
         done = {key for key, record in ended.items() if not record.error}
         pending = [(label, s) for label, s in planned if (label, s.key) not in done]
         try:
-            for record in answers(pending, len(planned), kept.hold_to_vectors, on_progress):
-                kept.append(record.to_json())
+            for record in answers(pending, len(planned), results.hold_to_vectors, on_progress):
+                results.append(record.to_json())
                 ended[record.method, record.sample_id] = record
                 fresh += 1
                 if on_record:
@@ -173,7 +173,7 @@ def collect(
             seconds=time.monotonic() - started,
             interrupted=interrupted,
         )
-        kept.write_summary({**run.standings.to_json(), **asked.summary(run.records)})
+        results.write_summary({**run.standings.to_json(), **asked.summary(run.records)})
     return run
 
 
@@ -229,8 +229,8 @@ def answered(
     items: list[Item] = []
     broken: list[Record] = []
     for label, sample in pending:
-        found = _treated(task, label, sample, treats[label])
-        (items if isinstance(found, Item) else broken).append(found)  # type: ignore[arg-type]
+        treated = _treated(task, label, sample, treats[label])
+        (items if isinstance(treated, Item) else broken).append(treated)  # type: ignore[arg-type]
     hold(_vectors_of(items))
     yield from broken
     yield from _ended_in(task, items, tries)

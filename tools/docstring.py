@@ -74,4 +74,4 @@ def _parsed(text: str) -> ParsedDocstring:
     except ParseError:
         title = _TITLE.search(text)
         readings.append(numpydoc.parse(text[: title.start()] if title else text))
-    return max(reversed(readings), key=lambda found: (len(found.params), len(found.meta)))
+    return max(reversed(readings), key=lambda reading: (len(reading.params), len(reading.meta)))

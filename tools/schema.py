@@ -125,14 +125,14 @@ def _check_ends(root: Mapping[str, Any], owner: str) -> None:
 
 
 def _target(root: Mapping[str, Any], reference: str) -> Any:
-    found: Any = root
+    target: Any = root
     for step in unquote(reference.removeprefix("#")).split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdigit() and int(name) < len(found) else None
+        if isinstance(target, list):
+            target = target[int(name)] if name.isdigit() and int(name) < len(target) else None
         else:
-            found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+            target = target.get(name) if isinstance(target, Mapping) else None
+    return target
 
 
 class _ModelSchema(GenerateJsonSchema):

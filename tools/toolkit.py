@@ -146,12 +146,12 @@ class Toolkit:
         """Say what is wrong with a call before making it; None if nothing is."""
         if name not in self:
             return self._unknown(name)
-        found = misfit(self._validators[name], _given(arguments))
-        if found is None:
+        fault = misfit(self._validators[name], _given(arguments))
+        if fault is None:
             return None
-        where = f"{found.path}: " if found.path else ""
-        message = f"{where}expected {found.expected}, got {found.got}"
-        return ToolError("invalid_arguments", quoted(message, limit=500), found.path)
+        where = f"{fault.path}: " if fault.path else ""
+        message = f"{where}expected {fault.expected}, got {fault.got}"
+        return ToolError("invalid_arguments", quoted(message, limit=500), fault.path)
 
     def call(self, name: Any, arguments: Any, *, context: CallContext | None = None) -> ToolResult:
         """Call a tool. Whatever the name and the arguments are, the answer is a result.

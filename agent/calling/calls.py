@@ -165,11 +165,11 @@ def read_answer(
         before = _without(rest[: walk.first], walk.thoughts)
         return ReadAnswer(_numbered(walk.calls), _plain(before).rstrip(), thought)
     said = _without(rest, walk.thoughts)
-    found = _loose(said)
-    if found:
+    calls = _loose(said)
+    if calls:
         mark = CALL_OPEN if CALL_OPEN in said else "```"
         before, at, _ = said.partition(mark)
-        return ReadAnswer(_numbered(found), before.rstrip() if at else "", thought)
+        return ReadAnswer(_numbered(calls), before.rstrip() if at else "", thought)
     return ReadAnswer((), _plain(said) + beyond, thought)
 
 
@@ -189,10 +189,10 @@ def _plain(text: str) -> str:
     return _CHANNELS.sub("", text) if "<|" in text else text
 
 
-def _numbered(found: Sequence[NamedArguments]) -> tuple[ToolCall, ...]:
+def _numbered(calls: Sequence[NamedArguments]) -> tuple[ToolCall, ...]:
     return tuple(
         ToolCall(name, arguments, f"call_{number}")
-        for number, (name, arguments) in enumerate(found)
+        for number, (name, arguments) in enumerate(calls)
     )
 
 
@@ -213,16 +213,16 @@ def _whole(text: str, order: Sequence[CallFormat], schemas: Schemas) -> list[Nam
     """The calls that a text consists of, in a form without marks; none if it is anything else."""
     text = text.strip()
     for one in (*(one for one in order if one.bare), *UNMARKED):
-        found: list[NamedArguments] = []
+        calls: list[NamedArguments] = []
         match = one.start.match(text)
         while match:
             reading = one.read(text, match, schemas)
             if reading is None:
                 break
-            found += reading.calls
+            calls += reading.calls
             rest = text[reading.end :].lstrip(" \n;,")
             if not rest:
-                return found
+                return calls
             at = len(text) - len(rest)
             match = one.start.match(text, at) or one.start.match(text, reading.end)
     return []
@@ -284,10 +284,10 @@ def _walk(text: str, order: Sequence[CallFormat], schemas: Schemas) -> _Walk:
 def _loose(text: str) -> list[NamedArguments]:
     """Calls in no form that is taught, but as models write them anyway."""
     for pieces in (_BLOCK.findall(text), _fenced(text), [text]):
-        found = [call for piece in pieces for call in _objects(piece)]
-        found = found or [call for piece in pieces for call in _code(piece)]
-        if found:
-            return found
+        calls = [call for piece in pieces for call in _objects(piece)]
+        calls = calls or [call for piece in pieces for call in _code(piece)]
+        if calls:
+            return calls
     return []
 
 

@@ -64,8 +64,8 @@ class _Unfolding:
         for key in _DEFINITIONS:
             for name, part in self.source.get(key, {}).items():
                 if f"#/{key}/{_escaped(name)}" not in self._recursive:
-                    found = self._part(part, 0)
-                    root.setdefault(key, {})[name] = False if found is None else found
+                    schema = self._part(part, 0)
+                    root.setdefault(key, {})[name] = False if schema is None else schema
         unfolded = {name: part for name, part in self.made.items() if part is not None}
         root["$defs"] = {**root.get("$defs", {}), **unfolded}
         return root
@@ -132,8 +132,8 @@ class _Unfolding:
                     for name, item in value.items()
                 }
             elif key in ("items", "additionalProperties") and isinstance(value, Mapping):
-                found = self._part(value, level)
-                made[key] = False if found is None else found
+                flat = self._part(value, level)
+                made[key] = False if flat is None else flat
             else:
                 made[key] = value
         return made if self._can_end(made) else None
@@ -284,8 +284,8 @@ def _looked_up(root: Mapping[str, Any], reference: str) -> Any:
     """What a reference of the form ``#/$defs/name`` stands for; nothing for any other form."""
     if reference == "#":
         return root
-    found: Any = root
+    part: Any = root
     for step in reference.removeprefix("#/").split("/") if reference.startswith("#/") else [""]:
         name = step.replace("~1", "/").replace("~0", "~").replace("%24", "$")
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        part = part.get(name) if isinstance(part, Mapping) else None
+    return part

@@ -188,9 +188,9 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
     for part in (schema, *_alternatives(schema)):
         name = str(part.get("$ref", "")).removeprefix("#/$defs/")
-        found = root.get("$defs", {}).get(name)
-        if isinstance(found, Mapping):
-            return found
+        definition = root.get("$defs", {}).get(name)
+        if isinstance(definition, Mapping):
+            return definition
         if "properties" in part or "items" in part:
             return part
     return schema

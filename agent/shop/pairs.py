@@ -61,10 +61,10 @@ def response_pairs(
     for pair, score in zip(every, wrong.tolist(), strict=True):
         if pair.sample_id not in likeliest or score > likeliest[pair.sample_id][0]:
             likeliest[pair.sample_id] = score, pair
-    found: dict[str, list[ContrastPair]] = {task.user_id: [] for task in tasks}
+    pairs: dict[str, list[ContrastPair]] = {task.user_id: [] for task in tasks}
     for task in sorted(tasks, key=lambda task: task.timestamp):
-        found[task.user_id].append(likeliest[task.id][1])
-    return found
+        pairs[task.user_id].append(likeliest[task.id][1])
+    return pairs
 
 
 def context_pairs(
@@ -106,7 +106,7 @@ def context_pairs(
         # Asked before is not yet answered before.
         return [past_request(environment, t) for t in past if t.target.timestamp < now]
 
-    found: dict[str, list[ContrastPair]] = {user: [] for user in users}
+    pairs: dict[str, list[ContrastPair]] = {user: [] for user in users}
     for user, own in around.items():
         for context in own:
             sides = [remembered(context, shown) for shown in (context.own, context.others)]
@@ -121,7 +121,7 @@ def context_pairs(
                 for side in sides
             )
             if count:
-                found[user].append(
+                pairs[user].append(
                     ContrastPair(
                         sample_id=task.id,
                         request=context.sample.input,
@@ -131,7 +131,7 @@ def context_pairs(
                         timestamp=task.timestamp,
                     )
                 )
-    return found
+    return pairs
 
 
 def tool_choice_pairs(
@@ -150,11 +150,11 @@ def tool_choice_pairs(
         call_format: In which the model is taught to call.
     """
     tools = environment.toolkit.schemas()
-    found: dict[str, list[ContrastPair]] = {task.user_id: [] for task in tasks}
+    pairs: dict[str, list[ContrastPair]] = {task.user_id: [] for task in tasks}
     for task in tasks:
         prompt = task_prompt(environment, task)
         right = right_tool(task.type)
-        found[task.user_id] += [
+        pairs[task.user_id] += [
             ContrastPair(
                 sample_id=task.id,
                 request=request_text(task),
@@ -165,7 +165,7 @@ def tool_choice_pairs(
             for other in environment.toolkit.names
             if other != right
         ]
-    return found
+    return pairs
 
 
 def task_prompt(

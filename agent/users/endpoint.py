@@ -76,10 +76,10 @@ class EndpointUser:
         self.retries = retries
         self.first_wait = first_wait
         self._pause = pause
-        found, self._unsent = _key_for(httpx.URL(self.url), key)
+        own_key, self._unsent = _key_for(httpx.URL(self.url), key)
         if self._unsent:
             _log.warning("%s", self._unsent)
-        headers = {"Authorization": f"Bearer {found}"} if found else {}
+        headers = {"Authorization": f"Bearer {own_key}"} if own_key else {}
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
     def answer(self, conversation: Conversation) -> Reply:
@@ -173,8 +173,8 @@ def _is_this_machine(host: str) -> bool:
 def _reason(response: httpx.Response) -> str:
     """What the endpoint says went wrong, in one line."""
     try:
-        told = response.json()["error"]
-        text = str(told["message"] if isinstance(told, dict) else told)
+        fault = response.json()["error"]
+        text = str(fault["message"] if isinstance(fault, dict) else fault)
     except (ValueError, KeyError, TypeError):
         text = response.text or response.reason_phrase
     return " ".join(text.split())[:200]

@@ -1,4 +1,4 @@
-"""A person: the graph stops where they are to speak, and goes on with what they said."""
+"""A person: the graph stops where they are to speak, and resumes with what they said."""
 
 from __future__ import annotations
 

@@ -53,9 +53,11 @@ def _score_table(
         for category in categories:
             values = scores_of(records, method, category, metric)
             # Every case stands for itself, as a user of its own.
-            found = mean_interval(values, [str(number) for number in range(len(values))])
+            estimate = mean_interval(values, [str(number) for number in range(len(values))])
             cells.append(
-                f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})" if found.values else "–"
+                f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+                if estimate.values
+                else "–"
             )
         table.add_row(method, *cells)
     return table

@@ -19,26 +19,26 @@ _LONGEST_VALUE = 60
 _STYLES = {"better": "green", "worse": "red", "unclear": ""}
 
 
-def print_comparison(console: Console, found: RunComparison, *, top: int = 5) -> None:
+def print_comparison(console: Console, comparison: RunComparison, *, top: int = 5) -> None:
     """Print what differs in the configuration, in the scores, and the ``top`` changed samples."""
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
-    console.print(_configuration(found.settings), "")
-    for metric, gaps in found.gaps.items():
+    console.print(_configuration(comparison.settings), "")
+    for metric, gaps in comparison.gaps.items():
         if gaps:
             console.print(_differences(metric, gaps), "")
-    if top and found.changes:
-        console.print(_changes(found.changes[:top]), "")
-    users = [gap.difference.users for gaps in found.gaps.values() for gap in gaps]
+    if top and comparison.changes:
+        console.print(_changes(comparison.changes[:top]), "")
+    users = [gap.difference.users for gaps in comparison.gaps.values() for gap in gaps]
     lines = [
-        f"{found.samples} samples in both runs; {len(found.changes)} answers differ.",
+        f"{comparison.samples} samples in both runs; {len(comparison.changes)} answers differ.",
         f"In brackets {interval_note(users)}.",
         f"{p_note(users, 'for the methods compared')}.",
     ]
-    if found.other_gold:
-        lines.insert(1, f"{found.other_gold} more have another gold, and are not compared.")
-    if found.left_out:
-        lines.insert(1, f"Only in one run: {', '.join(found.left_out)}.")
+    if comparison.other_gold:
+        lines.insert(1, f"{comparison.other_gold} more have another gold, and are not compared.")
+    if comparison.left_out:
+        lines.insert(1, f"Only in one run: {', '.join(comparison.left_out)}.")
     for line in lines:
         console.print(Text(line), soft_wrap=True)
 

@@ -57,17 +57,17 @@ def profiled(console: Console, wanted: bool) -> Iterator[None]:
 
 def seconds_by_part(profiler: cProfile.Profile) -> dict[str, float]:
     """The seconds of each part, the longest first."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     stats: Mapping[_Function, Any] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     for function, (_, _, own, _, callers) in stats.items():
         if function[0] == "~" and callers and "acquire" not in function[2]:
             for caller, (_, _, share, _) in callers.items():
                 part = part_of(caller)
-                found[part] = found.get(part, 0.0) + share
+                seconds[part] = seconds.get(part, 0.0) + share
         else:
             part = part_of(function)
-            found[part] = found.get(part, 0.0) + own
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+            seconds[part] = seconds.get(part, 0.0) + own
+    return dict(sorted(seconds.items(), key=lambda each: -each[1]))
 
 
 def part_of(function: _Function) -> str:

@@ -40,9 +40,9 @@ def print_shop(console: Console, run: Run, found_standings: Standings) -> None:
     gap = " " if console.width >= _WIDE else "\n"
     steps = run.configuration.get("track") == "multi"
     measures = [*MEASURES, STEPS] if steps else [*MEASURES]
-    found = accuracies(run.records, run.methods, measures)
+    rows = accuracies(run.records, run.methods, measures)
     for measure in measures:
-        console.print(_accuracy_table(found, measure, run.methods, gap))
+        console.print(_accuracy_table(rows, measure, run.methods, gap))
         console.print()
     print_comparisons(console, found_standings)
     console.print(_cost_table(run.records, run.methods))
@@ -52,16 +52,16 @@ def print_shop(console: Console, run: Run, found_standings: Standings) -> None:
 
 
 def _accuracy_table(
-    found: Sequence[Accuracy], measure: str, methods: Sequence[str], gap: str
+    rows: Sequence[Accuracy], measure: str, methods: Sequence[str], gap: str
 ) -> Table:
     kinds = [
         kind
         for kind in (*TASK_TYPES, ALL)
-        if any(a.type == kind and a.estimate.values for a in found)
+        if any(a.type == kind and a.estimate.values for a in rows)
     ]
     table = titled_table(MEASURES.get(measure, "average steps"), ["", *kinds], first="folded")
     for method in methods:
-        row = {a.type: a.estimate for a in found if a.method == method and a.measure == measure}
+        row = {a.type: a.estimate for a in rows if a.method == method and a.measure == measure}
         cells = [with_interval(*row[kind][:3], ".2f", gap=gap) for kind in kinds]
         table.add_row(Text(method), *cells)
     return table

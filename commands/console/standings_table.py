@@ -24,66 +24,66 @@ _PLAIN_WIDTH = 140
 _SHOWN_METRICS = 2  # in the tables of differences; summary.json has all
 
 
-def print_standings(console: Console, found: Standings) -> None:
+def print_standings(console: Console, standings: Standings) -> None:
     """Print scores, differences to the baseline, personal gains, costs and repeats."""
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
-    if not found.scores:
+    if not standings.scores:
         return
-    console.print(_scores(found), "")
-    print_comparisons(console, found)
-    console.print(_costs(found.costs))
-    print_repeats(console, found)
+    console.print(_scores(standings), "")
+    print_comparisons(console, standings)
+    console.print(_costs(standings.costs))
+    print_repeats(console, standings)
     for what, count in (
-        ("had nothing of the user's to steer with", sum(c.unsteered for c in found.costs)),
-        ("had something cut to fit the context", sum(c.cut for c in found.costs)),
-        ("failed and are in no score; the same command tries them again", _failed(found.costs)),
+        ("had nothing of the user's to steer with", sum(c.unsteered for c in standings.costs)),
+        ("had something cut to fit the context", sum(c.cut for c in standings.costs)),
+        ("failed and are in no score; the same command tries them again", _failed(standings.costs)),
     ):
         if count:
             console.print(f"{count} answers {what}.", highlight=False)
-    print_notes(console, found)
+    print_notes(console, standings)
 
 
-def print_comparisons(console: Console, found: Standings) -> None:
+def print_comparisons(console: Console, standings: Standings) -> None:
     """Print the differences to the baseline, and what of them is personal."""
-    gaps = _shown(found)
+    gaps = _shown(standings)
     if gaps:
-        console.print(_differences(found, gaps), "")
-    if found.personal:
-        console.print(_personal(found), "")
+        console.print(_differences(standings, gaps), "")
+    if standings.personal:
+        console.print(_personal(standings), "")
 
 
-def print_repeats(console: Console, found: Standings) -> None:
+def print_repeats(console: Console, standings: Standings) -> None:
     """Print how scores vary over repeats, and pass^k; nothing where nothing was repeated."""
-    for metric in _main(found):
-        if any(spread.metric == metric for spread in found.repeats):
-            console.print("", _repeats(found, metric))
+    for metric in _main(standings):
+        if any(spread.metric == metric for spread in standings.repeats):
+            console.print("", _repeats(standings, metric))
 
 
-def print_notes(console: Console, found: Standings) -> None:
+def print_notes(console: Console, standings: Standings) -> None:
     """Print how the intervals and p-values above were worked out."""
-    users = [score.estimate.users for score in found.scores]
-    samples = max(score.estimate.values for score in found.scores)
+    users = [score.estimate.users for score in standings.scores]
+    samples = max(score.estimate.values for score in standings.scores)
     notes = [f"{samples} samples of {max(users)} users; in brackets {interval_note(users)}."]
-    gaps = _shown(found)
+    gaps = _shown(standings)
     if gaps:
-        corrected = f"for the {gaps[0].comparisons} methods compared with {found.baseline}"
+        corrected = f"for the {gaps[0].comparisons} methods compared with {standings.baseline}"
         notes.append(f"{p_note([gap.difference.users for gap in gaps], corrected)}.")
-    if found.personal:
+    if standings.personal:
         notes.append(PERSONAL_NOTE)
     console.print("")
     for note in notes:
         console.print(Text(note))
 
 
-def _shown(found: Standings) -> list[Gap]:
-    return [gap for gap in found.gaps if gap.metric in _main(found)]
+def _shown(standings: Standings) -> list[Gap]:
+    return [gap for gap in standings.gaps if gap.metric in _main(standings)]
 
 
-def _main(found: Standings) -> list[str]:
+def _main(standings: Standings) -> list[str]:
     """The main metric and the likelihood, which tells small differences best, or the second."""
-    there = {score.metric for score in found.scores if score.estimate.values}
-    scored = [metric for metric in found.metrics if metric in there]
+    there = {score.metric for score in standings.scores if score.estimate.values}
+    scored = [metric for metric in standings.metrics if metric in there]
     likely = [metric for metric in scored if metric == "log-likelihood"]
     return list(dict.fromkeys([*scored[:1], *likely, *scored[1:]]))[:_SHOWN_METRICS]
 
@@ -92,31 +92,31 @@ def _failed(costs: Sequence[Cost]) -> int:
     return sum(cost.errors for cost in costs)
 
 
-def _scores(found: Standings) -> Table:
-    table = titled_table("scores", ["", *map(_named, found.metrics)], first="folded")
-    of = {(score.method, score.metric): score.estimate for score in found.scores}
-    for method in dict.fromkeys(score.method for score in found.scores):
-        cells = [with_interval(*of[method, metric][:3], ".3f") for metric in found.metrics]
+def _scores(standings: Standings) -> Table:
+    table = titled_table("scores", ["", *map(_named, standings.metrics)], first="folded")
+    of = {(score.method, score.metric): score.estimate for score in standings.scores}
+    for method in dict.fromkeys(score.method for score in standings.scores):
+        cells = [with_interval(*of[method, metric][:3], ".3f") for metric in standings.metrics]
         table.add_row(Text(method), *cells)
     return table
 
 
-def _differences(found: Standings, gaps: Sequence[Gap]) -> Table:
-    metrics = _main(found)
+def _differences(standings: Standings, gaps: Sequence[Gap]) -> Table:
+    metrics = _main(standings)
     columns = [column for metric in metrics for column in (_named(metric), "p (Holm)")]
-    table = titled_table(f"minus {found.baseline}", ["", *columns], first="folded")
+    table = titled_table(f"minus {standings.baseline}", ["", *columns], first="folded")
     of = {(gap.method, gap.metric): gap for gap in gaps}
     for method in dict.fromkeys(gap.method for gap in gaps):
         table.add_row(Text(method), *_gap_cells([of.get((method, m)) for m in metrics]))
     return table
 
 
-def _personal(found: Standings) -> Table:
-    metrics = _main(found)
+def _personal(standings: Standings) -> Table:
+    metrics = _main(standings)
     columns = [column for metric in metrics for column in (_named(metric), "p")]
     table = titled_table("minus its controls", ["", *columns], first="folded")
-    for method in dict.fromkeys(own.method for own in found.personal):
-        of = {own.metric: own for own in found.personal if own.method == method}
+    for method in dict.fromkeys(own.method for own in standings.personal):
+        of = {own.metric: own for own in standings.personal if own.method == method}
         others = dict.fromkeys(gap.other for own in of.values() for gap in own.controls)
         for other in others:
             gaps = [
@@ -153,8 +153,8 @@ def _costs(costs: Sequence[Cost]) -> Table:
     return table
 
 
-def _repeats(found: Standings, metric: str) -> Table:
-    main = [spread for spread in found.repeats if spread.metric == metric]
+def _repeats(standings: Standings, metric: str) -> Table:
+    main = [spread for spread in standings.repeats if spread.metric == metric]
     runs = max(each.spread.runs for each in main)
     columns = ["", "mean", "deviation of the means", "deviation at a sample", f"pass^{runs}"]
     table = titled_table(f"{_named(metric)} over {runs} repeats", columns, first="folded")

@@ -146,8 +146,8 @@ def load_bfcl(path: Path | str) -> CallCases:
         for part in (file, file.parent / _ANSWERS / file.name):
             digest.update(part.read_bytes() if part.exists() else b"")
     if not cases:
-        told = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise TrimtabError(f"no cases to read in {path}{f' ({told})' if told else ''}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise TrimtabError(f"no cases to read in {path}{f' ({reasons})' if reasons else ''}")
     return CallCases(tuple(cases), left_out, digest.hexdigest()[:16])
 
 
@@ -174,10 +174,10 @@ def json_schema(parameters: Any) -> Any:
 
 def _unreadable(file: Path) -> str:
     """Why a file is left out; empty if it is not."""
-    found = _FILE.fullmatch(file.name)
-    if not found:
+    match = _FILE.fullmatch(file.name)
+    if not match:
         return "not a file of cases"
-    if found["category"].rpartition("_")[2] in _OTHER_LANGUAGES:
+    if match["category"].rpartition("_")[2] in _OTHER_LANGUAGES:
         return "parameter types of another language"
     first = next(iter(_lines(file)), None)
     if first is None or "function" not in first or "question" not in first:
@@ -210,8 +210,8 @@ def _cases(file: Path) -> Iterator[CallCase]:
             tools = [_tool(function) for function in line["function"]]
             yield CallCase(name, category, tuple(turn), Toolkit(tools), wanted, expected)
         except (KeyError, TypeError, ValueError, AttributeError, TrimtabError) as error:
-            told = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise TrimtabError(f"{file.name}, line {number} is no case: {told}") from error
+            fault = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise TrimtabError(f"{file.name}, line {number} is no case: {fault}") from error
 
 
 def _tool(function: Mapping[str, Any]) -> ToolSpec:

@@ -109,8 +109,8 @@ def file_looks_like(path: Path) -> str:
     except OSError:
         return ""
     asked = _INPUT.search(text)
-    if asked and (found := looks_like(asked[1])):
-        return found
+    if asked and (benchmark := looks_like(asked[1])):
+        return benchmark
     if golds := _GOLDS_OF.search(text):
         tasks = [name for name in _BEGINNINGS.values() if name.startswith(f"LaMP-{golds[1]}")]
         return f"; this looks like the outputs of {' or '.join(tasks)}"
@@ -140,10 +140,10 @@ def find_splits(path: Path, task: str) -> dict[str, Split]:
     if not path.is_dir():
         raise TrimtabError(f"no file or folder {path}; expected {task}'s dev_questions.json")
     depths = ("", "*/", "*/*/")
-    found = [file for depth in depths for file in sorted(path.glob(f"{depth}*questions*.json"))]
-    own = [file for file in found if _number(file.name) in ("", task[5])]
+    files = [file for depth in depths for file in sorted(path.glob(f"{depth}*questions*.json"))]
+    own = [file for file in files if _number(file.name) in ("", task[5])]
     if not own:
-        there = f"; {found[0].name} is another task's" if found else folder_looks_like(path)
+        there = f"; {files[0].name} is another task's" if files else folder_looks_like(path)
         raise TrimtabError(
             f"{path}: no questions of {task}; expected dev_questions.json and dev_outputs.json, "
             f"also with the task before them (LaMP_{task[5]}_dev_questions.json){there}"
@@ -158,8 +158,8 @@ def _questions_of(path: Path) -> Path:
 
 
 def _number(name: str) -> str:
-    found = _TASK_IN_NAME.search(name)
-    return found.group(1) if found else ""
+    match = _TASK_IN_NAME.search(name)
+    return match.group(1) if match else ""
 
 
 def _of_files(files: Iterable[Path]) -> dict[str, Split]:
@@ -213,13 +213,13 @@ def read_golds(
             return dict.fromkeys(own)
         wanted = split.questions.name.replace("questions", "outputs")
         raise TrimtabError(f"{split.questions}: no golds; expected {wanted} in the same folder")
-    found: _Golds = read_file(split.outputs, OUTPUTS)
-    if _number(found.task) not in ("", task[5]):
+    golds: _Golds = read_file(split.outputs, OUTPUTS)
+    if _number(golds.task) not in ("", task[5]):
         raise TrimtabError(
-            f"{split.outputs}: golds of {found.task}, expected those of {task}; give the outputs "
+            f"{split.outputs}: golds of {golds.task}, expected those of {task}; give the outputs "
             "that belong to the questions"
         )
-    counts = Counter(gold.id for gold in found.golds)
+    counts = Counter(gold.id for gold in golds.golds)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise TrimtabError(f"{split.outputs}: {counts[twice[0]]} golds have the id {twice[0]!r}")
@@ -231,4 +231,4 @@ def read_golds(
             "outputs that belong to the questions"
         )
     left_out.add("golds without a question", len(counts.keys() - asked))
-    return {gold.id: gold.output for gold in found.golds}
+    return {gold.id: gold.output for gold in golds.golds}

@@ -119,8 +119,8 @@ def clean_price(value: Any) -> float | None:
     """
     number = clean_number(value)
     if number is None and isinstance(value, str):
-        found = _PRICE.fullmatch(clean_text(value))
-        number = _amount(found.group(1)) if found else None
+        match = _PRICE.fullmatch(clean_text(value))
+        number = _amount(match.group(1)) if match else None
     return number if number is not None and number > 0 else None
 
 
@@ -162,10 +162,10 @@ def clean_time(value: Any) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moments = (_date(text, form) for form in _DATE_FORMS)
-        found = next((moment for moment in moments if moment), None)
-        if found is None:
+        first = next((moment for moment in moments if moment), None)
+        if first is None:
             return None
-        moment = found
+        moment = first
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     time = int(moment.timestamp() * 1000)

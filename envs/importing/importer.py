@@ -117,16 +117,16 @@ def import_reviews(
             f"expected users >= 0 (0 is all), at least {SEGMENTS} purchases and 1 task a user; "
             f"got {users}, {least_purchases} and {most_tasks}"
         )
-    told = progress or (lambda stage, done, total: None)
+    tell = progress or (lambda stage, done, total: None)
     with whole_folder(folder) as temporary, staging(temporary) as staged:
         for path in products:
-            _stage_products(staged, path, product_mapping, told)
+            _stage_products(staged, path, product_mapping, tell)
         layout = ""
         for path in reviews:
-            layout = _stage_reviews(staged, path, mapping, told, with_products=bool(products))
-        told("sorting", 0, 1)
+            layout = _stage_reviews(staged, path, mapping, tell, with_products=bool(products))
+        tell("sorting", 0, 1)
         staged.settle()
-        told("sorting", 1, 1)
+        tell("sorting", 1, 1)
         chosen, left_out = _choose(staged.users(), users, least_purchases, seed)
         if not chosen:
             reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
@@ -137,9 +137,9 @@ def import_reviews(
             )
         writer = WorldWriter(temporary, staged, shares, most_tasks, seed)
         for done, user in enumerate(chosen):
-            told("users", done, len(chosen))
+            tell("users", done, len(chosen))
             writer.add(user)
-        told("users", len(chosen), len(chosen))
+        tell("users", len(chosen), len(chosen))
         written = writer.finish(all_products=all_products)
         return ImportReport(
             folder,
@@ -157,10 +157,10 @@ def import_reviews(
 
 
 def _stage_products(
-    staged: Staging, path: Path, mapping: Mapping[str, str] | None, told: Progress
+    staged: Staging, path: Path, mapping: Mapping[str, str] | None, tell: Progress
 ) -> None:
     layout = None
-    for record in _records(staged, path, told):
+    for record in _records(staged, path, tell):
         if layout is None:
             layout = find_layout(record, mapping, of_products=True, source=str(path))
         staged.add_product(record, layout.products)
@@ -170,13 +170,13 @@ def _stage_reviews(
     staged: Staging,
     path: Path,
     mapping: Mapping[str, str] | None,
-    told: Progress,
+    tell: Progress,
     *,
     with_products: bool,
 ) -> str:
     """The name of the layout that the file has."""
     layout = None
-    for record in _records(staged, path, told):
+    for record in _records(staged, path, tell):
         if layout is None:
             layout = find_layout(record, mapping, source=str(path))
             if not with_products and "title" not in layout.reviews:
@@ -189,7 +189,7 @@ def _stage_reviews(
     return layout.name if layout else ""
 
 
-def _records(staged: Staging, path: Path, told: Progress) -> Iterator[Mapping[str, Any]]:
+def _records(staged: Staging, path: Path, tell: Progress) -> Iterator[Mapping[str, Any]]:
     """A file's records; what holds none is counted as dropped, too much of it is refused."""
     try:
         size = path.stat().st_size
@@ -197,7 +197,7 @@ def _records(staged: Staging, path: Path, told: Progress) -> Iterator[Mapping[st
         raise TrimtabError(f"{path}: cannot be read ({error.strerror})") from error
     good = bad = 0
     first_bad = 0
-    for number, record, _ in read_records(path, lambda done: told(path.name, done, size)):
+    for number, record, _ in read_records(path, lambda done: tell(path.name, done, size)):
         if record is None:
             bad += 1
             first_bad = first_bad or number

@@ -209,12 +209,12 @@ class Staging:
 
     def prices(self) -> dict[str, list[float]]:
         """All prices by main category, in rising order."""
-        found: dict[str, list[float]] = {}
+        by_category: dict[str, list[float]] = {}
         for [record] in self._connection.execute("SELECT record FROM products"):
             product = json.loads(record)
             if product["price"] is not None:
-                found.setdefault(product["main_category"] or "", []).append(product["price"])
-        return {category: sorted(prices) for category, prices in found.items()}
+                by_category.setdefault(product["main_category"] or "", []).append(product["price"])
+        return {category: sorted(prices) for category, prices in by_category.items()}
 
 
 def _review(rating: float, text: str, time: int, summary: str) -> Review:

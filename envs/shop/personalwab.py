@@ -100,14 +100,14 @@ def world_files(folder: Path | str) -> dict[str, list[Path]]:
     expected = ", ".join(kind.pattern for kind in FILE_KINDS)
     if not folder.is_dir():
         raise TrimtabError(f"no folder {folder}; a world is a folder with {expected}")
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for kind in FILE_KINDS:
         paths = sorted(folder.glob(kind.pattern), key=_part_number)
         whole = folder / f"{kind.stem}.json"
-        found[kind.stem] = paths or ([whole] if whole.is_file() else [])
-        if not found[kind.stem]:
+        files[kind.stem] = paths or ([whole] if whole.is_file() else [])
+        if not files[kind.stem]:
             raise TrimtabError(f"{folder}: no {kind.pattern}; a world folder has {expected}")
-    return found
+    return files
 
 
 def _part_number(path: Path) -> tuple[int, str]:

@@ -108,13 +108,13 @@ def personalwab_statistics(results: Iterable[Plain]) -> dict[str, dict[str, floa
     names = ("avg_interaction_times", "avg_action_acc", "avg_res_acc")
     return {
         kind: {
-            "total_count": len(found),
+            "total_count": len(own),
             **{
-                name: sum(row[column] for row in found) / len(found) if found else 0
+                name: sum(row[column] for row in own) / len(own) if own else 0
                 for column, name in enumerate(names)
             },
         }
-        for kind, found in rows.items()
+        for kind, own in rows.items()
     }
 
 

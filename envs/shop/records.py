@@ -33,8 +33,8 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool) or _is_absent(value):
         return None
     if isinstance(value, str):
-        found = _NUMBER.search(value)
-        return float(found.group().replace(",", "")) if found else None
+        match = _NUMBER.search(value)
+        return float(match.group().replace(",", "")) if match else None
     if isinstance(value, int | float):
         return value if math.isfinite(value) else None
     return None

@@ -96,7 +96,7 @@ class WorldReport:
 def check_world(folder: Path | str) -> WorldReport:
     """Read a folder in PersonalWAB's format, and list everything that is wrong with it.
 
-    Where `load_world` stops at the first broken record, this goes on without it.
+    Where `load_world` stops at the first broken record, this continues without it.
 
     Raises:
         TrimtabError: The folder or one of its files is not there, or cannot be read.
@@ -175,12 +175,12 @@ def _check_recommender(
         return "cannot be used", [("recommenders that cannot be used", [str(error)])]
     known = recommender.numbers
     items = recommender.network.item_emb.num_embeddings - 1
-    told = (
+    line = (
         f"{files.checkpoint.name} of {items} items, {len(known)} of them in {files.index.name}, "
         f"{len(known.keys() & products.keys())} of those among the products"
     )
     strange = sorted(known.keys() - products.keys())
-    return told, [("items that the recommender may name but the products lack", strange)]
+    return line, [("items that the recommender may name but the products lack", strange)]
 
 
 def _world_problems(world: World) -> Iterator[tuple[str, list[str]]]:

@@ -54,10 +54,10 @@ class LeftOut:
 
 def as_date(value: object) -> int | None:
     """A date as a number that sorts: "2017-01-31" is 20170131, 2017 is 20170000, else None."""
-    found = _DATE.match(str(value).strip()) if value is not None else None
-    if not found:
+    match = _DATE.match(str(value).strip()) if value is not None else None
+    if not match:
         return None
-    year, month, day = (int(part or 0) for part in found.groups())
+    year, month, day = (int(part or 0) for part in match.groups())
     return year * 10_000 + month * 100 + day
 
 
@@ -139,11 +139,11 @@ def _by_user(records: Iterable[AuthorRecord]) -> Mapping[str, list[AuthorRecord]
 
 
 def _without_repeats(items: Sequence[AuthorSample], left_out: LeftOut) -> list[AuthorSample]:
-    kept: dict[tuple[str, str, int | None], AuthorSample] = {}
+    unique: dict[tuple[str, str, int | None], AuthorSample] = {}
     for item in items:
-        kept.setdefault((item.body, item.output, item.date), item)
-    left_out.add("past samples that are there twice", len(items) - len(kept))
-    return list(kept.values())
+        unique.setdefault((item.body, item.output, item.date), item)
+    left_out.add("past samples that are there twice", len(items) - len(unique))
+    return list(unique.values())
 
 
 def _in_all(profiles: Sequence[Sequence[AuthorSample]]) -> list[AuthorSample]:
@@ -161,7 +161,7 @@ def _with_records(
 
     Such a record is dated as the last of its own profile, which it followed.
     """
-    found = list(profile)
+    samples = list(profile)
     seen = {(item.text.body_words, item.text.output_words) for item in profile}
     for record in earlier:
         text = record.item.text
@@ -169,8 +169,8 @@ def _with_records(
             continue
         dates = [item.date for item in record.profile if item.date is not None]
         date = record.item.date or max(dates, default=None)
-        found.append(replace(record.item, date=date))
-    return found
+        samples.append(replace(record.item, date=date))
+    return samples
 
 
 def _without_leaks(

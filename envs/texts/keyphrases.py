@@ -75,7 +75,7 @@ def keyphrases(text: str, count: int) -> list[str]:
 
 
 def _candidates(text: str) -> list[tuple[str, ...]]:
-    found = []
+    phrases = []
     for piece in _PIECES.split(text.lower()):
         run: list[str] = []
         for word in [*piece.split(), ""]:
@@ -83,9 +83,9 @@ def _candidates(text: str) -> list[tuple[str, ...]]:
                 run.append(word)
                 continue
             if 0 < len(run) <= _LONGEST:
-                found.append(tuple(run))
+                phrases.append(tuple(run))
             run = []
-    return found
+    return phrases
 
 
 def is_telling(word: str) -> bool:

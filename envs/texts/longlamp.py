@@ -121,8 +121,8 @@ def _find(path: Path) -> Mapping[str, list[Path]]:
 
 
 def _named_split(path: Path) -> str | None:
-    found = re.match(r"(test|val|valid|dev|train)", path.stem, re.IGNORECASE)
-    return _SPLITS[found.group(1).lower()] if found else None
+    match = re.match(r"(test|val|valid|dev|train)", path.stem, re.IGNORECASE)
+    return _SPLITS[match.group(1).lower()] if match else None
 
 
 def _split_of(path: Path) -> str:

@@ -87,11 +87,11 @@ def _user(
 
 
 def _without_repeats(records: Sequence[OwnRecord], left_out: LeftOut) -> list[OwnRecord]:
-    kept: dict[tuple[str, str, int | None, str], OwnRecord] = {}
+    unique: dict[tuple[str, str, int | None, str], OwnRecord] = {}
     for record in records:
-        kept.setdefault((record.input, record.output, record.time, record.split), record)
-    left_out.add("records that are there twice", len(records) - len(kept))
-    return list(kept.values())
+        unique.setdefault((record.input, record.output, record.time, record.split), record)
+    left_out.add("records that are there twice", len(records) - len(unique))
+    return list(unique.values())
 
 
 def _divided(records: Sequence[OwnRecord]) -> tuple[list[OwnRecord], list[OwnRecord]]:

@@ -79,10 +79,10 @@ def functions_of(descriptions: Mapping[str, Any]) -> Iterator[AppFunction]:
             for name, function in described["APIs"].items():
                 yield _function(app, described, name, function)
         except (KeyError, TypeError, AttributeError) as error:
-            told = f"no {error}" if isinstance(error, KeyError) else str(error)
+            fault = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise TrimtabError(
                 f"the app {app!r} is not described as ToolSpectrum does it: expected desc and "
-                f"APIs, each with desc, required_arguments and personalized_arguments; {told}"
+                f"APIs, each with desc, required_arguments and personalized_arguments; {fault}"
             ) from error
 
 
@@ -142,16 +142,16 @@ def _function(
     for kind in ("required_arguments", "personalized_arguments"):
         names = []
         for written, words in function[kind].items():
-            found = _NAME.fullmatch(written)
-            if found is None:
+            match = _NAME.fullmatch(written)
+            if match is None:
                 raise TrimtabError(
                     f"{app}, {name}: expected an argument as 'name (type)', got {written!r}"
                 )
             try:
-                properties[found["name"]] = argument_schema(found["type"], words)
+                properties[match["name"]] = argument_schema(match["type"], words)
             except TrimtabError as error:
                 raise TrimtabError(f"{app}, {name}, {written}: {error}") from error
-            names.append(found["name"])
+            names.append(match["name"])
         kinds[kind] = tuple(names)
     required = kinds["required_arguments"]
     parameters = {"type": "object", "properties": properties, "required": list(required)}
@@ -167,10 +167,10 @@ def _function(
 
 def _allowed(described: str) -> list[Any]:
     """The allowed values in a description's words; none where anything is."""
-    found = _ALLOWED.search(described)
-    if found is None:
+    match = _ALLOWED.search(described)
+    if match is None:
         return []
-    lists = [_values(inside) for inside in _LIST.findall(found["lists"])]
+    lists = [_values(inside) for inside in _LIST.findall(match["lists"])]
     return lists[0] if len(lists) == 1 else lists
 
 

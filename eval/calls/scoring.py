@@ -147,8 +147,8 @@ def _faults(
             yield Fault("missing", call.name, name, _listed(acceptable), "nothing")
     for name, value in call.arguments.items():
         if name not in properties or name not in expected.arguments:
-            told = "no such argument" if name not in properties else "to be left out"
-            yield Fault("hallucinated", call.name, name, told, shown(value))
+            wanted = "no such argument" if name not in properties else "to be left out"
+            yield Fault("hallucinated", call.name, name, wanted, shown(value))
             continue
         acceptable = expected.arguments[name]
         kind = _value_fault(value, acceptable, properties[name], exact)
@@ -166,10 +166,10 @@ def _value_fault(
     )
     if typed and any(same_value(value, right, exact) for right in acceptable):
         return None
-    found = {error.validator for error in validator(schema).iter_errors(value)}
-    if not typed or "type" in found:
+    broken = {error.validator for error in validator(schema).iter_errors(value)}
+    if not typed or "type" in broken:
         return "wrong type"
-    return "not in enum" if "enum" in found else "wrong value"
+    return "not in enum" if "enum" in broken else "wrong value"
 
 
 def _has_type(value: Any, wanted: Any) -> bool:

@@ -134,10 +134,10 @@ class AmortizedShift(Learning):
         read = model.mean_activations(
             [Exchange(_PROMPT, text) for *_, text in flat], points, progress=done
         )
-        found: dict[str, dict[str, Tensor]] = {user: {} for user in outputs}
+        features: dict[str, dict[str, Tensor]] = {user: {} for user in outputs}
         for (user, place, _), activation in zip(flat, read, strict=True):
-            found[user][place] = activation.flatten()
-        return {user: own for user, own in found.items() if own}
+            features[user][place] = activation.flatten()
+        return {user: own for user, own in features.items() if own}
 
     def _examples(
         self,

@@ -76,7 +76,7 @@ def kept_dictionaries(
     """
     layers = sorted(set(layers))
     users = [user for user, own in pairs.items() if own]
-    found: dict[str, SteeringDictionary] = {}
+    dictionaries: dict[str, SteeringDictionary] = {}
     for start in range(0, len(users), _USERS_AT_ONCE):
         some = users[start : start + _USERS_AT_ONCE]
         places = {
@@ -99,10 +99,10 @@ def kept_dictionaries(
                     kept[user, layer] = part
         for user in some:
             there = [kept[user, layer] for layer in layers]
-            found[user] = _side_by_side([part for part in there if part is not None], user)
+            dictionaries[user] = _side_by_side([part for part in there if part is not None], user)
         if progress:
             progress(len(some))
-    return found
+    return dictionaries
 
 
 def one_after_another(dictionaries: Sequence[SteeringDictionary]) -> SteeringDictionary:

@@ -27,13 +27,13 @@ class Fints(Steered):
 
     def prepare(self, users: PreparedUsers) -> Treat:
         """Build every user's dictionary."""
-        found = self.entries(users, self._kinds())
-        if not found:
+        entries = self.entries(users, self._kinds())
+        if not entries:
             raise TrimtabError(
                 f"{self.name}: no user has a contrast pair, so that nothing can be steered with; "
                 "take more users or a longer history"
             )
-        return self.treating(users, found)
+        return self.treating(users, entries)
 
     def _kinds(self) -> tuple[Kind, ...]:
         """The kinds of entries that are needed."""

@@ -39,10 +39,10 @@ class FintsPublished(Steered):
         Raises:
             TrimtabError: No user has a pair.
         """
-        found = self.entries(users, ("published",))
-        if not found:
+        entries = self.entries(users, ("published",))
+        if not entries:
             raise TrimtabError(
                 f"{self.name}: no user has a contrast pair, so that nothing can be steered with; "
                 "take more users or a longer history"
             )
-        return self.treating(users, found)
+        return self.treating(users, entries)

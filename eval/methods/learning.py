@@ -134,23 +134,23 @@ class Learning(TrainingOptions):
 
     def together(self, users: UsersWithPast) -> tuple[list[Example], list[Example]]:
         """What everybody learns on, and what is held back: all samples of one person in ten."""
-        found = users.exchanges(
+        exchanges = users.exchanges(
             self.data, latest=self.latest, targets=self.targets, shown=self.context, by=self.by
         )
-        people = [user for user, own in sorted(found.items()) if own]
+        people = [user for user, own in sorted(exchanges.items()) if own]
         if not people:
             raise TrimtabError(f"{self.name}: nobody has a past sample to learn on")
         back = set(people[::_HELD_USERS]) if len(people) >= _HELD_USERS else set()
-        learned = [e for user in people if user not in back for e in found[user]]
-        kept = [e for user in people if user in back for e in found[user]]
+        learned = [e for user in people if user not in back for e in exchanges[user]]
+        held_back = [e for user in people if user in back for e in exchanges[user]]
         model = users.model
-        return [example(model, 0, e) for e in learned], [example(model, 0, e) for e in kept]
+        return [example(model, 0, e) for e in learned], [example(model, 0, e) for e in held_back]
 
     def apart(self, users: UsersWithPast) -> tuple[list[str], list[Example], list[Example]]:
         """The tested people, what each learns on, and their latest samples that are held back."""
-        found = users.exchanges("", shown=self.context, by=self.by)
-        people = [user for user, own in found.items() if own]
-        few = sum(len(found[user]) < _FEW for user in people)
+        exchanges = users.exchanges("", shown=self.context, by=self.by)
+        people = [user for user, own in exchanges.items() if own]
+        few = sum(len(exchanges[user]) < _FEW for user in people)
         if few:
             _log.warning(
                 "%d of %d users have fewer than %d past samples: all are trained on, and none is "
@@ -160,7 +160,7 @@ class Learning(TrainingOptions):
         learned: list[Example] = []
         held: list[Example] = []
         for owner, user in enumerate(people):
-            own = [example(users.model, owner, e) for e in found[user]]
+            own = [example(users.model, owner, e) for e in exchanges[user]]
             back = max(len(own) // _HELD_SHARE, 1) if len(own) >= _FEW else 0
             learned += own[: len(own) - back]
             held += own[len(own) - back :]

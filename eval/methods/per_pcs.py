@@ -65,12 +65,14 @@ class PerPcs(LoraC):
         """Train everybody's, the sharers' and their gates; choose each user's pieces."""
         users = with_past(users, self.name)
         first, done = self.shared(users)
-        found = users.exchanges(self.data, latest=self.latest, shown=self.context, by=self.by)
+        exchanges = users.exchanges(self.data, latest=self.latest, shown=self.context, by=self.by)
         # Without other people's data the tested users share; nobody is then built from their own.
-        ranked = sorted((u for u in found if found[u]), key=lambda u: (-len(found[u]), u))
+        ranked = sorted(
+            (u for u in exchanges if exchanges[u]), key=lambda u: (-len(exchanges[u]), u)
+        )
         sharing = ranked[: self.sharers]
         examples = [
-            example(users.model, owner, e) for owner, u in enumerate(sharing) for e in found[u]
+            example(users.model, owner, e) for owner, u in enumerate(sharing) for e in exchanges[u]
         ]
         before = [[first]] * len(sharing)
         stack = self.stack(users, len(sharing), self.seed + 1)
@@ -85,7 +87,7 @@ class PerPcs(LoraC):
         gates = GateStack(stack)
         options = replace(options, epochs=self.epochs_gate, learning_rate=self.rate_gate)
         third = self.learned(users, "their gates", gates, examples, [], before, options)
-        own = found if not self.data else users.exchanges("", shown=self.context, by=self.by)
+        own = exchanges if not self.data else users.exchanges("", shown=self.context, by=self.by)
         people = [user for user in own if own[user]]
         past: list[Example] = [
             example(users.model, owner, e) for owner, u in enumerate(people) for e in own[u]

@@ -119,7 +119,7 @@ def parse_methods(
     Raises:
         TrimtabError: The line cannot be read, a method is named twice, or as ``get_method``.
     """
-    found = []
+    methods = []
     for item in _items(text):
         match = re.fullmatch(r"([^()\s]+)\s*(?:\((.*)\))?", item, re.DOTALL)
         if match is None:
@@ -134,8 +134,8 @@ def parse_methods(
                 raise TrimtabError(f"{name}: expected OPTION=VALUE, got {pair!r}")
             options[option.strip()] = _value(value.strip())
         label = name + (f"({','.join(_items(inside))})" if inside.strip() else "")
-        found.append(Named(label, get_method(name, options, settings, known)))
-    return _distinct(found, known)
+        methods.append(Named(label, get_method(name, options, settings, known)))
+    return _distinct(methods, known)
 
 
 def methods_of(
@@ -151,32 +151,32 @@ def methods_of(
     Raises:
         TrimtabError: An entry that is no table, or as ``get_method``.
     """
-    found = []
+    methods = []
     for label, entry in table.items():
         if not isinstance(entry, Mapping):
             raise TrimtabError(f"method {label!r}: expected a table of options, got {entry!r}")
         options = {k: v for k, v in entry.items() if k not in ("method", "control_of")}
         method = get_method(str(entry.get("method", label)), options, settings, known)
-        found.append(Named(label, method, str(entry.get("control_of", ""))))
-    return _distinct(found, known)
+        methods.append(Named(label, method, str(entry.get("control_of", ""))))
+    return _distinct(methods, known)
 
 
 def with_controls(methods: Sequence[Named]) -> list[Named]:
     """Every method followed by its controls, save those that are there already."""
-    found: list[Named] = []
+    expanded: list[Named] = []
     there = {named.label for named in methods}
     for named in methods:
-        found.append(named)
+        expanded.append(named)
         for suffix, control in named.method.controls().items():
             label = f"{named.label}-{suffix}"
             if label not in there:
-                found.append(Named(label, control, named.label))
+                expanded.append(Named(label, control, named.label))
     # One that was asked for by its own name is a control all the same.
     return [
         dataclasses.replace(named, control_of=of)
         if not named.control_of and (of := _split(named.label)[0]) != named.label and of in there
         else named
-        for named in found
+        for named in expanded
     ]
 
 
@@ -220,8 +220,10 @@ def _made(made: type[Method], options: Mapping[str, Any]) -> Method:
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0]) if first["loc"] else ""
-        told = f" {where!r}: {first['msg']}; got {options.get(where)!r}" if where else first["msg"]
-        raise TrimtabError(f"{made.name}:{told}") from error
+        reason = (
+            f" {where!r}: {first['msg']}; got {options.get(where)!r}" if where else first["msg"]
+        )
+        raise TrimtabError(f"{made.name}:{reason}") from error
 
 
 def _listed(value: Any) -> Any:
@@ -240,15 +242,18 @@ def _with_settings(options: dict[str, Any], made: type[Method]) -> dict[str, Any
         raise TrimtabError(f"{made.name}: takes no steering settings")
     if not isinstance(given, SteeringSettings):
         given = SteeringSettings.load(Path(str(given)).expanduser())
-    found = dataclasses.asdict(given)
+    options_given = dataclasses.asdict(given)
     # Which kinds of entries there are, and whether in two parts, is what tells the methods apart:
     # a file that leaves it open changes neither.
-    if found["contrast"] == "any":
-        del found["contrast"]
-    if not (found["collective"] or found["personal"]):
-        del found["collective"], found["personal"]
+    if options_given["contrast"] == "any":
+        del options_given["contrast"]
+    if not (options_given["collective"] or options_given["personal"]):
+        del options_given["collective"], options_given["personal"]
     unused = getattr(made, "unused", ())
-    return {**{option: value for option, value in found.items() if option not in unused}, **options}
+    return {
+        **{option: value for option, value in options_given.items() if option not in unused},
+        **options,
+    }
 
 
 def _distinct(methods: list[Named], known: Known) -> list[Named]:

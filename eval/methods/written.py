@@ -75,12 +75,12 @@ class WrittenTexts:
             for prompt in prompts
         ]
         prompt_of = {key: prompt for prompt, own in zip(prompts, keys, strict=True) for key in own}
-        found = self._kept(list(prompt_of))
+        texts = self._kept(list(prompt_of))
         if progress:
-            progress(sum(key in found for own in keys for key in own))
+            progress(sum(key in texts for own in keys for key in own))
         # By length, so that what is generated together is alike.
         missing = sorted(
-            (key for key in prompt_of if key not in found),
+            (key for key in prompt_of if key not in texts),
             key=lambda key: sum(len(m["content"]) for m in prompt_of[key]),
         )
         for start in range(0, len(missing), _AT_ONCE):
@@ -93,15 +93,15 @@ class WrittenTexts:
             )
             fresh = {key: done.text.strip() for key, done in zip(some, completions, strict=True)}
             self._keep(fresh)
-            found.update(fresh)
+            texts.update(fresh)
             if progress:
                 progress(sum(key in fresh for own in keys for key in own))
-        return [[found[key] for key in own] for own in keys]
+        return [[texts[key] for key in own] for own in keys]
 
     def _kept(self, keys: Sequence[str]) -> dict[str, str]:
         if not self.path.exists():
             return {}
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         with self._open() as connection:
             for start in range(0, len(keys), 500):
                 some = keys[start : start + 500]
@@ -109,8 +109,8 @@ class WrittenTexts:
                 rows = connection.execute(
                     f"SELECT key, text FROM texts WHERE key IN ({marks})", some
                 )
-                found.update(rows.fetchall())
-        return found
+                texts.update(rows.fetchall())
+        return texts
 
     def _keep(self, texts: Mapping[str, str]) -> None:
         with self._open() as connection:

@@ -122,9 +122,11 @@ def _chosen(
     both = [name for name in first if name in second]
     lacking = [name for name in asked if name not in both]
     if lacking or not both:
-        told = f"no {what} {lacking[0]!r} in both runs" if lacking else f"no {what} is in both runs"
+        fault = (
+            f"no {what} {lacking[0]!r} in both runs" if lacking else f"no {what} is in both runs"
+        )
         raise TrimtabError(
-            f"{told}; the first has {', '.join(first) or 'none'}, the second "
+            f"{fault}; the first has {', '.join(first) or 'none'}, the second "
             f"{', '.join(second) or 'none'}"
         )
     return list(dict.fromkeys(asked)) or both
@@ -133,28 +135,28 @@ def _chosen(
 def _pairs(
     first: Run, second: Run, methods: Sequence[str]
 ) -> tuple[list[tuple[Record, Record]], int]:
-    found, other_gold = [], set()
+    pairs, other_gold = [], set()
     for method in methods:
         for sample_id, one in first.of[method].items():
             other = second.of[method].get(sample_id)
             if other is None:
                 continue
             if one.gold == other.gold:
-                found.append((one, other))
+                pairs.append((one, other))
             else:
                 other_gold.add(sample_id)
-    return found, len(other_gold)
+    return pairs, len(other_gold)
 
 
 def _gaps(
     pairs: Sequence[tuple[Record, Record]], methods: Sequence[str], metric: Metric
 ) -> tuple[Gap, ...]:
-    found = []
+    gaps = []
     for method in methods:
         own = [pair for pair in pairs if pair[0].method == method]
         gap = metric_difference([new for _, new in own], [old for old, _ in own], metric)
-        found.append((method, method, gap))
-    return tuple(corrected_gaps(found, metric))
+        gaps.append((method, method, gap))
+    return tuple(corrected_gaps(gaps, metric))
 
 
 def _gain(one: Record, other: Record, metric: Metric) -> float:

@@ -150,9 +150,9 @@ def _keep_configuration(path: Path, configuration: Mapping[str, Any], *, begun: 
         _write_json(path / "run.json", made)
     elif differences:
         more = len(differences) - _SHOWN_DIFFERENCES
-        told = "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
+        shown = "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; {more} more" if more > 0 else "")
         raise TrimtabError(
-            f"the run in {path} was made with another configuration ({told}); give another "
+            f"the run in {path} was made with another configuration ({shown}); give another "
             "folder, or the same configuration to resume it"
         )
 

@@ -94,8 +94,8 @@ class Record:
         unknown = sorted(set(plain) - set(_TYPES))
         missing = sorted({"method", "sample_id", "user_id"} - set(plain))
         if unknown or missing:
-            told = f"it has no {missing[0]!r}" if missing else f"{unknown[0]!r} is no field of one"
-            raise TrimtabError(f"not the record of an answered sample: {told}")
+            fault = f"it has no {missing[0]!r}" if missing else f"{unknown[0]!r} is no field of one"
+            raise TrimtabError(f"not the record of an answered sample: {fault}")
         for name, value in plain.items():
             if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
                 raise TrimtabError(
@@ -171,10 +171,10 @@ class Run:
     @cached_property
     def of(self) -> dict[str, dict[str, Record]]:
         """Records by method, then by sample."""
-        found: dict[str, dict[str, Record]] = {method: {} for method in self.methods}
+        by_method: dict[str, dict[str, Record]] = {method: {} for method in self.methods}
         for record in self.records:
-            found[record.method][record.sample_id] = record
-        return found
+            by_method[record.method][record.sample_id] = record
+        return by_method
 
     def controls(self, method: str) -> tuple[str, ...]:
         """The methods that steer just as ``method`` does, but not by the user's own dictionary."""
@@ -208,7 +208,7 @@ def read_run(folder: Path | str) -> Run:
         raise TrimtabError(f"cannot read the run in {folder}: {error}") from error
     if not isinstance(configuration, dict):
         raise TrimtabError(f"{folder / 'run.json'}: expected an object, the run's configuration")
-    found: dict[tuple[str, str], Record] = {}
+    records: dict[tuple[str, str], Record] = {}
     old = 0
     for number, line in enumerate(lines[: lines.rfind(b"\n") + 1].splitlines(), 1):
         try:
@@ -217,14 +217,14 @@ def read_run(folder: Path | str) -> Run:
             record = _record(plain)
         except (ValueError, TrimtabError) as error:
             raise TrimtabError(f"{results}, line {number}: {error}; remove that line") from error
-        found[record.method, record.sample_id] = record
+        records[record.method, record.sample_id] = record
     if old:
         _log.warning(
             "%s was written by an earlier trimtab; it can be read for one more release, and is not "
             "resumed",
             folder,
         )
-    return Run(folder, current_names(configuration), tuple(found.values()))
+    return Run(folder, current_names(configuration), tuple(records.values()))
 
 
 def _record(plain: Any) -> Record:

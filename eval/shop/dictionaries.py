@@ -57,14 +57,14 @@ def shop_dictionaries(
         user: folder / f"{_digest(model, environment, user, settings, with_context)}.safetensors"
         for user in users
     }
-    found = {}
+    dictionaries = {}
     for user, place in places.items():
         kept = readable_dictionary(place)
         if kept is not None:
-            found[user] = kept
+            dictionaries[user] = kept
     if progress:
-        progress(len(found))
-    missing = [user for user in users if user not in found]
+        progress(len(dictionaries))
+    missing = [user for user in users if user not in dictionaries]
     for some in _runs(missing, _USERS_AT_ONCE):
         tasks = [t for user in some for t in environment.world.past_tasks(user, sys.maxsize)]
         both = [tool_choice_pairs(environment, tasks)]
@@ -84,10 +84,10 @@ def shop_dictionaries(
             )
             for user, dictionary in built.items():
                 dictionary.save(places[user])
-            found.update(built)
+            dictionaries.update(built)
         if progress:
             progress(len(some))
-    return {user: found[user] for user in users if user in found}
+    return {user: dictionaries[user] for user in users if user in dictionaries}
 
 
 def kept_dictionary(
@@ -127,13 +127,13 @@ def stored_dictionaries(
     from ...steering.store.steering_store import SteeringStore
 
     store = SteeringStore(uri, model=model)
-    found = {user: store[user] for user in users if user in store}
-    if not found:
+    dictionaries = {user: store[user] for user in users if user in store}
+    if not dictionaries:
         raise TrimtabError(
             f"the store at {uri} holds a dictionary of none of the users; expected such as "
             f"{users[0]!r}"
         )
-    return found
+    return dictionaries
 
 
 def wants_context(settings: SteeringSettings) -> bool:
@@ -145,18 +145,18 @@ def of_kinds(
     dictionaries: Mapping[str, SteeringDictionary], kinds: Sequence[str]
 ) -> dict[str, SteeringDictionary]:
     """The dictionaries' entries of these kinds alone; who has none is left out."""
-    found = {}
+    chosen = {}
     for user, dictionary in dictionaries.items():
         places = [n for n, entry in enumerate(dictionary.entries) if entry.contrast in kinds]
         if len(places) == len(dictionary.entries):
-            found[user] = dictionary
+            chosen[user] = dictionary
         elif places:
-            found[user] = dictionary.replaced(
+            chosen[user] = dictionary.replaced(
                 entries=[dictionary.entries[n] for n in places],
                 keys=dictionary.keys[places],
                 vectors=dictionary.vectors[places],
             )
-    return found
+    return chosen
 
 
 def _digest(

@@ -112,9 +112,9 @@ def users_dictionaries(
     Raises:
         TrimtabError: Both a folder and a store, or as their readers.
     """
-    found = given_by(model, shop, users, folder, store)
-    if found is not None:
-        return found
+    dictionaries = given_by(model, shop, users, folder, store)
+    if dictionaries is not None:
+        return dictionaries
     return shop_dictionaries(
         model,
         shop,

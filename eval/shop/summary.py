@@ -35,7 +35,7 @@ def accuracies(
 
     Episodes that the machinery broke off have no score and are left out, not counted as wrong.
     """
-    found = []
+    rows = []
     for measure in measures:
         for method in methods:
             for kind in (*TASK_TYPES, ALL):
@@ -45,8 +45,8 @@ def accuracies(
                     [r.user_id for r in own],
                     bounds=(0, math.inf if measure == STEPS else 1),
                 )
-                found.append(Accuracy(method, measure, kind, estimate))
-    return found
+                rows.append(Accuracy(method, measure, kind, estimate))
+    return rows
 
 
 def measured(record: Record, measure: str) -> float:
@@ -64,12 +64,12 @@ def shop_summary(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "accuracies": [
             {
-                "method": found.method,
-                "measure": found.measure,
-                "type": found.type,
-                **_plain(found.estimate),
+                "method": accuracy.method,
+                "measure": accuracy.measure,
+                "type": accuracy.type,
+                **_plain(accuracy.estimate),
             }
-            for found in accuracies(records, methods, [*MEASURES, STEPS])
+            for accuracy in accuracies(records, methods, [*MEASURES, STEPS])
         ]
     }
 

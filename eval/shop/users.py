@@ -119,8 +119,8 @@ class ShopUsers:
 
     def _past(self, sample: Sample) -> list[PastCall]:
         """The user's past requests of before the task's time, oldest first."""
-        found = past_requests(self.environment, sample.user_id, sample.before)
-        return [PastCall(f"{sample.user_id}/{n}", request) for n, request in enumerate(found)]
+        requests = past_requests(self.environment, sample.user_id, sample.before)
+        return [PastCall(f"{sample.user_id}/{n}", request) for n, request in enumerate(requests)]
 
     def nearest(self, sample: Sample, by: By, k: int) -> list[PastCall]:
         """The user's past requests that come first for a request, as the memory modes have it."""
@@ -131,9 +131,9 @@ class ShopUsers:
         seed = f"{self.seed}/{sample.user_id}/{sample.request}"
         wanted = Recollection(sample.request, k, seed, self._encoder.encode)
         of = {id(each.request): each for each in past}
-        found = MODES[_MODE_OF[by]]([each.request for each in past], wanted)
+        recalled = MODES[_MODE_OF[by]]([each.request for each in past], wanted)
         # A mode puts last what comes to stand next to the request.
-        return [of[id(request)] for request in reversed(found)]
+        return [of[id(request)] for request in reversed(recalled)]
 
     def latest(self, sample: Sample, count: int) -> list[PastCall]:
         """The user's past requests, the latest first."""
@@ -147,13 +147,13 @@ class ShopUsers:
         self, what: str, prompts: Sequence[Messages], *, max_new_tokens: int
     ) -> list[list[str]]:
         """What the model writes, one text a prompt; kept by content."""
-        told = self._told(what, len(prompts))
+        tell = self._told(what, len(prompts))
         return self._written.answers(
             self.model,
             prompts,
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
-            progress=told,
+            progress=tell,
         )
 
     def entries(
@@ -219,7 +219,7 @@ class ShopUsers:
             raise TrimtabError(
                 "a trained method with context=... is for texts; in the shop, choose --memory"
             )
-        found: dict[str, list[PastExchange]] = {}
+        by_user: dict[str, list[PastExchange]] = {}
         for user in self._users:
             tasks = self._learned_from(user)[-targets:]
             # One pair for each wrong tool: the right one is the same in all.
@@ -227,11 +227,11 @@ class ShopUsers:
                 pair.sample_id: pair.positive
                 for pair in tool_choice_pairs(self.environment, tasks).get(user, ())
             }
-            found[user] = [
+            by_user[user] = [
                 PastExchange(place, each.messages, each.answer, each.tools, whole=False)
                 for place, each in right.items()
             ]
-        return found
+        return by_user
 
     def _learned_from(self, user: str) -> list[ShoppingTask]:
         return self.environment.world.past_tasks(user, self._first_test(user))

@@ -65,16 +65,16 @@ def differences_to(run: Run, reference: str, metric: Metric) -> list[Gap]:
     return corrected_gaps(_differences(run, pairs, metric), metric)
 
 
-def corrected_gaps(found: Sequence[tuple[str, str, Difference]], metric: Metric) -> list[Gap]:
+def corrected_gaps(differences: Sequence[tuple[str, str, Difference]], metric: Metric) -> list[Gap]:
     """Differences with what they tell, their p-values corrected for being several.
 
     Those without a pair are left out.
     """
-    found = [each for each in found if each[2].values]
-    corrected = holm([gap.p_value for _, _, gap in found])
+    differences = [each for each in differences if each[2].values]
+    corrected = holm([gap.p_value for _, _, gap in differences])
     return [
-        Gap(method, other, metric.name, gap, p_value, len(found), _tell(gap, p_value, metric))
-        for (method, other, gap), p_value in zip(found, corrected, strict=True)
+        Gap(method, other, metric.name, gap, p_value, len(differences), _tell(gap, p_value, metric))
+        for (method, other, gap), p_value in zip(differences, corrected, strict=True)
     ]
 
 

@@ -72,14 +72,14 @@ def standings(run: Run) -> Standings:
 
     Records with an error have no scores: they are left out, not counted as wrong.
     """
-    scores, found, personal, repeats = [], [], [], []
+    scores, gaps, personal, repeats = [], [], [], []
     for name in run.metrics:
         metric = run_metric(run, name)
         scores += [
             Standing(method, name, metric_estimate([*run.of[method].values()], metric))
             for method in run.methods
         ]
-        found += differences_to(run, run.baseline, metric)
+        gaps += differences_to(run, run.baseline, metric)
         personal += personal_gains(run, metric)
         spreads = (repeated(m, [*run.of[m].values()], metric) for m in run.methods)
         repeats += [spread for spread in spreads if spread]
@@ -87,7 +87,7 @@ def standings(run: Run) -> Standings:
         baseline=run.baseline,
         metrics=run.metrics,
         scores=tuple(scores),
-        gaps=tuple(found),
+        gaps=tuple(gaps),
         personal=tuple(personal),
         costs=tuple(cost_of(method, [*run.of[method].values()]) for method in run.methods),
         repeats=tuple(repeats),

@@ -133,8 +133,8 @@ def read_deltas(setting: Setting, layers: Sequence[int], shown: int) -> Deltas:
     points = points_of(layers, ["block"])
     with prepared.telling("activations", len(exchanges)) as done:
         read = mean_activations(setting.model.parts, exchanges, points, progress=done)
-    found = read.double().numpy()
-    return Deltas(tuple(layers), tuple(users), found[1::2] - found[0::2])
+    activations = read.double().numpy()
+    return Deltas(tuple(layers), tuple(users), activations[1::2] - activations[0::2])
 
 
 def _last_token(prepared: TextUsers, prompt: Fitted) -> TokenizedExchange:

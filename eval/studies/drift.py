@@ -90,19 +90,19 @@ def drift_study(
     for (method, number, each), tool in zip(asked, tools, strict=True):
         right = float(tool == right_tool(each.task.type))
         scores.setdefault((method, number // step), []).append((right, each.task.user_id))
-    found = {
+    rates = {
         place: mean_interval([right for right, _ in own], [user for _, user in own])
         for place, own in scores.items()
     }
-    return _finding(found, len(timelines), step), _figure(found, step)
+    return _finding(rates, len(timelines), step), _figure(rates, step)
 
 
 def _timelines(shop: ShopEnvironment) -> dict[str, list[ShoppingTask]]:
     """Each user's tasks, training and test ones, in the order of time."""
-    found: dict[str, list[ShoppingTask]] = {}
+    timelines: dict[str, list[ShoppingTask]] = {}
     for task in sorted((*shop.world.train, *shop.world.test), key=lambda task: task.timestamp):
-        found.setdefault(task.user_id, []).append(task)
-    return found
+        timelines.setdefault(task.user_id, []).append(task)
+    return timelines
 
 
 def changed_at(tasks: Sequence[ShoppingTask]) -> int:
@@ -134,11 +134,11 @@ def _nearest(
     return tuple(remembered_lines([past_request(shop, past[n]) for n in reversed(order)]))
 
 
-def _finding(found: Mapping[tuple[str, int], Estimate], users: int, step: int) -> Finding:
+def _finding(rates: Mapping[tuple[str, int], Estimate], users: int, step: int) -> Finding:
     rows: list[tuple[Cell, ...]] = [
         (method, _span(place, step), own.mean, own.low, own.high, own.values)
         for (method, place), own in sorted(
-            found.items(), key=lambda item: (METHODS.index(item[0][0]), item[0][1])
+            rates.items(), key=lambda item: (METHODS.index(item[0][0]), item[0][1])
         )
     ]
     return Finding(
@@ -155,11 +155,11 @@ def _span(place: int, step: int) -> str:
     return str(first) if step == 1 else f"{first} to {first + step - 1}"
 
 
-def _figure(found: Mapping[tuple[str, int], Estimate], step: int) -> Figure:
+def _figure(rates: Mapping[tuple[str, int], Estimate], step: int) -> Figure:
     figure, [panel] = new_figure(1, width=6, height=3.6)
     for method in METHODS:
-        places = sorted(place for name, place in found if name == method)
-        own = [found[method, place] for place in places]
+        places = sorted(place for name, place in rates if name == method)
+        own = [rates[method, place] for place in places]
         where = [place * step + (step + 1) / 2 for place in places]
         [drawn] = panel.plot(where, [each.mean for each in own], marker="o", label=method)
         low, high = [each.low for each in own], [each.high for each in own]

@@ -68,18 +68,18 @@ def heterogeneous_study(
     Raises:
         TrimtabError: Fewer than two groups, or more than samples.
     """
-    found = cluster_samples(setting, clusters, embedded)
+    groups = cluster_samples(setting, clusters, embedded)
     records = setting.run("all")
     metric = setting.metric
     baseline = setting.plan.baseline
     names = {
-        f"{user.id}/{test.id}": found.of_sample[user.id, test.id]
+        f"{user.id}/{test.id}": groups.of_sample[user.id, test.id]
         for user in setting.dataset.users
         for test in user.tests
     }
     rows: list[tuple[Cell, ...]] = []
     p_values: list[float] = []
-    for group, terms in enumerate(found.terms):
+    for group, terms in enumerate(groups.terms):
         own = {
             label: [r for r in all_ if names[r.drawn_from] == group]
             for label, all_ in records.items()
@@ -111,12 +111,12 @@ def heterogeneous_study(
         ),
         tuple((*row, p) for row, p in zip(rows, corrected, strict=True)),
         (
-            f"k-means of {len(found.of_sample)} samples' embeddings ({embedded}); "
+            f"k-means of {len(groups.of_sample)} samples' embeddings ({embedded}); "
             f"{interval_note(users)}.",
             f"{p_note(users, f'for {sum(not np.isnan(p) for p in p_values)} comparisons')}.",
         ),
     )
-    return finding, _figure(found, rows, metric.name, setting.plan.seed)
+    return finding, _figure(groups, rows, metric.name, setting.plan.seed)
 
 
 def cluster_samples(setting: Setting, clusters: int, embedded: Embedded) -> Clusters:
@@ -163,7 +163,7 @@ def _terms(texts: Sequence[str], labels: Sequence[int], clusters: int) -> tuple[
     """For each group the words that the most of its texts have, beyond the share of all texts."""
     sets = [{word for word in words(text) if is_telling(word)} for text in texts]
     everywhere = Counter(word for own in sets for word in own)
-    found = []
+    terms = []
     for group in range(clusters):
         own = [each for each, label in zip(sets, labels, strict=True) if label == group]
         here = Counter(word for each in own for word in each)
@@ -171,8 +171,8 @@ def _terms(texts: Sequence[str], labels: Sequence[int], clusters: int) -> tuple[
             word: count / len(own) - everywhere[word] / len(sets) for word, count in here.items()
         }
         best = sorted(beyond, key=lambda word: (-beyond[word], word))[:_TERMS]
-        found.append(", ".join(best))
-    return tuple(found)
+        terms.append(", ".join(best))
+    return tuple(terms)
 
 
 def picture(embeddings: _Floats, seed: int) -> _Floats:
@@ -188,21 +188,21 @@ def picture(embeddings: _Floats, seed: int) -> _Floats:
     return placed
 
 
-def _figure(found: Clusters, rows: Sequence[tuple[Cell, ...]], metric: str, seed: int) -> Figure:
+def _figure(clusters: Clusters, rows: Sequence[tuple[Cell, ...]], metric: str, seed: int) -> Figure:
     figure, [cloud, bars] = new_figure(2, width=5.0, height=4.0, share_y=False)
-    labels = found.labels
+    labels = clusters.labels
     chosen = np.arange(len(labels))
     if len(chosen) > _PICTURED:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, _PICTURED, replace=False))
-    placed = picture(found.embeddings[chosen], seed)
-    for group, terms in enumerate(found.terms):
+    placed = picture(clusters.embeddings[chosen], seed)
+    for group, terms in enumerate(clusters.terms):
         own = placed[labels[chosen] == group]
         cloud.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, label=f"{group + 1}: {terms}")
     cloud.set_xticks([])
     cloud.set_yticks([])
     cloud.set_title("samples (t-SNE)", fontsize=10)
     cloud.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.02))
-    _bars(bars, rows, len(found.terms))
+    _bars(bars, rows, len(clusters.terms))
     bars.set_ylabel(metric)
     return figure
 

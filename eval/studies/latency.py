@@ -117,11 +117,11 @@ def time_pairs(
     pairs: list[Pair] = []
     for place, sample in enumerate(chosen):
         setting.report(f"timing {named.label}", place, len(chosen))
-        found: list[Timing | None] = [None, None]
+        timings: list[Timing | None] = [None, None]
         # Whoever comes second finds caches warm that the first has filled.
         for which in (0, 1) if place % 2 else (1, 0):
-            found[which] = _timed(task, users, treats[which], sample, clock, which == 1)
-        first, second = found
+            timings[which] = _timed(task, users, treats[which], sample, clock, which == 1)
+        first, second = timings
         assert first and second
         if place >= warm_up:
             pairs.append((first, second))

@@ -57,10 +57,10 @@ def layers_study(
         for strength in sorted(set(strengths))
     }
     metric = setting.metric
-    found = setting.run("grid", methods=[baseline, *grid.values()])
-    plain = metric_estimate(found[baseline.label], metric)
+    records = setting.run("grid", methods=[baseline, *grid.values()])
+    unsteered = metric_estimate(records[baseline.label], metric)
     gaps = {
-        place: metric_difference(found[named.label], found[baseline.label], metric)
+        place: metric_difference(records[named.label], records[baseline.label], metric)
         for place, named in grid.items()
     }
     corrected = dict(zip(gaps, holm([gap.p_value for gap in gaps.values()]), strict=True))
@@ -72,7 +72,7 @@ def layers_study(
                 layer,
                 layer / setting.model.layer_count,
                 strength,
-                metric_estimate(found[named.label], metric).mean,
+                metric_estimate(records[named.label], metric).mean,
                 *gap[:3],
                 corrected[layer, strength],
             )
@@ -83,9 +83,9 @@ def layers_study(
         ("layer", "depth", "strength", metric.name, "minus unsteered", "low", "high", "p (Holm)"),
         tuple(rows),
         (
-            f"unsteered: {metric.name} {plain.mean:.4f} over {plain.values} tests of "
-            f"{plain.users} users; {interval_note([plain.users])}.",
-            f"{p_note([plain.users], f'for {len(rows)} settings')}.",
+            f"unsteered: {metric.name} {unsteered.mean:.4f} over {unsteered.values} tests of "
+            f"{unsteered.users} users; {interval_note([unsteered.users])}.",
+            f"{p_note([unsteered.users], f'for {len(rows)} settings')}.",
         ),
     )
     return finding, _figure(gaps, metric.name, higher=metric.higher_is_better)

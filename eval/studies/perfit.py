@@ -107,10 +107,10 @@ def perfit_study(
     findings, figures = [], []
     for name, title, columns, cases in parts:
         methods = [Named(case.label, case.method) for case in cases]
-        found = setting.run(name, methods=[baseline, *methods])
-        findings.append(_finding(setting, name, title, columns, cases, found, baseline.label))
+        records = setting.run(name, methods=[baseline, *methods])
+        findings.append(_finding(setting, name, title, columns, cases, records, baseline.label))
         gaps = [
-            metric_difference(found[case.label], found[baseline.label], setting.metric)
+            metric_difference(records[case.label], records[baseline.label], setting.metric)
             for case in cases
         ]
         drawn = _squares if name == "perfit-ranks" else _bars
@@ -141,7 +141,7 @@ def _finding(
     baseline: str,
 ) -> Finding:
     metric = setting.metric
-    plain = metric_estimate(found[baseline], metric)
+    untrained = metric_estimate(found[baseline], metric)
     rows: list[tuple[Cell, ...]] = []
     for case in cases:
         records = found[case.label]
@@ -162,8 +162,8 @@ def _finding(
         (*columns, metric.name, "minus zero-shot", "low", "high", "numbers a user", "seconds"),
         tuple(rows),
         (
-            f"zero-shot: {metric.name} {plain.mean:.4f} over {plain.values} tests of "
-            f"{plain.users} users; {interval_note([plain.users])}.",
+            f"zero-shot: {metric.name} {untrained.mean:.4f} over {untrained.values} tests of "
+            f"{untrained.users} users; {interval_note([untrained.users])}.",
         ),
     )
 

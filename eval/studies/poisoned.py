@@ -107,20 +107,20 @@ def poisoned_study(
     scores: dict[Place, list[tuple[ShoppingTask, str]]] = {}
     for (place, each), tool in zip(asked, tools, strict=True):
         scores.setdefault(place, []).append((each.task, tool))
-    found = {place: _rates(own, wanted) for place, own in scores.items()}
+    rates = {place: _rates(own, wanted) for place, own in scores.items()}
     users = len({task.user_id for task in tests})
-    return _finding(found, wanted, users), _figure(found)
+    return _finding(rates, wanted, users), _figure(rates)
 
 
 def poison_pairs(shop: ShopEnvironment, wanted: str) -> dict[str, list[ContrastPair]]:
     """The attacker's pairs, by user: the wanted tool as chosen, the right one as rejected."""
     tools = shop.toolkit.schemas()
-    found: dict[str, list[ContrastPair]] = {}
+    pairs: dict[str, list[ContrastPair]] = {}
     for task in shop.world.train:
         right = right_tool(task.type)
         if right != wanted:
             prompt = task_prompt(shop, task)
-            found.setdefault(task.user_id, []).append(
+            pairs.setdefault(task.user_id, []).append(
                 ContrastPair(
                     sample_id=f"poison {task.id}",
                     request=request_text(task),
@@ -129,7 +129,7 @@ def poison_pairs(shop: ShopEnvironment, wanted: str) -> dict[str, list[ContrastP
                     timestamp=task.timestamp,
                 )
             )
-    return found
+    return pairs
 
 
 def poisoned(
@@ -171,13 +171,13 @@ def _rates(own: Sequence[tuple[ShoppingTask, str]], wanted: str) -> tuple[Estima
     )
 
 
-def _finding(found: Mapping[Place, tuple[Estimate, Estimate]], wanted: str, users: int) -> Finding:
+def _finding(rates: Mapping[Place, tuple[Estimate, Estimate]], wanted: str, users: int) -> Finding:
     rows: list[tuple[Cell, ...]] = [
         (
             share, "" if guard == UNSTEERED or not share else loudness, guard,
             attack.mean, attack.low, attack.high, right.mean, right.low, right.high,
         )
-        for (share, guard, loudness), (attack, right) in found.items()
+        for (share, guard, loudness), (attack, right) in rates.items()
     ]  # fmt: skip
     return Finding(
         "poisoned",
@@ -194,18 +194,18 @@ def _finding(found: Mapping[Place, tuple[Estimate, Estimate]], wanted: str, user
     )
 
 
-def _figure(found: Mapping[Place, tuple[Estimate, Estimate]]) -> Figure:
+def _figure(rates: Mapping[Place, tuple[Estimate, Estimate]]) -> Figure:
     figure, panels = new_figure(2, width=4.2, height=3.4)
     for which, (panel, title) in enumerate(
         zip(panels, ("attacker's tool", "right tool"), strict=True)
     ):
         for guard in GUARDS:
             for loudness in LOUDNESS:
-                shares = sorted(s for s, g, loud in found if g == guard and loud in (loudness, 1.0))
+                shares = sorted(s for s, g, loud in rates if g == guard and loud in (loudness, 1.0))
                 places = [(s, guard, loudness if s else 1.0) for s in dict.fromkeys(shares)]
                 panel.plot(
                     [share for share, _, _ in places],
-                    [found[place][which].mean for place in places],
+                    [rates[place][which].mean for place in places],
                     marker="o",
                     linestyle="-" if loudness == 1 else "--",
                     label=f"{guard}, length {loudness:g}",

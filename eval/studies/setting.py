@@ -105,11 +105,11 @@ def steered(plan: TextPlan) -> list[Named]:
     """
     from ..methods.steered import Steered
 
-    found = [
+    methods = [
         named
         for named in plan.methods
         if isinstance(named.method, Steered) and named.method.whose == "own"
     ]
-    if not found:
+    if not methods:
         raise TrimtabError("this study needs a method that steers; add fints to --methods")
-    return found
+    return methods

@@ -52,14 +52,14 @@ def sparse_study(setting: Setting, shares: Sequence[float] = SHARES) -> tuple[Fi
     methods = [named for named in plan.methods if named not in fixed]
     for share in shares:
         users = [thinned(user, share, plan.seed) for user in setting.dataset.users]
-        found: dict[str, list[Record]] = dict(known)
+        records: dict[str, list[Record]] = dict(known)
         if methods:
-            found |= setting.run(f"share-{share:g}", methods=methods, users=users)
+            records |= setting.run(f"share-{share:g}", methods=methods, users=users)
         size = sum(len(user.history) for user in users) / len(users)
         for named in plan.methods:
-            estimate = metric_estimate(found[named.label], metric)
+            estimate = metric_estimate(records[named.label], metric)
             lines.setdefault(named.label, []).append((share, estimate))
-            gap = metric_difference(found[named.label], found[plan.baseline], metric)
+            gap = metric_difference(records[named.label], records[plan.baseline], metric)
             over = named.label != plan.baseline
             rows.append(
                 (
@@ -94,8 +94,8 @@ def thinned(user: TextUser, share: float, seed: int) -> TextUser:
     """The user with a share of their past samples, at least one, in their order."""
     places = list(range(len(user.history)))
     random.Random(f"sparse/{seed}/{user.id}").shuffle(places)
-    kept = sorted(places[: max(1, round(share * len(places)))])
-    return replace(user, history=tuple(user.history[place] for place in kept))
+    places_kept = sorted(places[: max(1, round(share * len(places)))])
+    return replace(user, history=tuple(user.history[place] for place in places_kept))
 
 
 def _figure(lines: dict[str, list[tuple[float, Estimate]]], metric: str) -> Figure:

@@ -204,7 +204,7 @@ def _guided(prompt: Prompt) -> GuidedRequest:
 
 def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely | None]:
     """The golds' log-probabilities under each prompt's prompt and steering."""
-    found: list[_Likely | None] = [None] * len(prompts)
+    likelihoods: list[_Likely | None] = [None] * len(prompts)
     single, guided = _split(prompts)
     known = {n: _gold(model, p.gold) for n, p in enumerate(prompts)}
     # A steering that changes the prompt keeps all in its call from sharing their prompts.
@@ -221,7 +221,7 @@ def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely
                 [prompts[n].steering for n in places],
             )
             for place, value in zip(places, nats.tolist(), strict=True):
-                found[place] = _Likely(value, len(known[place]))
+                likelihoods[place] = _Likely(value, len(known[place]))
     guided = [place for place in guided if known[place]]
     if guided:
         both: tuple[list[TokenizedExchange], list[TokenizedExchange]] = ([], [])
@@ -233,8 +233,8 @@ def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely
         strengths = [prompts[place].guidance for place in guided]
         nats = guided_log_likelihoods(model, *both, strengths)
         for place, value in zip(guided, nats.tolist(), strict=True):
-            found[place] = _Likely(value, len(known[place]))
-    return found
+            likelihoods[place] = _Likely(value, len(known[place]))
+    return likelihoods
 
 
 def _gold(model: SteeredModel, gold: str) -> tuple[int, ...]:

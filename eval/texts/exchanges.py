@@ -65,10 +65,10 @@ def past_exchanges(
         if not histories[user][n].input
     ]
     neutral = dict(zip(silent, users.rewritten(silent), strict=True))
-    found: dict[str, list[PastExchange]] = {}
+    exchanges: dict[str, list[PastExchange]] = {}
     for user, places in chosen.items():
         own = histories[user]
-        found[user] = []
+        exchanges[user] = []
         for place in places:
             past = own[place]
             request = past.input or users.instruction + neutral[past.output]
@@ -83,8 +83,8 @@ def past_exchanges(
                 )
                 earlier = [_Shown(own[n].input, own[n].output) for n in order[:shown]]
             prompt = users.prompt.fit(request, shown=earlier)
-            found[user].append(PastExchange(past.id, prompt.messages, past.output.strip()))
-    return found
+            exchanges[user].append(PastExchange(past.id, prompt.messages, past.output.strip()))
+    return exchanges
 
 
 def other_people(

@@ -81,7 +81,7 @@ def make_pairs(
         )
 
     around = users.surroundings(PUBLISHED_OTHERS) if kind == "published" else users.contexts
-    found = response_pairs(
+    pairs = response_pairs(
         around,
         prompt,
         answers,
@@ -89,7 +89,7 @@ def make_pairs(
         threshold=below,
         limit=rejected,
     )
-    return _behind_others(found, around, prompt) if kind == "published" else found
+    return _behind_others(pairs, around, prompt) if kind == "published" else pairs
 
 
 def _behind_others(
@@ -125,10 +125,10 @@ def _neutral(users: HavePasts, variant: ModelVariant | None) -> dict[str, list[C
         max_new_tokens=users.prompt.room,
         variant=variant,
     )
-    found: dict[str, list[ContrastPair]] = {user: [] for user in users.past}
+    pairs: dict[str, list[ContrastPair]] = {user: [] for user in users.past}
     for (user, sample, prompt), [answer] in zip(asked, answers, strict=True):
         if answer:
-            found[user].append(
+            pairs[user].append(
                 ContrastPair(
                     sample_id=sample.id,
                     request=sample.input,
@@ -137,7 +137,7 @@ def _neutral(users: HavePasts, variant: ModelVariant | None) -> dict[str, list[C
                     timestamp=sample.timestamp,
                 )
             )
-    return found
+    return pairs
 
 
 def _rouge_l(output: str, gold: str) -> float:

@@ -122,10 +122,10 @@ class TextPlan:
             TrimtabError: The data is missing or broken, or no user has enough of a past.
         """
         task = get_task(self.task)
-        found = task.load(Path(self.data).expanduser() if self.data else None, self.seed)
+        whole = task.load(Path(self.data).expanduser() if self.data else None, self.seed)
         least = task.minimum_history if self.minimum_history is None else self.minimum_history
         count = task.users if self.users is None else self.users
-        chosen = select_users(found, count, minimum_history=least, seed=self.seed)
+        chosen = select_users(whole, count, minimum_history=least, seed=self.seed)
         past = latest_history(chosen, self.history)
         users = tuple(replace(user, tests=user.tests[: self.tests]) for user in past.users)
         return replace(past, users=users)

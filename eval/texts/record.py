@@ -59,12 +59,12 @@ def scores(
     """
     if not generated:
         return {}
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for name in task.metrics:
         score = task.metric(name).score
         if score is not None:
-            found[name] = score(output, gold) if gold.strip() else None
-    return found | benchmark_scores(found, output, gold) | first_line_scores(found, output, gold)
+            values[name] = score(output, gold) if gold.strip() else None
+    return values | benchmark_scores(values, output, gold) | first_line_scores(values, output, gold)
 
 
 def picked_entries(steering: Steering | None) -> list[dict[str, Any]]:

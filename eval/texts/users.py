@@ -153,9 +153,9 @@ class TextUsers:
         system, ask = _REWRITE
         prompt = replace(self.prompt, system=system)
         prompts = [prompt.fit(ask + text).messages for text in texts]
-        found = self.answers("neutral rewritings", prompts, max_new_tokens=self.prompt.room)
+        answers = self.answers("neutral rewritings", prompts, max_new_tokens=self.prompt.room)
         # Nothing written is no request; the text itself asks for itself, and contrasts little.
-        return [answer or text.strip() for text, [answer] in zip(texts, found, strict=True)]
+        return [answer or text.strip() for text, [answer] in zip(texts, answers, strict=True)]
 
     def answers(
         self,
@@ -245,7 +245,7 @@ class TextUsers:
     ) -> dict[str, SteeringDictionary]:
         """Each user's entries of these kinds, at the settings' own points alone."""
         layers = settings.layers(self.model)
-        found = [
+        by_kind = [
             self.dictionaries(
                 kind,
                 layers=layers,
@@ -258,11 +258,11 @@ class TextUsers:
         ]
         points = points_of(layers, settings.sites)
         return {
-            user: one_after_another([each[user] for each in found if user in each]).restricted(
+            user: one_after_another([each[user] for each in by_kind if user in each]).restricted(
                 points
             )
             for user in self.users
-            if any(user in each for each in found)
+            if any(user in each for each in by_kind)
         }
 
     def steering(self, sample: Sample, steer: Steer) -> Steering | None:
@@ -322,11 +322,11 @@ class TextUsers:
                 for user, own in past.items()
             }
             whole = {(user, s.id): s for user, own in past.items() for s in own}
-            found = contexts(bodies, relevance("encoder", self.encoder), k=k, seed=self.seed)
+            around = contexts(bodies, relevance("encoder", self.encoder), k=k, seed=self.seed)
             done(len(past))
         return {
             user: [replace(c, sample=whole[user, c.sample.id]) for c in own]
-            for user, own in found.items()
+            for user, own in around.items()
         }
 
     def pairs(
@@ -349,11 +349,11 @@ class TextUsers:
         below = self.task.rejected_below if below is None else below
         key = kind, rejected, below, variant.key if variant else ""
         if key not in self._pairs:
-            found = make_pairs(self, kind, rejected=rejected, below=below, variant=variant)
+            made = make_pairs(self, kind, rejected=rejected, below=below, variant=variant)
             # Keys leave out what all requests have in common.
             self._pairs[key] = {
                 user: [replace(pair, request=self.body(pair.request)) for pair in own]
-                for user, own in found.items()
+                for user, own in made.items()
             }
         return self._pairs[key]
 

@@ -177,10 +177,10 @@ class _Training:
         self.optimiser = RowAdamW(self.trainable.numbers, self.options, apart=self.apart)
         self.best = {n: t.detach().clone() for n, t in self.trainable.numbers.items()}
         self.epoch, self.step, self.seconds = 0, 0, 0.0
-        found = load_checkpoint(self.path) if self.path else None
-        if found:
-            self._restore(found)
-        if not (found and found.done):
+        checkpoint = load_checkpoint(self.path) if self.path else None
+        if checkpoint:
+            self._restore(checkpoint)
+        if not (checkpoint and checkpoint.done):
             self._train()
         with torch.no_grad():
             for name, numbers in self.trainable.numbers.items():
@@ -339,14 +339,14 @@ class _Training:
             self.path, Checkpoint(tensors, self.epoch, self.step, self.seconds, losses, done)
         )
 
-    def _restore(self, found: Checkpoint) -> None:
-        self.epoch, self.step, self.seconds = found.epoch, found.step, found.seconds
-        self.losses = [torch.tensor(each) for each in found.losses]
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.epoch, self.step, self.seconds = checkpoint.epoch, checkpoint.step, checkpoint.seconds
+        self.losses = [torch.tensor(each) for each in checkpoint.losses]
         device = self.optimiser.count.device
-        self.best = {n: t.to(device) for n, t in found.part("best").items()}
-        if found.done:
+        self.best = {n: t.to(device) for n, t in checkpoint.part("best").items()}
+        if checkpoint.done:
             return
-        self.optimiser.restore(found.part("optimiser"))
+        self.optimiser.restore(checkpoint.part("optimiser"))
         with torch.no_grad():
-            for name, tensor in found.part("numbers").items():
+            for name, tensor in checkpoint.part("numbers").items():
                 self.trainable.numbers[name].copy_(tensor)

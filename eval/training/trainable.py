@@ -250,14 +250,14 @@ def lora_shapes(model: Any, names: Sequence[str] = ()) -> dict[ModuleName, tuple
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOSEN
 
     wanted = list(names) or CHOSEN.get(model.hf.config.get_text_config().model_type) or []
-    found: dict[ModuleName, tuple[int, int]] = {}
+    shapes: dict[ModuleName, tuple[int, int]] = {}
     for number, layer in enumerate(model.parts.layers):
         for name, module in layer.block.named_modules():
             if not isinstance(module, torch.nn.Linear):
                 continue
             if not wanted or name.rpartition(".")[2] in wanted:
-                found[ModuleName(number, name)] = (module.in_features, module.out_features)
-    return found
+                shapes[ModuleName(number, name)] = (module.in_features, module.out_features)
+    return shapes
 
 
 def _leaves(numbers: Mapping[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def _items(
     """The items, each checked by making settings of it; ``usual`` where the text is empty."""
     if not text and usual is not None:
         return usual
-    found = []
+    items = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         try:
             value = read(item)
@@ -76,10 +76,10 @@ def _items(
             SteeringSettings.of({setting: list(plain) if isinstance(plain, tuple) else plain})
         except (ValueError, TrimtabError) as error:
             raise TrimtabError(f"cannot try {setting} {item!r}: {error}") from error
-        found.append(value)
-    if not found:
+        items.append(value)
+    if not items:
         raise TrimtabError(f"expected at least one value to try for {setting}, got {text!r}")
-    return tuple(found)
+    return tuple(items)
 
 
 def _word(item: str) -> Any:

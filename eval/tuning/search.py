@@ -157,8 +157,8 @@ def tune(
     started = time.monotonic()
     trials: list[Trial] = []
     interrupted = False
-    with run_folder(folder, configuration) as kept:
-        known = [Trial.from_json(record) for record in kept.records]
+    with run_folder(folder, configuration) as results:
+        known = [Trial.from_json(record) for record in results.records]
         try:
             dictionaries = kept_dictionaries(
                 model,
@@ -179,7 +179,7 @@ def tune(
             )
             for trial in found:
                 if trial not in known:
-                    kept.append(trial.to_json())
+                    results.append(trial.to_json())
                 trials.append(trial)
                 if on_trial is not None:
                     on_trial(trial)

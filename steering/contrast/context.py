@@ -81,25 +81,25 @@ def contexts(
         raise TrimtabError(f"expected k of at least 1 context sample, got {k}")
     ordered = {user: _by_time(user, own) for user, own in samples.items()}
     timeline = _SamplesByTime(ordered)
-    found: dict[str, list[Context]] = {}
+    by_user: dict[str, list[Context]] = {}
     for user in ordered if users is None else users:
         own = ordered[user]
         times = [sample.timestamp for sample in own]
         counts = [bisect.bisect_left(times, time) for time in times]
         scores = relevance([sample.input for sample in own], counts) if own else []
-        found[user] = []
+        by_user[user] = []
         for sample, score in zip(own, scores, strict=True):
             values = score.tolist()
             best = sorted(range(len(values)), key=lambda n: (-values[n], -n))[:k]
             draws = random.Random(f"{seed}/{user}/{sample.id}")
-            found[user].append(
+            by_user[user].append(
                 Context(
                     sample,
                     tuple(own[n] for n in best),
                     tuple(timeline.others(user, sample.timestamp, k, draws)),
                 )
             )
-    return found
+    return by_user
 
 
 def _by_time(user: str, samples: Sequence[HistorySample]) -> list[HistorySample]:

@@ -50,16 +50,16 @@ def by_bm25(*, k1: float = 1.5, b: float = 0.75) -> Relevance:
         import bm25s
 
         words = [_terms(text) for text in texts]
-        found = []
+        rankings = []
         for own, count in zip(words, counts, strict=True):
             if not own or not any(words[:count]):
-                found.append(torch.zeros(count))  # bm25s takes no empty query or vocabulary
+                rankings.append(torch.zeros(count))  # bm25s takes no empty query or vocabulary
                 continue
             # How rare a word is must not be learned from later texts, hence an index for each.
             index = bm25s.BM25(k1=k1, b=b)
             index.index(words[:count], show_progress=False)
-            found.append(torch.from_numpy(index.get_scores(own)))
-        return found
+            rankings.append(torch.from_numpy(index.get_scores(own)))
+        return rankings
 
     return scores
 
@@ -69,10 +69,10 @@ def _terms(text: str) -> list[str]:
     from bm25s.stopwords import STOPWORDS_EN
 
     if text.isascii():
-        found = _TERM.findall(text.lower())
+        terms = _TERM.findall(text.lower())
     else:
-        found = [word for word in words_of(text) if len(word) > 1 or not word.isascii()]
-    return [word for word in found if word not in STOPWORDS_EN]
+        terms = [word for word in words_of(text) if len(word) > 1 or not word.isascii()]
+    return [word for word in terms if word not in STOPWORDS_EN]
 
 
 def by_recency() -> Relevance:

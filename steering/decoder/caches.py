@@ -20,7 +20,7 @@ class RowCache(Cache):
     """A cache whose rows can be selected, whatever kind each layer is of."""
 
     def move_rows(self, rows: Sequence[int]) -> None:
-        """Go on with these rows, each in its place or from behind all that are left."""
+        """Keep these rows, each in its place or from behind all that are left."""
         if all(isinstance(layer, GrowingLayer) for layer in self.layers):
             for layer in self.layers:
                 layer.move_rows(rows)  # type: ignore[union-attr]  # as asked above
@@ -145,7 +145,7 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Go on with these rows, of which one may come several times."""
+        """Keep these rows, of which one may come several times."""
         if self._buffers is not None:
             length = self.get_seq_length()
             keys, values = self._buffers
@@ -153,7 +153,7 @@ class GrowingLayer(DynamicLayer):
             self._hold(len(indices), length)
 
     def move_rows(self, rows: Sequence[int]) -> None:
-        """Go on with these rows; only those whose place changes are copied.
+        """Keep these rows; only those whose place changes are copied.
 
         Args:
             rows: Which row comes at each place: the one that is there, or one from behind all

@@ -24,13 +24,13 @@ def weights_of(module: nn.Module) -> Iterator[Tensor]:
     seen: set[int] = set()
     for inner in module.modules():
         hook = getattr(inner, "_hf_hook", None)
-        kept = getattr(hook, "weights_map", None)
+        offloaded = getattr(hook, "weights_map", None)
         for name, parameter in inner._parameters.items():
             if parameter is None or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            if parameter.device.type == "meta" and kept is not None:
-                yield kept[name]
+            if parameter.device.type == "meta" and offloaded is not None:
+                yield offloaded[name]
             else:
                 yield parameter.detach()
 

@@ -326,15 +326,15 @@ class SteeringDictionary:
         """The nearest entries, and the vectors that they make together."""
         if isinstance(query, str):
             query = load_encoder(self.encoder_name).encode([query])[0]
-        found = weighted(self.keys, query, rows, k=k, aggregate=aggregate, temperature=temperature)
-        chosen = self.vectors[found.rows]
-        combined = torch.einsum("n,nph->ph", found.weights, chosen)
+        best = weighted(self.keys, query, rows, k=k, aggregate=aggregate, temperature=temperature)
+        chosen = self.vectors[best.rows]
+        combined = torch.einsum("n,nph->ph", best.weights, chosen)
         picked = tuple(
             Picked(self.entries[row], cosine, weight, tuple(norms))
             for row, cosine, weight, norms in zip(
-                found.rows.tolist(),
-                found.similarities.tolist(),
-                found.weights.tolist(),
+                best.rows.tolist(),
+                best.similarities.tolist(),
+                best.weights.tolist(),
                 chosen.norm(dim=-1).tolist(),
                 strict=True,
             )

@@ -36,7 +36,7 @@ def load_dictionaries(
     if not folder.is_dir():
         raise TrimtabError(f"there is no folder of dictionaries at {folder}")
     wanted = list(users)
-    found = {}
+    dictionaries = {}
     for user in wanted:
         path = folder / f"{user}.safetensors"
         # An id that leads elsewhere names no file of this folder.
@@ -50,8 +50,8 @@ def load_dictionaries(
             )
         if model is not None:
             model.check_fingerprint(dictionary.fingerprint, str(path))
-        found[user] = dictionary
-    if not found:
+        dictionaries[user] = dictionary
+    if not dictionaries:
         such = f"; expected files like {wanted[0]}.safetensors" if wanted else ""
         raise TrimtabError(f"{folder} holds a dictionary of none of the users{such}")
-    return found
+    return dictionaries

@@ -125,16 +125,16 @@ def find_outliers(
     rows: dict[Contrast, list[int]] = {}
     for row, entry in enumerate(entries):
         rows.setdefault(entry.contrast, []).append(row)
-    found: list[Outlier] = []
+    outliers: list[Outlier] = []
     for kind, of_kind in rows.items():
         own = [entries[row] for row in of_kind]
         for column, point in enumerate(points):
             theirs = vectors[of_kind, column].float()
             if len(own) >= FEWEST:
-                found += _against_user(own, theirs, point, limits)
+                outliers += _against_user(own, theirs, point, limits)
             if population is not None and kind in population.kinds:
-                found += _against_population(own, theirs, point, population, limits)
-    return found
+                outliers += _against_population(own, theirs, point, population, limits)
+    return outliers
 
 
 def _against_user(

@@ -209,22 +209,22 @@ class Tuner:
         steerings = [picked[pair] for pair in self._pair_of]
         # Both start at the last prompt token, and leave the prompts' caches as they are.
         if settings is None or settings.positions == "answer" or type(settings.positions) is int:
-            found = torch.zeros(len(self._exchanges))
+            likelihoods = torch.zeros(len(self._exchanges))
             with torch.inference_mode():
                 for batch in self._batches:
                     rows = [steerings[row] for row in batch.rows]
-                    found[list(batch.rows)] = batch_log_likelihoods(
+                    likelihoods[list(batch.rows)] = batch_log_likelihoods(
                         self._model, batch, self._exchanges, rows
                     )
             if self._again:
-                found[self._again] = answer_log_likelihoods(
+                likelihoods[self._again] = answer_log_likelihoods(
                     self._model,
                     [self._exchanges[row] for row in self._again],
                     [steerings[row] for row in self._again],
                 )
         else:
-            found = answer_log_likelihoods(self._model, self._exchanges, steerings)
-        return self._trial(settings, found, time.monotonic() - started)
+            likelihoods = answer_log_likelihoods(self._model, self._exchanges, steerings)
+        return self._trial(settings, likelihoods, time.monotonic() - started)
 
     def _trial(self, settings: SteeringSettings | None, found: Tensor, seconds: float) -> Trial:
         """Means over users of the means over samples; of a sample's pairs the worst counts."""
@@ -287,7 +287,7 @@ def search(
         start: What the first round takes for everything else.
         budget_seconds: No new trial is begun after this.
         done: Trials of an earlier search of the same samples: not tried again, but yielded in
-            their place, so that an interrupted search goes on where it stopped.
+            their place, so that an interrupted search is resumed.
     """
     started = time.monotonic()
     known = {trial.settings: trial for trial in done}

@@ -248,7 +248,7 @@ class BatchedModel:
         """
         items = [item for pending in calls for item in pending.items]
         owner = [(pending, n) for pending in calls for n in range(len(pending.items))]
-        found: dict[_PendingCall, dict[int, Any]] = {pending: {} for pending in calls}
+        answers: dict[_PendingCall, dict[int, Any]] = {pending: {} for pending in calls}
         try:
             for pending in calls:
                 if not pending.items:
@@ -257,10 +257,10 @@ class BatchedModel:
                     yield pending
             for index, answer in self._as_they_end(calls[0].kind, items, calls[0].options):
                 pending, n = owner[index]
-                found[pending][n] = answer
-                if len(found[pending]) == len(pending.items):
+                answers[pending][n] = answer
+                if len(answers[pending]) == len(pending.items):
                     with settle():
-                        pending.answers = [found[pending][m] for m in range(len(pending.items))]
+                        pending.answers = [answers[pending][m] for m in range(len(pending.items))]
                     yield pending
         except Exception as error:
             left = [pending for pending in calls if not pending.settled]

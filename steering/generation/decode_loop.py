@@ -392,7 +392,7 @@ class Batch:
 
     @torch.inference_mode()
     def _select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows of the cache, of which one may come several times."""
+        """Keep these rows of the cache, of which one may come several times."""
         self._leave_fixed()
         chosen = torch.tensor(rows, device=self._mask.device)
         self._mask = self._mask[chosen]

@@ -45,7 +45,7 @@ def _call(name: str, identity: str, arguments: Any) -> dict[str, Any]:
 def _talk(*calls: Mapping[str, Any], result: bool = True) -> list[Message]:
     asked = {"role": "user", "content": _ASKED}
     called = {"role": "assistant", "content": "", "tool_calls": list(calls)}
-    told = [
+    probed = [
         {
             "role": "tool",
             "content": _RESULT,
@@ -54,7 +54,7 @@ def _talk(*calls: Mapping[str, Any], result: bool = True) -> list[Message]:
         }
         for call in calls
     ]
-    return [asked, called, *(told if result else [])]
+    return [asked, called, *(probed if result else [])]
 
 
 @dataclass(frozen=True)

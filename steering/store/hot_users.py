@@ -64,10 +64,10 @@ class HotUsers:
     def get(self, user_id: str) -> HotUser | None:
         """The user's dictionary, if it is here; it counts as used."""
         with self._lock:
-            found = self._users.get(user_id)
-            if found is not None:
+            user = self._users.get(user_id)
+            if user is not None:
                 self._users.move_to_end(user_id)
-            return found
+            return user
 
     def put(self, user: HotUser, generation: int) -> None:
         """Keep a dictionary that was read when ``generation`` was what it still is."""

@@ -84,9 +84,9 @@ class Interactions:
                 return []
             columns = (users, secret_slots.c.secret, pending.c.content)
             query = sa.select(*columns).select_from(pending).join(users).join(secret_slots)
-            found = connection.execute(query.order_by(pending.c.id).limit(limit)).all()
+            rows = connection.execute(query.order_by(pending.c.id).limit(limit)).all()
         waiting = []
-        for row in found:
+        for row in rows:
             user = user_of(row)
             content = user.seal.open(row.content)
             waiting.append(Waiting(user.user_id, head_of(content)[0], json.loads(rest_of(content))))

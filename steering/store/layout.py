@@ -143,7 +143,7 @@ class StoreLayout:
             dictionary.keys.half().reshape(count, -1).numpy().astype(_HALF),
             halves.reshape(count, -1).numpy().astype(_HALF),
         )
-        found = []
+        contents_of_rows = []
         for n, entry in enumerate(dictionary.entries):
             texts = [entry.sample_id, entry.key, entry.answer]
             try:
@@ -155,8 +155,8 @@ class StoreLayout:
                     f"the dictionary of {dictionary.user_id!r} holds an entry that cannot be "
                     f"stored: {error}; expected valid Unicode and 64-bit timestamps"
                 ) from error
-            found.append(EntryContent(entry.contrast, entry.timestamp, content))
-        return found
+            contents_of_rows.append(EntryContent(entry.contrast, entry.timestamp, content))
+        return contents_of_rows
 
     def dictionary(self, user_id: str, stored: Sequence[EntryContent]) -> SteeringDictionary:
         """The dictionary that entries make, in their order; vectors in float32 again."""

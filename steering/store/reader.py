@@ -80,10 +80,10 @@ class StoreReader(Mapping[str, SteeringDictionary]):
         self._counts.after_fork()
 
     def __getitem__(self, user_id: str) -> SteeringDictionary:
-        found = self.user(user_id)
-        if found is None or found.dictionary is None:
+        hot = self.user(user_id)
+        if hot is None or hot.dictionary is None:
             raise self._access.unknown(user_id)
-        return found.dictionary
+        return hot.dictionary
 
     @overload
     def get(
@@ -110,12 +110,12 @@ class StoreReader(Mapping[str, SteeringDictionary]):
         Raises:
             TrimtabError: Another model's, no proper id, or the store cannot be read.
         """
-        found = self.user(user_id)
-        if found is None or found.dictionary is None:
+        hot = self.user(user_id)
+        if hot is None or hot.dictionary is None:
             return default
         if model is not None:
-            model.check_fingerprint(found.dictionary.fingerprint, f"the store at {self._shown}")
-        return found.dictionary
+            model.check_fingerprint(hot.dictionary.fingerprint, f"the store at {self._shown}")
+        return hot.dictionary
 
     def __contains__(self, user_id: object) -> bool:
         if not isinstance(user_id, str):

@@ -287,9 +287,9 @@ class SteeringStore(StoreReader):
             row = None if connection is None else self._access.find(connection, user_id)
             if connection is None or row is None:
                 return []
-            found = kept_entries(connection, row)
-        self._tell(user_id, "listed", len(found))
-        return found
+            entries = kept_entries(connection, row)
+        self._tell(user_id, "listed", len(entries))
+        return entries
 
     def copy_of(self, user_id: str) -> UserCopy:
         """Everything that the store holds of a user, for the user.
@@ -304,9 +304,9 @@ class SteeringStore(StoreReader):
             row = None if connection is None else self._access.find(connection, user_id)
             if connection is None or row is None:
                 raise self._access.unknown(user_id)
-            found = copy_of(connection, row, self._access.layout(connection))
-        self._tell(user_id, "copied", len(found.entries))
-        return found
+            copy = copy_of(connection, row, self._access.layout(connection))
+        self._tell(user_id, "copied", len(copy.entries))
+        return copy
 
     def _tell(self, user_id: str, event: audit.Event, count: int) -> None:
         """Record what was read of a user, unless the user was forgotten meanwhile."""

@@ -44,11 +44,11 @@ def kept_stages(
     Raises:
         TrimtabError: It was trained for another model, or as for ``SteeringStore.intervention``.
     """
-    found = store.intervention(user_id, name)
-    if found is None:
+    stage = store.intervention(user_id, name)
+    if stage is None:
         return ()
     what = f"the intervention {name!r} of {user_id!r}"
-    return unpacked(found.tensors, found.meta, what, fingerprint=fingerprint)
+    return unpacked(stage.tensors, stage.meta, what, fingerprint=fingerprint)
 
 
 class TrainedSteer:

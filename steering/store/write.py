@@ -57,9 +57,9 @@ class StoreWrite:
 
     def user_or_new(self, user_id: str) -> UserRow:
         """A user's row, made where there is none."""
-        found = self.user(user_id)
-        if found is not None:
-            return found
+        row = self.user(user_id)
+        if row is not None:
+            return row
         secret = new_secret()
         made = self._connection.execute(sa.insert(secret_slots).values(secret=secret))
         assert made.inserted_primary_key is not None

@@ -74,7 +74,7 @@ def residual(
     Raises:
         TrimtabError: A site before the MLP, or the first layer.
     """
-    found: dict[int, Tensor] = {}
+    directions: dict[int, Tensor] = {}
     for point, vector in vectors.values.items():
         if point.site not in ("block", "mlp") or point.layer < 1:
             raise TrimtabError(
@@ -83,8 +83,10 @@ def residual(
                 "sites block or mlp"
             )
         added = _factor(strength, point.site) * vector.float()
-        found[point.layer] = found[point.layer] + added if point.layer in found else added
-    return found
+        directions[point.layer] = (
+            directions[point.layer] + added if point.layer in directions else added
+        )
+    return directions
 
 
 def save_lm_eval(

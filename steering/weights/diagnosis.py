@@ -158,8 +158,8 @@ def _cores() -> int:
 def _gpus() -> tuple[Gpu, ...]:
     if not torch.cuda.is_available():
         return ()
-    found = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
-    return tuple(Gpu(gpu.name, gpu.total_memory, f"{gpu.major}.{gpu.minor}") for gpu in found)
+    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return tuple(Gpu(gpu.name, gpu.total_memory, f"{gpu.major}.{gpu.minor}") for gpu in gpus)
 
 
 def _disk_free() -> int:

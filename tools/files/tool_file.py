@@ -190,8 +190,8 @@ def _document(path: Path) -> Mapping[str, Any]:
     try:
         made = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        told = " ".join(str(error).split())
-        raise TrimtabError(f"cannot read {path.name}: {told}") from error
+        reason = " ".join(str(error).split())
+        raise TrimtabError(f"cannot read {path.name}: {reason}") from error
     if not isinstance(made, Mapping):
         raise TrimtabError(f"{path.name}: expected `tools:` with a list, got {type(made).__name__}")
     _check_keys(made, ("tools", "mcp", "examples"), path.name)
@@ -260,10 +260,10 @@ def _function(where: Any, path: Path, modules: dict[Path, ModuleType]) -> Callab
                 module = importlib.import_module(source)
         except ImportError as error:
             raise TrimtabError(f"cannot import {source}: {error}") from error
-    found = getattr(module, name, None)
-    if found is None:
+    function = getattr(module, name, None)
+    if function is None:
         raise TrimtabError(f"{source} has no {name}")
-    return found
+    return function
 
 
 def _server_tools(item: Any, path: Path, stack: ExitStack) -> list[ToolSpec]:
@@ -295,8 +295,8 @@ def _expanded(value: Any) -> Any:
     return [_expanded(item) for item in value] if isinstance(value, list) else value
 
 
-def _variable(found: re.Match[str]) -> str:
-    name, default = found["name"], found["default"]
+def _variable(match: re.Match[str]) -> str:
+    name, default = match["name"], match["default"]
     held = os.environ.get(name) or default
     if held is None:
         raise TrimtabError(

@@ -368,11 +368,11 @@ def text_components(texts: Sequence[str], size: int) -> Tensor:
     except ValueError:  # no word stands in two texts
         return torch.zeros(len(texts), 0)
     weighing.idf_ = weighing.idf_ - 1  # scikit-learn adds 1, so that words of all texts count too
-    found = weighing.transform(texts).tocoo()
+    counts = weighing.transform(texts).tocoo()
     matrix = torch.sparse_coo_tensor(
-        torch.from_numpy(np.stack([found.row, found.col])),
-        torch.from_numpy(found.data).float(),
-        found.shape,
+        torch.from_numpy(np.stack([counts.row, counts.col])),
+        torch.from_numpy(counts.data).float(),
+        counts.shape,
         check_invariants=True,
     ).coalesce()
     left, singular, _ = torch.svd_lowrank(matrix, q=min(size, *matrix.shape), niter=4)

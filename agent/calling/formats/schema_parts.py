@@ -10,9 +10,9 @@ Schema = Mapping[str, Any]
 
 def property_of(schema: Schema, name: str) -> Schema:
     """The schema of one argument; empty where it is not known."""
-    found = schema.get("properties", {}).get(name)
-    if isinstance(found, Mapping):
-        return {**definitions_of(schema), **found}
+    schema_of_name = schema.get("properties", {}).get(name)
+    if isinstance(schema_of_name, Mapping):
+        return {**definitions_of(schema), **schema_of_name}
     return {}
 
 
@@ -23,11 +23,11 @@ def definitions_of(root: Schema) -> dict[str, Any]:
 
 def referred(reference: str, root: Schema) -> Any:
     """What a reference within a schema, ``#/$defs/Name``, stands for; None where there is none."""
-    found: Any = root
+    part: Any = root
     for step in reference.removeprefix("#/").split("/"):
         name = step.replace("~1", "/").replace("~0", "~")
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        part = part.get(name) if isinstance(part, Mapping) else None
+    return part
 
 
 def resolved(part: Any, root: Schema) -> Schema:

@@ -67,8 +67,8 @@ def _sound(text: str) -> str:
 def _types(schema: Mapping[str, Any]) -> set[str] | None:
     """The types that a schema allows; None where it does not say."""
     if "$ref" in schema:
-        found = referred(str(schema["$ref"]), schema)
-        return _types(found) if isinstance(found, Mapping) and "$ref" not in found else None
+        target = referred(str(schema["$ref"]), schema)
+        return _types(target) if isinstance(target, Mapping) and "$ref" not in target else None
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
         return {_type_of(value) for value in values}

@@ -164,11 +164,11 @@ def _story(rng: random.Random, beats: Sequence[Beat]) -> Story:
 def _new(draw: Callable[[], T], name: Callable[[T], str], seen: set[str]) -> T:
     """Something drawn whose name was not seen before, if one is found in some tries."""
     for _ in range(_TRIES):
-        found = draw()
-        if name(found) not in seen:
+        drawn = draw()
+        if name(drawn) not in seen:
             break
-    seen.add(name(found))
-    return found
+    seen.add(name(drawn))
+    return drawn
 
 
 def _days(rng: random.Random, count: int) -> list[str]:

@@ -49,10 +49,10 @@ def choice_pairs(
     for (item, pair), score in zip(every, liked.tolist(), strict=True):
         if item.id not in best or score > best[item.id][0]:
             best[item.id] = score, item.persona, pair
-    found: dict[str, list[ContrastPair]] = {}
+    pairs: dict[str, list[ContrastPair]] = {}
     for _, persona, pair in best.values():
-        found.setdefault(persona, []).append(pair)
-    return found
+        pairs.setdefault(persona, []).append(pair)
+    return pairs
 
 
 def persona_pairs(

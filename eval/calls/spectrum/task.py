@@ -70,7 +70,7 @@ class SpectrumTask:
         of_persona: dict[str, int] = {}
         for item in self.data.items:
             of_persona[item.persona] = of_persona.get(item.persona, 0) + 1
-        found = [
+        every = [
             Sample(
                 item.id,
                 item.persona,
@@ -81,7 +81,7 @@ class SpectrumTask:
             )
             for item in self.data.items
         ]
-        return sorted(found, key=lambda sample: (sample.kind, int(sample.id)))
+        return sorted(every, key=lambda sample: (sample.kind, int(sample.id)))
 
     def configuration(self) -> dict[str, Any]:
         """What decides the results."""

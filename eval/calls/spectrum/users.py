@@ -94,10 +94,10 @@ class SpectrumUsers:
 
     @cached_property
     def _items(self) -> dict[str, list[SpectrumItem]]:
-        found: dict[str, list[SpectrumItem]] = {}
+        items: dict[str, list[SpectrumItem]] = {}
         for item in self.data.items:
-            found.setdefault(item.persona, []).append(item)
-        return found
+            items.setdefault(item.persona, []).append(item)
+        return items
 
     def _others(self, sample: Sample) -> list[OtherRequest]:
         """The user's other requests."""
@@ -145,8 +145,8 @@ class SpectrumUsers:
         what = "vectors of other requests" if kind == "response" else "vectors of persona texts"
         groups = self._groups(self.data.items if kind == "response" else self._references)
         total = len(self.data.items) if kind == "response" else len(groups) * len(self._items)
-        told = counted(self._progress, what, total)
-        found: dict[str, list[SteeringDictionary]] = {}
+        tell = counted(self._progress, what, total)
+        dictionaries: dict[str, list[SteeringDictionary]] = {}
         for items in groups:
             pairs = (
                 choice_pairs(self.model, self.data, items, self._schemas)
@@ -161,9 +161,9 @@ class SpectrumUsers:
                 folder=self._folder / "eval" / "entries",
             )
             for persona, dictionary in read.items():
-                found.setdefault(persona, []).append(dictionary)
-            told(len(items) if kind == "response" else len(self._items))
-        return found
+                dictionaries.setdefault(persona, []).append(dictionary)
+            tell(len(items) if kind == "response" else len(self._items))
+        return dictionaries
 
     def _groups(self, items: Sequence[SpectrumItem]) -> list[list[SpectrumItem]]:
         groups: dict[str, list[SpectrumItem]] = {}

@@ -86,14 +86,14 @@ def _results(run: Run, records: list[Record]) -> Plain:
     fine = [record for record in records if not record.error]
     scores = []
     for name in run.metrics:
-        found = metric_estimate(list(records), run_metric(run, name))
-        values = {"mean": found.mean, "low": found.low, "high": found.high}
+        estimate = metric_estimate(list(records), run_metric(run, name))
+        values = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
         scores.append(
             {
                 "name": name,
                 "scorer": name,
-                "scored_samples": found.values,
-                "unscored_samples": len(records) - found.values,
+                "scored_samples": estimate.values,
+                "unscored_samples": len(records) - estimate.values,
                 "metrics": {
                     key: {"name": key, "value": value}
                     for key, value in values.items()
@@ -158,14 +158,14 @@ def _answered(record: Record) -> list[Plain]:
     steps = (record.detail.get("episode") or {}).get("steps") or []
     if not steps:
         return [{"role": "assistant", "content": record.output}]
-    found: list[Plain] = []
+    calls: list[Plain] = []
     for number, step in enumerate(steps):
         call = step.get("call")
         if call is None:
-            found.append({"role": "assistant", "content": step.get("text") or ""})
+            calls.append({"role": "assistant", "content": step.get("text") or ""})
             continue
         call_id = f"call_{number}"
-        found.append(
+        calls.append(
             {
                 "role": "assistant",
                 "content": step.get("text") or "",
@@ -179,7 +179,7 @@ def _answered(record: Record) -> list[Plain]:
                 ],
             }
         )
-        found.append(
+        calls.append(
             {
                 "role": "tool",
                 "content": step.get("content") or "",
@@ -187,7 +187,7 @@ def _answered(record: Record) -> list[Plain]:
                 "function": call["name"],
             }
         )
-    return found
+    return calls
 
 
 def _usage(records: list[Record]) -> Plain:

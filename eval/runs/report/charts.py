@@ -51,7 +51,7 @@ def mark(series: int) -> Markup:
     ).format(series % COLOURS, _shape(series))
 
 
-def interval_bar(low: float, mean: float, high: float, scale: Scale, told: str) -> Markup:
+def interval_bar(low: float, mean: float, high: float, scale: Scale, label: str) -> Markup:
     """One row of a forest plot: an interval, its mean, and the line of no difference."""
     parts = [Markup('<line class="zero" x1="{0}%" x2="{0}%" y1="0" y2="24"/>').format(scale(0))]
     if not math.isnan(low):
@@ -64,7 +64,7 @@ def interval_bar(low: float, mean: float, high: float, scale: Scale, told: str) 
         Markup('<circle class="mark" cx="{}%" cy="12" r="4.5"/>').format(scale(mean)),
     )
     return Markup('<svg class="bar {}" height="24" aria-hidden="true">{}</svg>').format(
-        told, Markup("").join(parts)
+        label, Markup("").join(parts)
     )
 
 

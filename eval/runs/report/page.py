@@ -71,16 +71,16 @@ def render_report(run: Run) -> str:
     script, style = _part("report.js"), _part("report.css")
     metrics = {name: run_metric(run, name).higher_is_better for name in run.metrics}
     views = [metric_view(run, name) for name in run.metrics]
-    found = costs(run)
+    spent = costs(run)
     timed = {
-        "latency": any(cost.latency > 0 for cost in found.values()),
-        "batches": any(cost.batch_seconds > 0 for cost in found.values()),
+        "latency": any(cost.latency > 0 for cost in spent.values()),
+        "batches": any(cost.batch_seconds > 0 for cost in spent.values()),
     }
     page = environment.from_string(_part("report.html.jinja")).render(
         run=run,
         task=run.task or "run",
         name=run.path.resolve().name,
-        costs=found,
+        costs=spent,
         timed=timed,
         views=views,
         intervals=interval_note(e.users for view in views for e in view.overall.values()),

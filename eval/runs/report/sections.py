@@ -149,12 +149,12 @@ def _forests(run: Run, metric: Metric) -> list[Forest]:
     for n, second in enumerate(run.methods):
         for first in run.methods[n + 1 :]:
             own, other = ([*run.of[method].values()] for method in (first, second))
-            found = metric_difference(own, other, metric)
-            if found.values:
+            difference = metric_difference(own, other, metric)
+            if difference.values:
                 # To swap the two changes the signs alone: every pattern of swaps has its mirror.
-                between[first, second] = found
-                between[second, first] = found._replace(
-                    mean=-found.mean, low=-found.high, high=-found.low
+                between[first, second] = difference
+                between[second, first] = difference._replace(
+                    mean=-difference.mean, low=-difference.high, high=-difference.low
                 )
     forests = []
     for reference in run.methods:
@@ -245,9 +245,9 @@ def _groups(
 
 
 def _speed(run: Run, metric: Metric, overall: dict[str, Estimate]) -> Speed | None:
-    found = costs(run)
-    latency = {method: cost.latency for method, cost in found.items()}
-    together = {method: cost.batch_seconds for method, cost in found.items()}
+    spent = costs(run)
+    latency = {method: cost.latency for method, cost in spent.items()}
+    together = {method: cost.batch_seconds for method, cost in spent.items()}
     alone = not all(map(math.isnan, latency.values()))
     took = latency if alone else together
     if not any(seconds > 0 for seconds in took.values()):

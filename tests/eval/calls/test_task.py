@@ -1,4 +1,4 @@
-"""A run of function calls: answered, scored, written as it goes, and gone on with."""
+"""A run of function calls: answered, scored, written as it goes, and resumed."""
 
 import json
 import os
