@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 # Before anything imports huggingface_hub: the suite asks no hub for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @pytest.fixture
@@ -175,21 +179,41 @@ def folders(tmp_path_factory, tiny_model_folder):
     return folder
 
 
-def _saved(folder: Path, context: int) -> Path:
-    import torch
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Callable[..., "PreTrainedTokenizerFast"]:
+    """Make a tokenizer of one token a byte, with a template and tokens of its own."""
+    return _byte_tokenizer
+
+
+def _byte_tokenizer(
+    template: str,
+    *,
+    special: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    marks: tuple[str, ...] = (),
+    **options: Any,
+) -> "PreTrainedTokenizerFast":
+    """The last special token ends an answer, the first one pads."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(alphabet)}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    inner.add_tokens([AddedToken("<tool_call>"), AddedToken("</tool_call>")])
+    inner.add_special_tokens(list(special))
+    inner.add_tokens([AddedToken(mark) for mark in marks])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        tokenizer_object=inner, eos_token=special[-1], pad_token=special[0], **options
     )
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def _saved(folder: Path, context: int) -> Path:
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = _byte_tokenizer(TEMPLATE, marks=("<tool_call>", "</tool_call>"))
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(
         Qwen2Config(

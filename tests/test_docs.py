@@ -49,9 +49,8 @@ def commands() -> dict[str, list[str]]:
     for block in blocks("sh", "console"):
         lines = block.text.replace("\\\n", " ").splitlines()
         for number, line in enumerate(lines):
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["trimtab"]:
-                shown[f"{block.id}+{number}"] = words[1:]
+            if line.startswith("trimtab "):
+                shown[f"{block.id}+{number}"] = shlex.split(line, comments=True)[1:]
     for page in PAGES:
         text = FENCE.sub("", page.read_text(encoding="utf-8"))
         for number, inline in enumerate(INLINE.findall(text)):

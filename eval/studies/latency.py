@@ -17,8 +17,8 @@ from ..statistics.intervals import Floats, sums_interval
 from ..statistics.notes import interval_note
 from ..task import Item
 from ..texts.answering import answer
+from ..texts.histories import blind, text_sample
 from ..texts.task import TextTask
-from ..texts.users import blind, text_sample
 from .finding import Cell, Finding
 from .setting import steered, unpersonalized
 

@@ -13,8 +13,9 @@ from ...steering.dictionaries.settings import SteeringSettings
 from ..runs.record import Record
 from ..task import Item, Outcome
 from .answering import Answer, Prompt, answer
+from .histories import text_sample
 from .record import answered_record
-from .users import TextUsers, text_sample
+from .users import TextUsers
 
 if TYPE_CHECKING:
     from ...envs.texts.dataset import TextDataset

@@ -9,10 +9,11 @@ import pytest
 from trimtab.envs.texts.dataset import TextDataset
 from trimtab.eval.methods.registry import METHODS, parse_methods, with_controls
 from trimtab.eval.runner import evaluate
+from trimtab.eval.texts.histories import blind
 from trimtab.eval.texts.kinds import get_task
 from trimtab.eval.texts.plan import TextPlan
 from trimtab.eval.texts.task import TextTask
-from trimtab.eval.texts.users import TextUsers, blind
+from trimtab.eval.texts.users import TextUsers
 from trimtab.steering import SteeredModel
 
 SECRET = "xyzzyplugh"

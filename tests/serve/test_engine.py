@@ -5,12 +5,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
@@ -37,22 +36,13 @@ TEMPLATE = (
 
 
 @pytest.fixture(scope="module")
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer(byte_tokenizer: Callable[..., Any]) -> PreTrainedTokenizerFast:
     """One token a byte, and those of a chat."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={one: n for n, one in enumerate(letters)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    inner.add_tokens([AddedToken("<tool_call>"), AddedToken("</tool_call>")])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+    return byte_tokenizer(
+        TEMPLATE,
+        marks=("<tool_call>", "</tool_call>"),
         additional_special_tokens=["<|im_start|>"],
     )
-    fast.chat_template = TEMPLATE
-    return fast
 
 
 @pytest.fixture(scope="module")

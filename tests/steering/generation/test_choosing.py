@@ -2,15 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trimtab.steering import Request, SteeredModel
 from trimtab.steering.generation import choosing
@@ -21,14 +20,8 @@ from trimtab.steering.generation.row import Row
 
 
 @pytest.fixture(scope="module")
-def model() -> SteeredModel:
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={one: n for n, one in enumerate(letters)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(["<|end|>"])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>")
-    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+def model(byte_tokenizer: Callable[..., Any]) -> SteeredModel:
+    tokenizer = byte_tokenizer("{{ messages[0]['content'] }}", special=("<|end|>",))
     config = Qwen2Config(
         vocab_size=300,
         hidden_size=16,

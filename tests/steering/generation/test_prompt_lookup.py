@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from trimtab.steering import Point, Request, SteeredModel, Steering, SteeringVectors
@@ -58,18 +57,12 @@ def test_words_are_alike_with_and_without_a_space() -> None:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(byte_tokenizer: Callable[..., Any]) -> PreTrainedTokenizerFast:
     """One token a byte, so that grammars can be followed."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={one: n for n, one in enumerate(letters)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(["<|end|>"])
-    fast = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>")
-    fast.chat_template = (
-        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|end|>' }}{% endfor %}"
+    return byte_tokenizer(
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|end|>' }}{% endfor %}",
+        special=("<|end|>",),
     )
-    return fast
 
 
 def random_model(kind: str, tokenizer: PreTrainedTokenizerFast) -> SteeredModel:
