@@ -18,7 +18,6 @@ from ...errors import TrimtabError
 from ...steering.dictionaries.building import build_dictionaries
 from ...steering.dictionaries.dictionary import SteeringDictionary
 from ...steering.vectors.steering_vectors import SITES, points_of
-from .kept import readable_dictionary
 
 if TYPE_CHECKING:
     from ...steering.contrast.pairs import ContrastPair, Exchange, Keys
@@ -51,6 +50,14 @@ def check_call_entries(task: str, kinds: Sequence[Kind], variant: ModelVariant |
             f"{others[0] if others else 'an adapter'}, as for texts, cannot be had: choose fints "
             "or two-part, without an adapter"
         )
+
+
+def readable_dictionary(path: Path) -> SteeringDictionary | None:
+    """What an earlier run kept at ``path``; None where there is nothing that can be read."""
+    try:
+        return SteeringDictionary.load(path)
+    except TrimtabError:
+        return None
 
 
 def kept_dictionaries(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import TrimtabError
-from ..methods.kept import readable_dictionary
+from ..methods.entries import readable_dictionary
 
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
+from ...steering.decoder.budget import free_memory
 from ...steering.decoder.caches import bytes_a_token, layers_of
 from ...steering.decoder.families import Parts, first_tensor
 from ...steering.decoder.forward import window_passed
@@ -103,7 +104,7 @@ class Lower:
         longest = max(len(each.tokens) for each in examples)
         above = model.layer_count - 1 - layer
         answers_alone = answers_alone and above > 0 and not window_passed(config, longest)
-        room = _KEPT_SHARE * _free(model.device)
+        room = _KEPT_SHARE * free_memory(model.device)
         a_state = config.hidden_size * model.hf.dtype.itemsize
         a_key = bytes_a_token(config, model.hf.dtype) * above / model.layer_count
         answers = sum(len(each.answer) + 1 for each in examples)
@@ -189,14 +190,6 @@ def _prompt_keys(
     states = torch.stack([torch.stack(pair, 1) for pair in pairs], 1)  # type: ignore[arg-type]
     # (rows, layers, 2, heads, tokens, head_size)
     return [states[row, ..., :start, :].clone() for row, start in enumerate(starts)]
-
-
-def _free(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def _after(parts: Parts, layer: int, batch: TrainingBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""How many tokens of keys and values a machine has room for."""
+"""How much a machine has room for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ MEMORY_SHARE = 0.3
 """Of the free memory, for the keys and values of what goes through a model together."""
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free now, of the GPU or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
 def tokens_that_fit(model: LanguageModel, share: float = MEMORY_SHARE) -> int:
     """How many tokens, of all rows together, fit in a share of the memory that is free now."""
-    if model.device.type == "cuda":
-        free = torch.cuda.mem_get_info(model.device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    free = free_memory(model.device)
     return max(int(share * free / bytes_a_token(model.hf.config, model.hf.dtype)), 1)
