@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..steering.dictionaries.steer import ReadsAndEmbeds
+from ..steering.generation.batching import Batchable
 from ..steering.generation.requests import Completion, Generates, Request
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class AgentModel(Generates, ReadsAndEmbeds, Protocol):
         ...
 
 
-class ChatSource(AgentModel, Protocol):
+class ChatSource(Batchable, Protocol):
     """What the chat model needs besides."""
 
     @property

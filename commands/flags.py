@@ -64,7 +64,7 @@ PlanFile = Annotated[
 ]
 
 # The shop.
-World = Annotated[
+WorldSource = Annotated[
     str, typer.Option(help="The built-in bazaar, or a folder in PersonalWAB's format.")
 ]
 

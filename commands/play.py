@@ -25,7 +25,7 @@ from .flags import (
     Prompting,
     Settings,
     UsersStore,
-    World,
+    WorldSource,
 )
 from .loading import BY_HARDWARE, Device, DeviceMap, Dtype, ModelName, Placement, load_model
 
@@ -49,7 +49,7 @@ def play(
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    world: World = "bazaar",
+    world: WorldSource = "bazaar",
     user: Annotated[str | None, typer.Option(help="Be this user; default: one by seed.")] = None,
     task: Annotated[str | None, typer.Option(help="The id of a test task.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of the task.")] = 0,

@@ -18,7 +18,7 @@ from .flags import (
     RunOut,
     Settings,
     UsersStore,
-    World,
+    WorldSource,
 )
 from .loading import Device, DeviceMap, Dtype, ModelName, Placement
 
@@ -38,7 +38,7 @@ def run(
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    world: World = "bazaar",
+    world: WorldSource = "bazaar",
     methods: Annotated[
         str,
         typer.Option(

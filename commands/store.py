@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TrimtabError
-from .flags import Quiet, Settings, World
+from .flags import Quiet, Settings, WorldSource
 from .loading import Device, DeviceMap, Dtype, ModelName, Placement, load_model
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build(
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
-    world: World = "bazaar",
+    world: WorldSource = "bazaar",
     user: Annotated[list[str] | None, typer.Option(help="Only this user; may be repeated.")] = None,
     settings: Settings = None,
     quiet: Quiet = False,

@@ -10,8 +10,8 @@ from ...errors import TrimtabError
 from ...steering.generation.batching import BatchedModel
 
 if TYPE_CHECKING:
-    from ...agent.model import AgentModel
     from ...agent.users.conversation import User
+    from ...steering.generation.batching import Batchable
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Simulator:
     kind: str = "scripted"
     model: str = ""
     url: str = ""
-    loaded: AgentModel | None = field(default=None, compare=False, repr=False)
+    loaded: Batchable | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot play a user."""
@@ -69,8 +69,8 @@ def _scripted(simulator: Simulator, agents: BatchedModel) -> User:
 def _local(simulator: Simulator, agents: BatchedModel) -> User:
     from ...agent.users.simulated import SimulatedUser
 
-    own = simulator.loaded is None
-    return SimulatedUser(agents if own else BatchedModel(simulator.loaded, beside=agents))
+    other = simulator.loaded
+    return SimulatedUser(agents if other is None else BatchedModel(other, beside=agents))
 
 
 def _endpoint(simulator: Simulator, agents: BatchedModel) -> User:
