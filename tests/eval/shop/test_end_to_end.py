@@ -32,9 +32,10 @@ def test_steered_by_their_own_past_twelve_ambiguous_episodes_take_the_right_tool
         for split, latest in ((world.test, 4), (world.train, 8))
     )
     assert len(tests) == 12
-    shop = ShopEnvironment(
-        replace(world, train=past, test=tests), tmp_path, recommender=NothingRecommended()
-    )
+    # One old purchase a user: prompts are short, and say nothing of what is meant.
+    histories = {user: own[:1] for user, own in world.histories.items()}
+    small = replace(world, train=past, test=tests, histories=histories)
+    shop = ShopEnvironment(small, tmp_path, recommender=NothingRecommended())
     task = ShopTask(
         SteeredModel.from_pretrained(default_model_path),
         shop,
