@@ -45,10 +45,11 @@ def check_call_entries(task: str, kinds: Sequence[Kind], variant: ModelVariant |
     """
     others = [f"{kind} entries" for kind in kinds if kind not in ("response", "context")]
     if others or variant is not None:
+        what = others[0] if others else "an adapter"
         raise TrimtabError(
-            f"{task} is steered by response or context entries, read from the model as it is; "
-            f"{others[0] if others else 'an adapter'}, as for texts, cannot be had: choose fints "
-            "or two-part, without an adapter"
+            f"a method that steers with {what} is for texts; {task} is steered by response or "
+            "context entries, read from the model as it is: choose fints or two-part, without an "
+            "adapter"
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Field:
+class FieldOfResearch:
     """A field of research."""
 
     name: str
@@ -37,7 +37,7 @@ class Paper:
 
 
 FIELDS = (
-    Field(
+    FieldOfResearch(
         "array processing",
         ("source localization", "speech separation", "echo cancellation", "noise tracking"),
         ("sparse Bayesian learning", "subspace fitting", "a graph filter", "blind deconvolution"),
@@ -45,7 +45,7 @@ FIELDS = (
         ("angular error", "signal distortion", "detection rate"),
         ("hearing aids", "sonar systems", "smart speakers"),
     ),
-    Field(
+    FieldOfResearch(
         "plant ecology",
         ("seed dispersal", "drought survival", "pollinator decline", "invasive spread"),
         ("a mixed-effects model", "long-term plots", "isotope tracing", "drone mapping"),
@@ -53,7 +53,7 @@ FIELDS = (
         ("species richness", "seedling survival", "flowering time"),
         ("reserve planning", "restoration projects", "crop insurance"),
     ),
-    Field(
+    FieldOfResearch(
         "databases",
         ("join ordering", "index selection", "replica repair", "query caching"),
         ("a learned cost model", "adaptive sampling", "lazy materialization", "hash partitioning"),
@@ -61,7 +61,7 @@ FIELDS = (
         ("tail latency", "memory use", "throughput"),
         ("cloud warehouses", "embedded stores", "stream engines"),
     ),
-    Field(
+    FieldOfResearch(
         "medical imaging",
         ("lesion segmentation", "motion correction", "dose reduction", "bone age estimation"),
         ("a two-stage network", "contrastive pretraining", "atlas registration", "active labeling"),
@@ -69,7 +69,7 @@ FIELDS = (
         ("overlap score", "reader agreement", "false alarm rate"),
         ("screening programs", "rural clinics", "surgical planning"),
     ),
-    Field(
+    FieldOfResearch(
         "economics",
         ("wage rigidity", "rent regulation", "school choice", "household debt"),
         ("a difference design", "a matching model", "survey experiments", "tax records linkage"),
@@ -77,7 +77,7 @@ FIELDS = (
         ("job mobility", "price dispersion", "savings rate"),
         ("housing policy", "minimum wage debates", "credit regulation"),
     ),
-    Field(
+    FieldOfResearch(
         "robotics",
         ("grasp planning", "terrain estimation", "swarm coordination", "slip detection"),
         ("tactile feedback", "a diffusion policy", "model predictive control", "self-play"),
@@ -85,7 +85,7 @@ FIELDS = (
         ("success rate", "energy per meter", "recovery time"),
         ("home assistance", "disaster response", "orchard picking"),
     ),
-    Field(
+    FieldOfResearch(
         "linguistics",
         ("vowel shift", "code switching", "word order change", "child negation"),
         ("a corpus study", "eye tracking", "Bayesian phylogenetics", "elicited narratives"),
@@ -93,7 +93,7 @@ FIELDS = (
         ("reading time", "variant frequency", "agreement error rate"),
         ("language teaching", "speech recognition", "dialect maps"),
     ),
-    Field(
+    FieldOfResearch(
         "materials",
         ("crack growth", "battery aging", "thermal leakage", "surface corrosion"),
         ("laser annealing", "a polymer coating", "machine-learned potentials", "layered doping"),
@@ -112,7 +112,7 @@ _TITLES = (
 )
 
 
-def draw_paper(rng: random.Random, field: Field) -> Paper:
+def draw_paper(rng: random.Random, field: FieldOfResearch) -> Paper:
     """The facts of a paper, and its title in nobody's style."""
     problem, method = rng.choice(field.problems), rng.choice(field.methods)
     data, measure = rng.choice(field.data), rng.choice(field.measures)
