@@ -28,6 +28,7 @@ from .vectors.steering_vectors import Point
 from .weights.int8 import INT8, quantise
 from .weights.known import DEFAULT_MODEL
 from .weights.loading import load_causal_lm
+from .weights.packed import pack_linears
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,6 +99,7 @@ class SteeredModel(LanguageModel):
         if integers:
             made.fingerprint  # noqa: B018  # that of the weights before, whose vectors fit as well
             quantise(made.parts.decoder, name)
+        pack_linears(hf)
         return made
 
     @cached_property
