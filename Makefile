@@ -10,16 +10,19 @@ FIRST_LOOK := --episodes 12 --spread 4
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test lint venv
+.PHONY: run test lint models venv
 
 run: venv
 	$(BIN)/trimtab models pull
 	$(BIN)/trimtab run $(or $(ARGS),$(FIRST_LOOK))
 	@test -n "$(ARGS)" || echo 'a first look; the full comparison: .venv/bin/trimtab run'
 
-test: lint
+test: venv
+	$(MAKE) --jobs=2 --output-sync lint models
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+models: venv
 	$(BIN)/trimtab models pull smollm2-135m-instruct qwen2.5-coder-0.5b-instruct
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +70,13 @@ def serve(
             "where system prompts say nothing of users.",
         ),
     ] = False,
+    trained: Annotated[
+        str | None,
+        typer.Option(help="Apply what the store keeps under this name, such as perfit."),
+    ] = None,
+    shared: Annotated[
+        Path | None, typer.Option(help="Trained interventions (safetensors) that every user gets.")
+    ] = None,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -103,6 +111,8 @@ def serve(
         "max_waiting": max_waiting,
         "loopback": is_loopback(host),
         "log_words": log_words,
+        "trained": trained,
+        "shared": shared,
     }
     if replicas is not None:
         _check_replicas(place, port, demo, placement)

@@ -10,6 +10,8 @@ from ..steering.dictionaries.settings import SteeringSettings
 from ..steering.dictionaries.steer import steer_by
 from ..steering.model import SteeredModel
 from ..steering.store.steering_store import SteeringStore
+from ..steering.store.trained import TrainedSteer
+from ..steering.vectors.low_rank import load_stages
 from .access import Authenticator
 from .engine import Engine
 from .expiring import Expiring
@@ -36,6 +38,8 @@ def open_service(
     loopback: bool = True,
     expire_after: timedelta | None = None,
     log_words: bool = False,
+    trained: str | None = None,
+    shared: Path | None = None,
 ) -> Service:
     """Open what is served.
 
@@ -51,13 +55,20 @@ def open_service(
         loopback: Whether this machine alone is listened to; else a key is needed.
         expire_after: How long an entry is kept since it was written; None is for ever.
         log_words: Write what users and the model say into the log.
+        trained: The name under which the store keeps what was trained for each user, such as
+            ``perfit``; it is applied under their vectors. None applies nothing.
+        shared: A file of ``save_stages`` with what every user gets first.
 
     Raises:
-        TrimtabError: The store cannot be opened, or does not fit the model or the settings.
+        TrimtabError: The store cannot be opened, or what is given does not fit the model.
     """
     opened = SteeringStore(store, model=model)
     model.encoder.encode([""])  # loaded now, not while the first user waits
     steer = steer_by(opened, settings, model=model)
+    applied = None
+    if trained is not None or shared is not None:
+        stages = () if shared is None else load_stages(shared, fingerprint=model.fingerprint)
+        applied = TrainedSteer(opened, trained, shared=stages, fingerprint=model.fingerprint)
     engine = Engine(model, max_rows=max_rows, max_waiting=max_waiting)
     arms = Holdout(holdout)
     metrics = Metrics(engine)
@@ -66,7 +77,7 @@ def open_service(
         name=name or model.name,
         engine=engine,
         store=opened,
-        whose=Whose(opened, steer, arms),
+        whose=Whose(opened, steer, arms, applied),
         settings=settings,
         access=Authenticator(opened, loopback=loopback),
         learner=Learner(model, engine, opened, settings, metrics),

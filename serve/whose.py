@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..steering.dictionaries.steer import SteerBy
 from ..steering.store.steering_store import SteeringStore
+from ..steering.store.trained import TrainedSteer
 from ..steering.vectors.steering import Steering
 from .holdout import Holdout
 from .wire import Reason, SteeringBlock, SteeringBlockEntry, SteeringWish
@@ -17,12 +18,14 @@ class SteeringDecision:
     """What is added for one request.
 
     Attributes:
-        steering: The vectors; None is nothing.
+        steering: The vectors, and the interventions under them; None is nothing.
         reason: Why it is nothing.
+        shared: How many of the interventions everybody gets.
     """
 
     steering: Steering | None
     reason: Reason | None = None
+    shared: int = 0
 
     def block(self) -> SteeringBlock:
         """What the caller is told of it."""
@@ -33,9 +36,10 @@ class SteeringDecision:
         capped: bool | None = steering.bound() < 1
         if steering.cap is not None and not capped:
             capped = None  # each token's own activation decides
-        strength = steering.strength
+        strength = steering.strength if steering.vectors.values else None
+        own = bool(steering.vectors.values) or len(steering.stages) > self.shared
         return SteeringBlock(
-            whose="own",
+            whose="own" if own else "shared",
             picked=[
                 SteeringBlockEntry(
                     id=picked.entry.sample_id,
@@ -49,16 +53,20 @@ class SteeringDecision:
             push={f"layer {point.layer} {point.site}": size for point, size in pushes.items()},
             push_size=math.hypot(*pushes.values()),
             capped=capped,
+            trained=len(steering.stages),
         )
 
 
 class Whose:
-    """Decides what is added for whom; ``steer_by`` alone says which vectors those are.
+    """Decides what is added for whom.
+
+    ``steer_by`` alone says which vectors those are, and ``TrainedSteer`` what lies under them.
 
     Args:
         store: The users' dictionaries and switches.
         steer: From ``steer_by``, over the same store.
         holdout: Who is never steered, to compare with.
+        trained: What was trained for users, over the same store; None is nothing.
     """
 
     def __init__(
@@ -66,10 +74,12 @@ class Whose:
         store: SteeringStore,
         steer: SteerBy,
         holdout: Holdout,
+        trained: TrainedSteer | None = None,
     ) -> None:
         self._store = store
         self._steer = steer
         self._holdout = holdout
+        self._trained = trained
 
     def steered(self, user: str | None, query: str, wish: SteeringWish | None) -> SteeringDecision:
         """What is added for a request; reads the database, so it is no work for the event loop.
@@ -95,6 +105,9 @@ class Whose:
         steering = self._steer(
             user, query, wish.before, strength=wish.strength, k=wish.k, without=wish.without
         )
+        if self._trained is not None:
+            steering = self._trained.added(user, steering)
         if steering is None:
             return SteeringDecision(None, "nothing kept")
-        return SteeringDecision(steering)
+        shared = len(self._trained.shared) if self._trained is not None else 0
+        return SteeringDecision(steering, shared=shared)

@@ -298,7 +298,7 @@ class SteeringBlockEntry(BaseModel):
     weight: float
 
 
-SteeredBy = Literal["own", "nothing"]
+SteeredBy = Literal["own", "shared", "nothing"]
 Reason = Literal["asked off", "switched off", "held out", "nothing kept", "nobody named"]
 
 
@@ -306,7 +306,7 @@ class SteeringBlock(BaseModel):
     """What was added inside the forward pass for this answer.
 
     Attributes:
-        whose: The user's own vectors, or nothing.
+        whose: The user's own vectors or interventions, only those that everybody gets, or nothing.
         reason: Why nothing was added.
         picked: The entries, the nearest first.
         strength: The multiplier, with the user's own factor in it.
@@ -314,6 +314,7 @@ class SteeringBlock(BaseModel):
         push_size: Of all points together.
         capped: Whether a bound of the settings made it smaller; None where it depends on each
             token's activation.
+        trained: How many trained interventions lie under the vectors.
     """
 
     whose: SteeredBy
@@ -323,6 +324,7 @@ class SteeringBlock(BaseModel):
     push: dict[str, float] = {}
     push_size: float = 0.0
     capped: bool | None = False
+    trained: int = 0
 
 
 class ChatCompletion(BaseModel):

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as drawn_by
+
+# The same draws in every run, and no limit on their time: nothing fails on a slow machine alone.
+drawn_by.register_profile(
+    "suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+drawn_by.load_profile("suite")
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -168,6 +176,25 @@ def byte_model_path(save_tiny_model):
 
 
 @pytest.fixture(scope="session")
+def word_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a model with tokens for the words of the built-in worlds: its prompts are short."""
+    from trimtab.agent.shop.pairs import task_prompt
+    from trimtab.envs.shop.environment import ShopEnvironment
+    from trimtab.envs.worlds.bazaar import generate_bazaar
+    from trimtab.envs.worlds.gazette import headlines
+    from trimtab.steering.prompts.render import with_tools_as_text
+
+    shop = ShopEnvironment(generate_bazaar(users=2, products=100), tmp_path_factory.mktemp("words"))
+    texts = [
+        message["content"]
+        for task in shop.world.train
+        for message in with_tools_as_text(task_prompt(shop, task), shop.toolkit.schemas())
+    ]
+    texts += [past.input for user in headlines(seed=0).users[:10] for past in user.history[:10]]
+    return _saved(tmp_path_factory.mktemp("word-model"), 16384, texts)
+
+
+@pytest.fixture(scope="session")
 def folders(tmp_path_factory, tiny_model_folder):
     """A cache folder, a world and a tiny model, for whole commands."""
     from trimtab.envs.shop.personalwab import save_world
@@ -190,16 +217,25 @@ def _byte_tokenizer(
     *,
     special: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
     marks: tuple[str, ...] = (),
+    texts: Sequence[str] = (),
     **options: Any,
 ) -> "PreTrainedTokenizerFast":
-    """The last special token ends an answer, the first one pads."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    """The last special token ends an answer, the first one pads.
+
+    Where texts are given, what is frequent in them has tokens as well.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(alphabet)}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
+    if texts:
+        trainer = trainers.BpeTrainer(
+            vocab_size=2500, initial_alphabet=alphabet, show_progress=False
+        )
+        inner.train_from_iterator(texts, trainer)
     inner.add_special_tokens(list(special))
     inner.add_tokens([AddedToken(mark) for mark in marks])
     tokenizer = PreTrainedTokenizerFast(
@@ -209,11 +245,11 @@ def _byte_tokenizer(
     return tokenizer
 
 
-def _saved(folder: Path, context: int) -> Path:
+def _saved(folder: Path, context: int, texts: Sequence[str] = ()) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = _byte_tokenizer(TEMPLATE, marks=("<tool_call>", "</tool_call>"))
+    tokenizer = _byte_tokenizer(TEMPLATE, marks=("<tool_call>", "</tool_call>"), texts=texts)
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(
         Qwen2Config(

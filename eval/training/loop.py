@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from .passes import Before
 if TYPE_CHECKING:
     from ...steering.decoder.language_model import LanguageModel
     from .trainable import Trainable
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -200,12 +202,14 @@ class _Training:
         every = self.examples + self.held
         self.lower = None
         if self.keep_lower:
-            self.lower = Lower.keep(
-                self.model,
-                every,
-                lowest_unchanged(self.trainable, self.before),
-                answers_alone=changes_answers_alone(self.trainable, self.before),
-                token_budget=self.tokens_at_once,
+            self.lower = self._within_memory(
+                lambda: Lower.keep(
+                    self.model,
+                    every,
+                    lowest_unchanged(self.trainable, self.before),
+                    answers_alone=changes_answers_alone(self.trainable, self.before),
+                    token_budget=self.tokens_at_once,
+                )
             )
         total = self.options.epochs * len(self._steps(0))
         try:
@@ -237,11 +241,30 @@ class _Training:
         )
 
     def _step(self, rows: Sequence[int]) -> None:
-        try:
-            self._gradients(rows)
-        except Exception as error:
-            if self.halved or not out_of_memory(error):
-                raise
+        self._within_memory(lambda: self._gradients(rows))
+        active = torch.zeros(self.owners, dtype=torch.bool, device=self.optimiser.count.device)
+        active[[self._owner(self.examples[row]) for row in rows]] = True
+        self.optimiser.step(active)
+
+    def _within_memory(self, work: Callable[[], T]) -> T:
+        """Do it, and once more in passes of half as many tokens where memory runs out.
+
+        Raises:
+            TrimtabError: There is no memory for half as many either.
+        """
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if self.halved:
+                    raise TrimtabError(
+                        f"no memory to train in passes of {self.tokens_at_once} tokens, half of "
+                        "the usual: take shorter samples, a lower rank, fewer layers or a smaller "
+                        "model"
+                    ) from error
+            # Out here the frames of what failed are gone, and their tensors with them.
             self.halved = True
             self.tokens_at_once //= 2
             _log.warning(
@@ -251,10 +274,6 @@ class _Training:
                 numbers.grad = None
             if self.model.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self._gradients(rows)
-        active = torch.zeros(self.owners, dtype=torch.bool, device=self.optimiser.count.device)
-        active[[self._owner(self.examples[row]) for row in rows]] = True
-        self.optimiser.step(active)
 
     def _owner(self, example: Example) -> int:
         return example.owner if self.apart else 0
@@ -282,8 +301,8 @@ class _Training:
             loss.backward()
 
     @torch.no_grad()
-    def _judge(self) -> None:
-        """How likely the held-back samples are now; numbers that are the best so far are kept."""
+    def _held_nats(self) -> Tensor:
+        """How unlikely the held-back samples are now, by owner."""
         nats = torch.zeros(self.owners)
         offset = len(self.examples)
         every = self.examples + self.held
@@ -292,6 +311,12 @@ class _Training:
             lost = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
             owners = torch.tensor([self._owner(every[row]) for row in some])
             nats.index_add_(0, owners, lost.float().cpu())
+        return nats
+
+    @torch.no_grad()
+    def _judge(self) -> None:
+        """Look at the held-back samples; numbers that are the best so far are kept."""
+        nats = self._within_memory(self._held_nats)
         earlier = torch.stack(self.losses).amin(dim=0) if self.losses else None
         self.losses.append(nats)
         # Whoever holds nothing back, and whoever wants the last epoch's, keeps the latest.

@@ -201,9 +201,9 @@ function explain() {
 function drawPicked(block) {
   if (!block) return;
   const capped = block.capped ? ", scaled down to the bound" : "";
-  show(find("push"), block.whose === "own"
-    ? `At strength ${Number(block.strength).toFixed(2)}, the push is ${block.push_size.toPrecision(3)} long${capped}. Clear a box to leave an entry out.`
-    : `Nothing was added: ${block.reason}.`);
+  show(find("push"), block.whose === "nothing" ? `Nothing was added: ${block.reason}.`
+    : !Object.keys(block.push).length ? "What was trained is applied, and no vector is added."
+    : `At strength ${Number(block.strength).toFixed(2)}, the push is ${block.push_size.toPrecision(3)} long${capped}. Clear a box to leave an entry out.`);
   const lines = block.picked.map((entry) => pickedLine(entry.id, entry.key, entry.weight));
   const gone = [...leftOut].filter(([id]) => !block.picked.some((entry) => entry.id === id));
   find("picked").replaceChildren(...lines, ...gone.map(([id, key]) => pickedLine(id, key, null)));

@@ -59,16 +59,19 @@ class TrainedSteer:
 
     Args:
         store: The store.
-        name: The stages' name, such as ``perfit``.
+        name: The stages' name, such as ``perfit``; None applies the shared ones alone.
         shared: Stages that everybody gets first, such as a collective one.
         steer: Whose vectors lie on top; None adds none.
         fingerprint: Of the model; None checks nothing.
+
+    Attributes:
+        shared: As given.
     """
 
     def __init__(
         self,
         store: SteeringStore,
-        name: str,
+        name: str | None,
         *,
         shared: Sequence[Stage] = (),
         steer: Steer | None = None,
@@ -76,7 +79,7 @@ class TrainedSteer:
     ) -> None:
         self._store = store
         self._name = name
-        self._shared = tuple(shared)
+        self.shared = tuple(shared)
         self._steer = steer
         self._fingerprint = fingerprint
         self._known: dict[str, tuple[int, tuple[Stage, ...]]] = {}
@@ -90,24 +93,33 @@ class TrainedSteer:
         Raises:
             TrimtabError: The user's stages are another model's, or the store cannot be read.
         """
-        below = self._steer(user, query, before) if self._steer else None
+        return self.added(user, self._steer(user, query, before) if self._steer else None)
+
+    def added(self, user: str, vectors: Steering | None) -> Steering | None:
+        """What is applied for a user, with these vectors on top of it.
+
+        Raises:
+            TrimtabError: As for a call.
+        """
         known = self._store.user(user)
         if known is not None and not known.switches.factor:
             return None
-        own = () if known is None else self._stages(user, known.version)
-        stages = (*self._shared, *own)
+        own = () if known is None else self._stages(user, self._name, known.version)
+        stages = (*self.shared, *own)
         if not stages:
-            return below
-        if below is None:
+            return vectors
+        if vectors is None:
             return Steering.by_stages(stages, self._fingerprint)
-        return below.under(stages)
+        return vectors.under(stages)
 
-    def _stages(self, user: str, version: int) -> tuple[Stage, ...]:
+    def _stages(self, user: str, name: str | None, version: int) -> tuple[Stage, ...]:
+        if name is None:
+            return ()
         with self._lock:
             kept = self._known.get(user)
         if kept is not None and kept[0] == version:
             return kept[1]
-        stages = kept_stages(self._store, user, self._name, fingerprint=self._fingerprint)
+        stages = kept_stages(self._store, user, name, fingerprint=self._fingerprint)
         with self._lock:
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]

@@ -1,18 +1,25 @@
-"""A process that plays an episode with a scripted model, for tests that kill it.
+"""Processes that play an episode with a scripted model, for tests that kill them.
 
-    python played.py WORLD FOLDER [STEP]
+This program starts one for each line of its input, a list in JSON: TERMINAL, WORLD, FOLDER and, if
+it is to be killed there, STEP. It has imported everything by then. It prints the process's number,
+and its exit code when it has ended.
 
 Each step that the model is asked for is a line of FOLDER/asked. Before the answer to STEP, the
 process says "blocked" and waits to be killed.
 """
 
 import json
+import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import torch
 
+# What a play imports when it begins.
+import trimtab.agent.shop.agent
+import trimtab.eval.shop.record  # noqa: F401
 from trimtab.commands.play import play_command
 from trimtab.errors import TrimtabError
 from trimtab.steering import Completion, SteeredModel
@@ -54,9 +61,9 @@ class Model:
         return [Completion(text, (1, 2), 10, 0, "stop")]
 
 
-def main(world, folder, blocked=None):
+def play(world, folder, blocked=None):
     folder = Path(folder)
-    model = Model(folder / "asked", None if blocked is None else int(blocked))
+    model = Model(folder / "asked", blocked)
     SteeredModel.from_pretrained = lambda name, **placement: model
     try:
         play_command(model="scripted", world=world, steered=False, out=folder / "play")
@@ -64,5 +71,34 @@ def main(world, folder, blocked=None):
         print("error:", error)
 
 
+def at(opened):
+    """Make an opened terminal all that this process reads and writes."""
+    os.setsid()
+    for number in range(3):
+        os.dup2(opened, number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+
+
+def main():
+    for line in sys.stdin:
+        terminal, *arguments = json.loads(line)
+        opened = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                at(opened)
+                play(*arguments)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        os.close(opened)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

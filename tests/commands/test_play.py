@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,15 @@ from trimtab.errors import TrimtabError
 
 
 class Terminal:
-    """A process at a pseudo-terminal of its own."""
+    """A process at a pseudo-terminal of its own, started by one that has imported everything."""
 
-    def __init__(self, command, environment):
+    def __init__(self, starter, *arguments):
+        self.starter = starter
         self.master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            command,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+        starter.stdin.write(json.dumps([os.ttyname(slave), *arguments]) + "\n")
+        starter.stdin.flush()
+        # Not its number, which after its end may be another process's.
+        self.process = os.pidfd_open(int(starter.stdout.readline()))
         os.close(slave)
         self.text = ""
 
@@ -52,8 +50,8 @@ class Terminal:
 
     def end(self, number=None):
         if number is not None:
-            os.kill(self.process.pid, number)
-        code = self.process.wait()
+            signal.pidfd_send_signal(self.process, number)
+        code = int(self.starter.stdout.readline())
         os.close(self.master)
         return code
 
@@ -70,20 +68,27 @@ class Terminal:
 @pytest.fixture
 def terminal(folders, tmp_path):
     """Start the scripted play at a terminal; with a step before which it waits to be killed."""
-    started = []
+    environment = {"TRIMTAB_HOME": str(folders / "home"), "COLUMNS": "120"}
+    starter = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("played.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    with starter:
+        started = []
 
-    def start(*blocked):
-        script = Path(__file__).with_name("played.py")
-        world = str(folders / "world")
-        command = [sys.executable, str(script), world, str(tmp_path), *map(str, blocked)]
-        started.append(Terminal(command, {"TRIMTAB_HOME": str(folders / "home"), "COLUMNS": "120"}))
-        return started[-1]
+        def start(*blocked):
+            started.append(Terminal(starter, str(folders / "world"), str(tmp_path), *blocked))
+            return started[-1]
 
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
+        yield start
+        for one in started:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(one.process, signal.SIGKILL)
+        starter.kill()
 
 
 def test_an_episode_survives_kills_and_goes_on(terminal, tmp_path):

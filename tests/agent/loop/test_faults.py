@@ -1,6 +1,7 @@
 """Whatever a tool does, and whatever a model writes, an episode goes on and says what happened."""
 
 import json
+import random
 import threading
 
 import pytest
@@ -144,7 +145,7 @@ def test_a_value_is_kept_as_json_has_it():
     assert plain_value(None) is None
 
 
-# ---- 10,000 model outputs: 250 lists of 40 ------------------------------------------------------
+# ---- 10,000 model outputs: 300 that shrink, 9,700 drawn fast ------------------------------------
 
 GOOD = format_call(ToolCall("rate", {"stars": 3}))
 PIECES = [
@@ -186,11 +187,57 @@ OUTPUT = st.one_of(
 KINDS = {"unparsable", "unknown_tool", "invalid_arguments", "failed"}
 
 
-@settings(max_examples=250, deadline=None)
-@given(st.lists(OUTPUT, min_size=40, max_size=40))
-def test_ten_thousand_outputs_are_each_classified(outputs):
-    for text in outputs:
-        assert _classified(text) in KINDS | {"fine"}
+@settings(max_examples=300)
+@given(OUTPUT)
+def test_any_output_is_classified(text):
+    assert _classified(text) in KINDS | {"fine"}
+
+
+def test_thousands_of_outputs_are_each_classified():
+    drawn = random.Random(0)
+    found = {text: _classified(text) for text in (drawn_output(drawn) for _ in range(9_700))}
+    assert set(found.values()) == KINDS - {"failed"} | {"fine"}
+
+
+def drawn_output(drawn):
+    """As ``OUTPUT``, some fifty times as fast."""
+    kind = drawn.randrange(4)
+    if kind == 0:
+        return drawn_text(drawn, 40)
+    if kind == 1:
+        return "".join(drawn.choices(PIECES, k=drawn.randint(0, 12)))
+    if kind == 2:
+        start = drawn.randint(0, len(GOOD))
+        end = drawn.randint(start, len(GOOD))
+        return GOOD[:start] + drawn.choice(PIECES) * drawn.randint(0, 3) + GOOD[end:]
+    name = drawn.choice(["rate", "find", "sing", ""])
+    keys = drawn.sample(["stars", "query", "x", ""], drawn.randint(0, 3))
+    arguments = {key: drawn_json(drawn, 2) for key in keys}
+    whole = {"name": name, "arguments": drawn.choice([arguments, drawn_json(drawn, 2)])}
+    return f"<tool_call>\n{json.dumps(whole)}"
+
+
+def drawn_text(drawn, longest):
+    ends = [0x7F, 0xFF, 0xD7FF, 0x10FFFF]
+    letters = (drawn.randint(0, drawn.choice(ends)) for _ in range(drawn.randint(0, longest)))
+    return "".join(chr(letter) for letter in letters if not 0xD800 <= letter < 0xE000)
+
+
+def drawn_json(drawn, depth):
+    kind = drawn.randrange(7 if depth else 5)
+    if kind == 5:
+        return [drawn_json(drawn, depth - 1) for _ in range(drawn.randint(0, 3))]
+    if kind == 6:
+        keys = (drawn_text(drawn, 8) for _ in range(drawn.randint(0, 3)))
+        return {key: drawn_json(drawn, depth - 1) for key in keys}
+    plain = [None, True, False, 0, -1, 3, 10**30, 0.5, -1e300, float("nan"), float("inf")]
+    return [
+        drawn.choice(plain),
+        drawn.randint(-9, 9),
+        drawn.randint(-(2**70), 2**70),
+        drawn.uniform(-1e6, 1e6),
+        drawn_text(drawn, 8),
+    ][kind]
 
 
 def _classified(text):

@@ -1,7 +1,9 @@
 """Training against plain PyTorch: full passes, ``torch.optim.AdamW``, one user at a time."""
 
 import copy
-import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,6 @@ import torch
 from torch import nn
 
 from trimtab import TrimtabError
-from trimtab.eval.training import loop
 from trimtab.eval.training.examples import TrainingBatch, steps
 from trimtab.eval.training.loop import train
 from trimtab.eval.training.loss import answer_nats
@@ -27,6 +28,8 @@ from trimtab.steering.reading.likelihood import answer_log_likelihoods
 from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 from trimtab.steering.vectors.positions import PromptEdges
 from trimtab.steering.vectors.steering import Steering
+
+from .made import trained
 
 OPTIONS = TrainingOptions(learning_rate=1e-2, batch_size=4, epochs=2, patience=0)
 
@@ -293,6 +296,21 @@ def test_resumed_after_an_interruption_at_any_step_it_ends_the_same(
         assert len(list(folder.iterdir())) == 1
 
 
+def test_killed_while_it_writes_it_is_resumed_to_the_same_numbers(language_model, tmp_path: Path):
+    expected, losses = trained(language_model)
+    # The sixth write, in the middle of the second epoch, has no end.
+    script = Path(__file__).with_name("made.py")
+    child = subprocess.run([sys.executable, script, tmp_path, "5"])
+    assert child.returncode == -signal.SIGKILL
+    counted = []
+    again, told = trained(
+        language_model, tmp_path, progress=lambda done, total: counted.append(done)
+    )
+    assert counted[0] == 5
+    assert told == pytest.approx(losses, rel=1e-6)
+    close(expected, again, atol=1e-6, rtol=1e-6)
+
+
 def test_ctrl_c_keeps_what_is_trained(language_model, examples, tmp_path: Path):
     some = examples([11])
 
@@ -336,7 +354,7 @@ def test_training_stops_when_held_back_samples_get_no_likelier(language_model, e
     assert nats.item() == pytest.approx(min(result.held), rel=1e-4)
 
 
-def test_bad_input_ends_it_in_one_line(language_model, examples, monkeypatch, caplog):
+def test_bad_input_ends_it_in_one_line(language_model, examples):
     some = examples([4])
     with pytest.raises(TrimtabError, match="nothing to train on"):
         train(language_model, low_rank(), [], OPTIONS)
@@ -349,24 +367,37 @@ def test_bad_input_ends_it_in_one_line(language_model, examples, monkeypatch, ca
         with pytest.raises(TrimtabError, match="expected"):
             TrainingOptions(**wrong)
 
-    fails = 1
 
-    def short_of_memory(*given):
-        nonlocal fails
-        fails -= 1
-        if fails >= 0:
-            raise torch.OutOfMemoryError("no room")
-        return answer_nats(*given)
+@pytest.mark.parametrize(
+    ("layer", "gradients"),
+    [(0, False), (3, False), (3, True)],
+    ids=["what is kept", "the held-back samples", "a step"],
+)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), MemoryError()])
+def test_without_memory_passes_are_halved_once(
+    language_model, examples, caplog, layer, gradients, error
+):
+    """A block of the model that has room for 50 tokens at once, then for 10."""
+    some, held = examples([6]), examples([6], seed=1)
+    options = TrainingOptions(epochs=1, patience=1, learning_rate=1e-2)
+    usual, halved = low_rank(), low_rank()
+    expected = train(language_model, usual, some, options, held=held)
+    room, how = 50, {"held": held, "tokens_at_once": 80, "keep_lower": not layer}
 
-    monkeypatch.setattr(loop, "answer_nats", short_of_memory)
-    halved, usual = low_rank(), low_rank()
-    with caplog.at_level(logging.WARNING):
-        train(
-            language_model, halved, some, TrainingOptions(epochs=1, patience=0), tokens_at_once=80
-        )
-    assert "trying half as many, 40" in caplog.text
-    train(language_model, usual, some, TrainingOptions(epochs=1, patience=0))
-    close(usual.numbers, halved.numbers, atol=1e-6, rtol=1e-4)
-    fails = 2
-    with pytest.raises(torch.OutOfMemoryError):
-        train(language_model, low_rank(), some, OPTIONS)
+    def short_of_memory(block, given):
+        if given[0].shape[:2].numel() > room and torch.is_grad_enabled() == gradients:
+            raise error
+
+    block = language_model.parts.layers[layer].block
+    hook = block.register_forward_pre_hook(short_of_memory)
+    try:
+        found = train(language_model, halved, some, options, **how)
+        assert caplog.text.count("trying half as many, 40") == 1
+        assert found.held == pytest.approx(expected.held, rel=1e-5)
+        close(usual.numbers, halved.numbers, atol=1e-5, rtol=1e-4)
+        room = 10
+        with pytest.raises(TrimtabError, match="no memory to train in passes of 40 tokens") as told:
+            train(language_model, low_rank(), some, options, **how)
+        assert "\n" not in str(told.value)
+    finally:
+        hook.remove()

@@ -10,6 +10,12 @@ from trimtab.steering.generation import batching
 from trimtab.steering.generation.batching import BatchedModel, run_together
 
 
+@pytest.fixture(autouse=True)
+def _however_slow_the_machine_is(monkeypatch):
+    monkeypatch.setattr(batching, "_GLANCE_SECONDS", 60.0)
+    monkeypatch.setattr(batching, "_PATIENCE_SECONDS", 60.0)
+
+
 class Echo:
     """A model that answers each request with itself, and remembers its batches."""
 
@@ -236,8 +242,7 @@ def test_no_room_at_all_is_refused():
         list(run_together(BatchedModel(Echo()), [], max_live=0))
 
 
-def test_a_job_ends_while_others_answers_are_under_way(monkeypatch):
-    monkeypatch.setattr(batching, "_GLANCE_SECONDS", 60.0)  # however slow the machine is
+def test_a_job_ends_while_others_answers_are_under_way():
     told = []
 
     class OneByOne(Echo):

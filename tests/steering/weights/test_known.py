@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from trimtab import TrimtabError
 from trimtab.steering.weights import known as weights
+from trimtab.steering.weights import mirrors
 from trimtab.steering.weights.known import KNOWN, KnownWeights, is_ready, model_path, pull
 from trimtab.steering.weights.mirrors import HubMirror, MirrorError, Report, WheelMirror
 
@@ -381,6 +382,7 @@ def test_unknown_model_is_one_line(name: str, said: str) -> None:
 def hub(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A hub on this machine that holds ``tiny/model``, by the protocol of the real one."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(mirrors, "REACH_SECONDS", 60.0)  # however slow the machine is
 
     class Hub(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:

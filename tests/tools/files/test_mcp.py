@@ -1,7 +1,7 @@
 """Tools of MCP servers that run: real processes, over both transports."""
 
 import asyncio
-import socket
+import re
 import subprocess
 import sys
 import threading
@@ -18,22 +18,19 @@ from trimtab.tools.files.mcp import McpServer, shown_names
 
 SERVER = Path(__file__).with_name("mcp_server.py")
 COMMAND = [sys.executable, str(SERVER), "stdio"]
+PATIENCE = 300.0  # seconds for what is to work, however slow the machine is
 
 
 @pytest.fixture(scope="module")
 def url():
     """Where a server process listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(SERVER), "http", str(port)]
+    command = [sys.executable, str(SERVER), "http", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if "running on" in line:
-                break
+        told = (re.search(r"running on (http://127\.0\.0\.1:\d+)", line) for line in process.stderr)
+        place = next(filter(None, told)).group(1)
         reader = threading.Thread(target=process.stderr.read, daemon=True)
         reader.start()
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield f"{place}/mcp"
         process.kill()
         reader.join()
 
@@ -45,7 +42,7 @@ def server(request):
         if request.param == "stdio"
         else {"url": request.getfixturevalue("url")}
     )
-    with McpServer(**where) as opened:
+    with McpServer(**where, timeout=PATIENCE) as opened:
         yield opened
 
 
@@ -98,7 +95,7 @@ def test_a_call_that_takes_too_long_is_given_up(transport, request):
     where = (
         {"command": COMMAND} if transport == "stdio" else {"url": request.getfixturevalue("url")}
     )
-    with McpServer(**where) as server:
+    with McpServer(**where, timeout=PATIENCE) as server:
         server.timeout = 0.2  # opening took its own time
         result = Toolkit(server.tools).call("wait", {})
         assert result.error.kind == "timeout"
@@ -106,7 +103,8 @@ def test_a_call_that_takes_too_long_is_given_up(transport, request):
 
 
 def test_a_server_that_ends_is_told(tmp_path):
-    with McpServer(command=COMMAND, env={"SHOP": "corner"}, cwd=tmp_path) as server:
+    shop = {"env": {"SHOP": "corner"}, "cwd": tmp_path}
+    with McpServer(command=COMMAND, timeout=PATIENCE, **shop) as server:
         toolkit = Toolkit(server.tools)
         assert toolkit.call("seen", {}).value == {"shop": "corner", "folder": str(tmp_path)}
         for name, arguments in (("end", {}), ("add", {"left": 1})):
@@ -178,7 +176,7 @@ for line in sys.stdin:
 def test_a_bad_tool_costs_itself_and_all_kinds_of_content_are_shown(tmp_path, caplog):
     script = tmp_path / "loose.py"
     script.write_text(LOOSE)
-    with McpServer(command=[sys.executable, str(script)]) as server:
+    with McpServer(command=[sys.executable, str(script)], timeout=PATIENCE) as server:
         toolkit = Toolkit(server.tools)
         assert toolkit.names == ["get", "rich"]
         assert "'bad'" in caplog.text and "gone" in caplog.text

@@ -131,7 +131,7 @@ def test_a_server_of_a_python_file_is_ended_with_it(folder):
     pytest.importorskip("mcp", reason="needs the extra mcp")
     (folder / "mine.py").write_text(
         "from trimtab.tools import McpServer\n"
-        f"server = McpServer(command=[{sys.executable!r}, {str(SERVER)!r}, 'stdio'])\n"
+        f"server = McpServer(command=[{sys.executable!r}, {str(SERVER)!r}, 'stdio'], timeout=300)\n"
     )
     with open_tool_file(folder / "mine.py") as file:
         assert file.toolkit.call("add", {"left": 1}).value == 2
