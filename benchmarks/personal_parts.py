@@ -96,16 +96,16 @@ def main() -> None:
     dataset = study.dataset()
     model = SteeredModel.from_pretrained(study.model)
     point = Point(model.layer_at(options.depth), options.site)
-    bench = TextUsers(
+    prepared = TextUsers(
         model, study.running_task(), dataset.users, folder=home() / "eval", seed=options.seed
     )
     tests = {user.id: [(t.input, t.output) for t in user.tests] for user in dataset.users}
     held = {
         user: {s.id for s in past[-HELD_BACK:]} if len(past) >= HELD_BACK + LEAST_LEFT else set()
-        for user, past in bench.past.items()
+        for user, past in prepared.past.items()
     }
-    items = asked(bench, tests, held)
-    found = {kind: read(bench, kind, point, held) for kind in KINDS}
+    items = asked(prepared, tests, held)
+    found = {kind: read(prepared, kind, point, held) for kind in KINDS}
     users = sorted(set.intersection(*(set(own) for own in found.values())))
     items = [item for item in items if item.user in users]
     scored = Scorer(model, items, point)
@@ -129,35 +129,37 @@ def main() -> None:
 
 
 def asked(
-    bench: TextUsers, tests: Mapping[str, Sequence[tuple[str, str]]], held: Mapping[str, set[str]]
+    prepared: TextUsers,
+    tests: Mapping[str, Sequence[tuple[str, str]]],
+    held: Mapping[str, set[str]],
 ) -> list[OwnText]:
     """What is to become likelier: the tests, and each user's held-back samples."""
 
     def item(user: str, held_back: bool, request: str, output: str) -> OwnText:
-        exchange = Exchange(bench.prompt.fit(request).messages, output.strip())
-        return OwnText(user, held_back, bench.model.tokenized(exchange))
+        exchange = Exchange(prepared.prompt.fit(request).messages, output.strip())
+        return OwnText(user, held_back, prepared.model.tokenized(exchange))
 
     found = []
-    for user, past in bench.past.items():
+    for user, past in prepared.past.items():
         found += [item(user, False, *test) for test in tests[user]]
         found += [item(user, True, s.input, s.output) for s in past if s.id in held[user]]
     return found
 
 
 def read(
-    bench: TextUsers, kind: str, point: Point, held: Mapping[str, set[str]]
+    prepared: TextUsers, kind: str, point: Point, held: Mapping[str, set[str]]
 ) -> dict[str, OwnVectors]:
     """Each user's vectors of one contrast at the point."""
     if kind == "people":
         dictionaries = kept_dictionaries(
-            bench.model,
-            people_pairs(bench),
+            prepared.model,
+            people_pairs(prepared),
             layers=[point.layer],
             keys="input",
-            folder=bench.folder / "entries",
+            folder=prepared.folder / "entries",
         )
     else:
-        dictionaries = bench.dictionaries(kind, layers=[point.layer])  # type: ignore[arg-type]
+        dictionaries = prepared.dictionaries(kind, layers=[point.layer])  # type: ignore[arg-type]
     found = {user: kept(own, point, held[user]) for user, own in dictionaries.items()}
     return {user: own for user, own in found.items() if len(own.vectors)}
 
@@ -167,19 +169,19 @@ def kept(dictionary: SteeringDictionary, point: Point, held: set[str]) -> OwnVec
     return OwnVectors(dictionary.vectors[rows, dictionary.points.index(point)].float())
 
 
-def people_pairs(bench: TextUsers) -> dict[str, list[ContrastPair]]:
+def people_pairs(prepared: TextUsers) -> dict[str, list[ContrastPair]]:
     """What each user wrote against what another one wrote to the most similar request."""
-    every = [(user, s) for user, past in bench.past.items() for s in past if s.output.strip()]
-    embedded = bench.encoder.encode([bench.body(sample.input) for _, sample in every])
-    pairs: dict[str, list[ContrastPair]] = {user: [] for user in bench.past}
+    every = [(user, s) for user, past in prepared.past.items() for s in past if s.output.strip()]
+    embedded = prepared.encoder.encode([prepared.body(sample.input) for _, sample in every])
+    pairs: dict[str, list[ContrastPair]] = {user: [] for user in prepared.past}
     for row, (user, sample) in enumerate(every):
         nearest = (embedded @ embedded[row]).argsort(descending=True).tolist()
         other = next(every[n][1] for n in nearest if every[n][0] != user)
-        messages = bench.prompt.fit(sample.input).messages
+        messages = prepared.prompt.fit(sample.input).messages
         pairs[user].append(
             ContrastPair(
                 sample_id=sample.id,
-                request=bench.body(sample.input),
+                request=prepared.body(sample.input),
                 positive=Exchange(messages, sample.output),
                 negative=Exchange(messages, other.output),
                 timestamp=sample.timestamp,

@@ -89,16 +89,16 @@ def test_a_secret_in_the_golds_is_nowhere_but_in_the_golds(
 
 
 def test_a_bench_holds_no_test_output_even_to_look_for_it(byte_model, planted, tmp_path):
-    bench = TextUsers(byte_model, get_task("headlines"), planted, folder=tmp_path)
-    assert all(test.output == "" for user in bench.users.values() for test in user.tests)
-    assert not [t for user in bench.users.values() for t in texts_in(user) if SECRET in t]
+    prepared = TextUsers(byte_model, get_task("headlines"), planted, folder=tmp_path)
+    assert all(test.output == "" for user in prepared.users.values() for test in user.tests)
+    assert not [t for user in prepared.users.values() for t in texts_in(user) if SECRET in t]
     assert blind(planted[0]).tests[0].input == planted[0].tests[0].input
 
 
 def test_a_tests_own_input_makes_no_entry(byte_model, planted, tmp_path):
-    bench = TextUsers(byte_model, get_task("headlines"), planted, folder=tmp_path)
+    prepared = TextUsers(byte_model, get_task("headlines"), planted, folder=tmp_path)
     asked = {test.input for user in planted for test in user.tests}
     for kind in ("context", "response", "neutral"):
-        pairs = [pair for own in bench.pairs(kind).values() for pair in own]
+        pairs = [pair for own in prepared.pairs(kind).values() for pair in own]
         assert pairs
         assert not [t for pair in pairs for t in texts_in(pair) for a in asked if a in t]

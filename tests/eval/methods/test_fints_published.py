@@ -15,14 +15,14 @@ from trimtab.steering.prompts.render import tokenize
 
 
 @pytest.fixture
-def bench(byte_model, writers, tmp_path):
+def prepared(byte_model, writers, tmp_path):
     task = replace(get_task("headlines"), max_new_tokens=6, rejected_below=1.0)
     return TextUsers(byte_model, task, writers, folder=tmp_path)
 
 
-def test_other_peoples_prompt_stands_raw_in_front_of_both_sides(bench, byte_model):
-    pairs = bench.pairs("published")
-    around = bench.surroundings(5)
+def test_other_peoples_prompt_stands_raw_in_front_of_both_sides(prepared, byte_model):
+    pairs = prepared.pairs("published")
+    around = prepared.surroundings(5)
     assert any(pairs.values())
     for user, own in pairs.items():
         others = {c.sample.id: c.others for c in around[user]}
@@ -36,18 +36,20 @@ def test_other_peoples_prompt_stands_raw_in_front_of_both_sides(bench, byte_mode
             assert forced.prompt == tuple(tokenize(byte_model.tokenizer, text + "\n"))
             assert not set(forced.prompt) & set(byte_model.tokenizer.all_special_ids)
     # What is read does depend on it.
-    plain, raw = (bench.dictionaries(kind, layers=[2]) for kind in ("response", "published"))
+    plain, raw = (prepared.dictionaries(kind, layers=[2]) for kind in ("response", "published"))
     assert any((plain[user].vectors != raw[user].vectors).any() for user in raw if user in plain)
 
 
-def test_the_prompt_holds_the_users_past_and_steers_everywhere(bench):
+def test_the_prompt_holds_the_users_past_and_steers_everywhere(prepared):
     method = get_method("fints-published", {})
     assert (method.sites, method.depths, method.strength) == (("mid", "mlp"), (0.72,), 1.0)
     assert (method.keys, method.k, method.aggregate) == ("input+answer", 5, "attentive")
-    treat, beside = method.prepare(bench), get_method("rag", {"k": 5}).prepare(bench)
+    treat, beside = method.prepare(prepared), get_method("rag", {"k": 5}).prepare(prepared)
     steered = 0
-    for sample in bench.samples():
-        ours, plain = (prompt_of(bench, Item("", sample, each(sample))) for each in (treat, beside))
+    for sample in prepared.samples():
+        ours, plain = (
+            prompt_of(prepared, Item("", sample, each(sample))) for each in (treat, beside)
+        )
         assert ours.fitted.messages == plain.fitted.messages
         assert plain.steering is None
         if ours.steering is not None:
