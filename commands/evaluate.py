@@ -160,6 +160,7 @@ def evaluate(
         run_plan(made, placement=placement, out=out, **how)
         return
     others = {**given, "plan": plan, "out": out, "rescore": rescore if resume else None}
+    others["ray"] = None if resume else ray
     asked = sorted(name for name, value in others.items() if value is not None)
     if asked:
         what = "--resume" if resume else "--rescore"
