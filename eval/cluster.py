@@ -14,6 +14,7 @@ from ..errors import TrimtabError
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    "RAY_worker_niceness": "0",  # Ray gives its workers the lowest priority, which waits for all
     # A busy machine is slow to start what Ray Serve would else end after 5 s, and start again.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
