@@ -19,6 +19,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, RequestRouterConfig
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
+from ray.serve.schema import LoggingConfig
 from starlette.types import ASGIApp
 
 from ..errors import TrimtabError
@@ -184,8 +185,13 @@ def replicas(
         )(serve.ingress()(Replica))
         try:
             try:
-                serve.start(http_options=HTTPOptions(host=host, port=port))
-                serve.run(deployment.bind(plan), name="trimtab", route_prefix="/")
+                # The app logs each answer itself, without the user's id that a path may hold.
+                quiet = LoggingConfig(enable_access_log=False)
+                options = HTTPOptions(host=host, port=port)
+                serve.start(http_options=options, logging_config=quiet)
+                serve.run(
+                    deployment.bind(plan), name="trimtab", route_prefix="/", logging_config=quiet
+                )
             except (RuntimeError, RayError) as error:
                 raise TrimtabError(f"no replica could be made: {_reason(str(error))}") from error
             yield
