@@ -32,6 +32,7 @@ from .service import RequestLimits, Service
 USER_HEADER = b"x-trimtab-user"
 """Names the user to the router, which reads no bodies; whom a request is for, its body says."""
 
+_NAME = "trimtab"  # of the application
 _TRIES = 2  # to make a replica
 _ONGOING = 512  # requests that a replica's engine and its queue may hold; it answers 429 itself
 
@@ -173,7 +174,7 @@ def replicas(
     """
     with connected(cores=count):
         deployment = serve.deployment(
-            name="trimtab",
+            name=_NAME,
             num_replicas=count,
             max_ongoing_requests=_ONGOING,
             ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
@@ -189,14 +190,14 @@ def replicas(
                 quiet = LoggingConfig(enable_access_log=False)
                 options = HTTPOptions(host=host, port=port)
                 serve.start(http_options=options, logging_config=quiet)
-                serve.run(
-                    deployment.bind(plan), name="trimtab", route_prefix="/", logging_config=quiet
-                )
+                serve.run(deployment.bind(plan), name=_NAME, route_prefix="/", logging_config=quiet)
             except (RuntimeError, RayError) as error:
                 raise TrimtabError(f"no replica could be made: {_reason(str(error))}") from error
             yield
         finally:
-            serve.shutdown()
+            serve.delete(_NAME)
+            if not serve.status().applications:  # nobody else's in a cluster that is shared
+                serve.shutdown()
 
 
 def _reason(said: str) -> str:
