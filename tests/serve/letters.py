@@ -74,7 +74,7 @@ async def asked_of_all(
                 "model": "tiny",
                 "messages": [{"role": "user", "content": f"Who am I? {number} {turn}"}],
                 "user": user,
-                "max_tokens": 6 + number % 5,
+                "max_tokens": 3 + number % 4,
                 "extra_headers": {"X-Trimtab-User": user},
             }
             text, finish = "", None

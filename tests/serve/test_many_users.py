@@ -32,7 +32,7 @@ def test_nobody_is_answered_by_another_users_vectors(served_model, letters) -> N
     place, wanted = letters
     service = open_service(served_model, place, settings=LAST, name="tiny", max_waiting=USERS)
     with running(service) as url:
-        all_right([url], wanted, rounds=3)
+        all_right([url], wanted, rounds=2)
 
 
 def test_nor_by_two_processes_on_one_database(letters, tiny_model_folder, tmp_path) -> None:

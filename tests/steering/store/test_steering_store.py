@@ -924,6 +924,7 @@ def test_processes_read_while_one_writes(
                 if not seen or value > seen[-1]:
                     seen.append(value)
             assert store.get("old") is None
+            store.close()
             line.send(len(seen))
         """)
         for _ in range(2)
