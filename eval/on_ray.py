@@ -233,6 +233,8 @@ class _Pool:
                         left.pop((came.method, came.sample_id))
                         self._in_vain = 0
                     self._came.put(came)
+                if left:
+                    raise RayActorError(error_msg="the worker ended before it had answered all")
             except RayActorError as error:
                 if self._over.is_set():
                     return
