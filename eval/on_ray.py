@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from ..errors import TrimtabError
 from .cluster import connected
@@ -235,9 +235,14 @@ class _Pool:
                     self._came.put(came)
                 if left:
                     raise RayActorError(error_msg="the worker ended before it had answered all")
-            except RayActorError as error:
+            except RayTaskError as error:  # the worker's own code
+                self._came.put(error)
+                return
+            except RayError as error:  # the worker, its machine or its memory
                 if self._over.is_set():
                     return
+                if actor is not None:
+                    ray.kill(actor)
                 actor = None
                 self._in_vain += 1
                 if self._in_vain >= _DEATHS * self._count and len(left) > 1:
@@ -303,7 +308,9 @@ def _needed(reference: Any) -> Any:
     """
     try:
         return _got(reference)
-    except RayActorError as error:
+    except RayTaskError:
+        raise
+    except RayError as error:
         raise _dying(error) from error
 
 
