@@ -58,7 +58,7 @@ def requests(
     ]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # as its users call it
 def by_transformers(
     model: SteeredModel, prompts: Sequence[list[dict[str, str]]], tokens: int, tools: object = ()
 ) -> Tensor:

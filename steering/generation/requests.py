@@ -91,8 +91,7 @@ class Options:
         share_prefix: Run what all prompts of a batch begin with once, and keep it for later.
         fast_forward: Let tokens that a grammar forces pass without a forward pass of their own.
         lookup: Propose what the answer may copy from the prompt, and check several tokens in one
-            forward pass; the tokens are the same, but for rounding, with fewer passes. Off, since
-            no gain in time has been shown.
+            forward pass; the tokens are the same, but for rounding, with fewer passes.
         logprobs: Give the log-probability of every token, and of so many likeliest ones in its
             place, 0 to 20; None for none.
     """
@@ -104,7 +103,7 @@ class Options:
     stop: tuple[str, ...] = ()
     share_prefix: bool = True
     fast_forward: bool = True
-    lookup: bool = False
+    lookup: bool = True
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
