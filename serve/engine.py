@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ..errors import TrimtabError
 from ..steering.decoder.budget import tokens_that_fit
-from ..steering.decoder.caches import holds_keys_only
+from ..steering.decoder.caches import can_join
 from ..steering.generation.decode_loop import Batch
 from ..steering.generation.requests import Options, Request
 from ..steering.generation.row import Row
@@ -118,7 +118,7 @@ class Engine:
         self._model = model
         self._max_rows = max_rows
         self._max_waiting = max_waiting
-        self._joins = holds_keys_only(model.hf.config)
+        self._joins = can_join(model.hf.config)
         self._changed = threading.Condition()
         # Guarded by `_changed`:
         self._waiting: deque[Ticket] = deque()
@@ -325,7 +325,7 @@ class Engine:
             return
         under_way = [row for row in self._tickets if row.finish is None]
         if under_way and not self._joins:
-            return  # a state that cannot be padded: the next batch begins when this one has ended
+            return  # caches that cannot be joined: the next batch begins when this one has ended
         with self._changed:
             tickets = taken(
                 self._model,

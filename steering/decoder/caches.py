@@ -13,6 +13,7 @@ from transformers.cache_utils import (
     DynamicLayer,
     DynamicSlidingWindowLayer,
     LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
 )
 
 
@@ -79,6 +80,15 @@ def holds_keys_only(config: PreTrainedConfig) -> bool:
     """
     plain = (DynamicLayer, DynamicSlidingWindowLayer)
     return all(type(layer) in plain for layer in DynamicCache(config=config).layers)
+
+
+def can_join(config: PreTrainedConfig) -> bool:
+    """Whether the rows of two caches can be put into one: each layer holds keys, or a state a row.
+
+    A layer that holds both has its keys in no ``GrowingLayer``.
+    """
+    joined = (DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer)
+    return all(type(layer) in joined for layer in DynamicCache(config=config).layers)
 
 
 def bytes_a_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
@@ -248,5 +258,17 @@ class GrowingLayer(DynamicLayer):
 def join_caches(cache: Cache, other: Cache) -> None:
     """Put the rows of ``other`` under those of ``cache``; all end at the same place."""
     for own, others in zip(cache.layers, other.layers, strict=True):
+        if isinstance(own, LinearAttentionLayer) and isinstance(others, LinearAttentionLayer):
+            _join_states(own, others)
+            continue
         assert isinstance(own, GrowingLayer) and isinstance(others, GrowingLayer)
         own.join(others)
+
+
+def _join_states(layer: LinearAttentionLayer, other: LinearAttentionLayer) -> None:
+    """A state has no length: nothing is padded."""
+    both = (layer.conv_states, other.conv_states), (layer.recurrent_states, other.recurrent_states)
+    for own, more in both:
+        for number, state in own.items():
+            if state is not None and (others := more[number]) is not None:
+                own[number] = torch.cat([state, others])

@@ -164,10 +164,8 @@ def test_requests_that_come_while_others_run_join_them(
 
 
 @pytest.mark.parametrize("kind", ["window", "linear"])
-def test_rows_of_other_caches_join_or_wait(
-    kind: str, tiny_tokenizer: PreTrainedTokenizerFast
-) -> None:
-    """Rows that outgrow a sliding window are padded on their left; a state joins no other."""
+def test_rows_of_other_caches_join(kind: str, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    """Rows that outgrow a sliding window are padded on their left; a state has no length."""
     shape: dict[str, Any] = {
         "vocab_size": len(tiny_tokenizer),
         "hidden_size": 32,
@@ -207,6 +205,15 @@ def test_rows_of_other_caches_join_or_wait(
         tickets = [engine.submit(*one) for one in asked]
         assert [ticket.result(60).tokens for ticket in tickets] == [e.tokens for e in expected]
         assert max(engine.statistics.step_rows) > 1
+        # One that comes later does not wait for one that is long.
+        long = engine.submit(Request(talk("x"), grammar=string(1500, 1600)), Options(1700))
+        asyncio.run(_one_piece(long))
+        request, options = Request(talk("mugs"), steering=push(1)), Options(5)
+        assert (
+            engine.submit(request, options).result(60).tokens
+            == alone(model, request, options).tokens
+        )
+        assert not long.done
     finally:
         engine.close(drain=False)
 
