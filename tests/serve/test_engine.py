@@ -206,13 +206,11 @@ def test_rows_of_other_caches_join(kind: str, tiny_tokenizer: PreTrainedTokenize
         assert [ticket.result(60).tokens for ticket in tickets] == [e.tokens for e in expected]
         assert max(engine.statistics.step_rows) > 1
         # One that comes later does not wait for one that is long.
+        later = Request(talk("mugs"), steering=push(1)), Options(5)
+        expected = [alone(model, *later)]
         long = engine.submit(Request(talk("x"), grammar=string(1500, 1600)), Options(1700))
         asyncio.run(_one_piece(long))
-        request, options = Request(talk("mugs"), steering=push(1)), Options(5)
-        assert (
-            engine.submit(request, options).result(60).tokens
-            == alone(model, request, options).tokens
-        )
+        assert engine.submit(*later).result(60).tokens == expected[0].tokens
         assert not long.done
     finally:
         engine.close(drain=False)
