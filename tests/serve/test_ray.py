@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -57,7 +58,9 @@ def test_a_replica_that_dies_loses_nothing_in_silence(
     wanted = put_letters(served_model, place)
     (tmp_path / "model").symlink_to(tiny_model_folder)
     more = ("--replicas", "2", "--max-waiting", str(USERS))
-    own = {"RAY_ADDRESS": cluster}
+    # With whatever Ray has told its other processes, such as the cluster's token.
+    own = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    own["RAY_ADDRESS"] = cluster
     server = Server(tmp_path, place, LAST, *more, port=free_port(), environment=own)
     try:
         url = server.url
