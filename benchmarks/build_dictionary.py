@@ -21,8 +21,8 @@ from trimtab.steering import ContrastPair, Exchange, Point, SteeredModel
 from trimtab.steering.contrast.context import HistorySample, contexts
 from trimtab.steering.contrast.pairs import Messages, context_pairs, response_pairs
 from trimtab.steering.contrast.relevance import by_recency
-from trimtab.steering.decoder.families import first_tensor
 from trimtab.steering.decoder.prefixes import Prefixes
+from trimtab.steering.decoder.sublayers import first_tensor
 from trimtab.steering.dictionaries.settings import SteeringSettings
 from trimtab.steering.vectors.steering_vectors import points_of
 
@@ -111,7 +111,8 @@ def read_obviously(model: SteeredModel, side: Exchange, points: Sequence[Point])
     handles = []
     for point in points:
         layer = model.parts.layers[point.layer]
-        module = {"mlp": layer.mlp, "block": layer.block}.get(point.site, layer.attention)
+        places = {"mlp": layer.mlp.module, "block": layer.block}
+        module = places.get(point.site, layer.attention.module)
         handles.append(
             module.register_forward_hook(
                 lambda m, a, out, point=point: outputs.__setitem__(point, first_tensor(out))

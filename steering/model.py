@@ -19,7 +19,6 @@ from .decoder.language_model import LanguageModel
 from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from .generation.generate import completions, generate, stream
 from .generation.requests import Completion, Request
-from .prompts.render import tokenize
 from .reading.capture import mean_activations
 from .reading.teacher_forcing import TokenizedExchange
 from .vectors.injection import steered
@@ -130,10 +129,10 @@ class SteeredModel(LanguageModel):
         """An exchange as token ids."""
         if exchange.raw:
             text = "\n\n".join(str(message["content"]) for message in exchange.messages)
-            prompt = tuple(tokenize(self.tokenizer, f"{text}\n"))
+            prompt = self.tokens_of(f"{text}\n")
         else:
             prompt = self.prompt_tokens(exchange.messages, exchange.tools)
-        return TokenizedExchange(prompt, tuple(tokenize(self.tokenizer, exchange.answer)))
+        return TokenizedExchange(prompt, self.tokens_of(exchange.answer))
 
     def mean_activations(
         self,

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, AnyStr, BinaryIO, NamedTuple, cast
 
 from pydantic_core import from_json
 
@@ -155,15 +155,20 @@ def _lines(content: BinaryIO) -> Iterator[bytes]:
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content.seek(0)
         text = io.TextIOWrapper(content, encoding="utf-16", newline="\n")
-        yield from (line.encode("utf-8", "replace") for line in text)
+        for line in _cut(text.readline, text.readline(_LONGEST_LINE + 1), "\n"):
+            yield line.encode("utf-8", "replace")
         text.detach()
-        return
-    line = first.removeprefix(codecs.BOM_UTF8)
+    else:
+        yield from _cut(content.readline, first.removeprefix(codecs.BOM_UTF8), b"\n")
+
+
+def _cut(read: Callable[[int], AnyStr], line: AnyStr, end: AnyStr) -> Iterator[AnyStr]:
+    """A first line and all that follow; of one too long only the beginning."""
     while line:
         yield line
-        while len(line) > _LONGEST_LINE and not line.endswith(b"\n"):
-            line = content.readline(_LONGEST_LINE + 1)
-        line = content.readline(_LONGEST_LINE + 1)
+        while len(line) > _LONGEST_LINE and not line.endswith(end):
+            line = read(_LONGEST_LINE + 1)
+        line = read(_LONGEST_LINE + 1)
 
 
 def _object(line: bytes) -> Any:
@@ -209,7 +214,7 @@ def _csv_records(content: BinaryIO, path: Path) -> Iterator[Line]:
     content.seek(0)
     wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = io.TextIOWrapper(content, encoding="utf-16" if wide else "utf-8-sig", newline="")
-    header = text.readline()
+    header = text.readline(_LONGEST_FIELD)
     if not header.strip():
         raise TrimtabError(f"{path}: expected a CSV file whose first line names its columns")
     separator = max(_SEPARATORS, key=header.count)

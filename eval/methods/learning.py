@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import TrimtabError
+from ...steering.decoder.forward import context_of
 from ...steering.dictionaries.derangement import derangement
 from ...steering.dictionaries.steer import Whose
-from ...steering.prompts.render import tokenize
 from ...steering.vectors.low_rank import Stage
 from ...steering.vectors.positions import Where, parse_positions
 from ...steering.vectors.steering import Steering
@@ -207,8 +207,8 @@ def example(model: SteeredModel, owner: int, exchange: PastExchange) -> Example:
     """An exchange as token ids; a whole answer has the token that ends it; too long is cut."""
     prompt = model.prompt_tokens(exchange.messages, exchange.tools)
     end = model.tokenizer.eos_token_id if exchange.whole else None
-    answer = [*tokenize(model.tokenizer, exchange.answer)]
-    limit = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
+    answer = [*model.tokens_of(exchange.answer)]
+    limit = context_of(model.hf.config)
     room = len(answer) + 1 if limit is None else max(limit - len(prompt), 1)
     whole = [*answer, end] if end is not None else answer
     return Example(owner, prompt, tuple(whole[:room]))

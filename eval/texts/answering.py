@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from ...errors import TrimtabError
 from ...steering.generation.guidance import GuidedRequest, generate_guided, guided_log_likelihoods
 from ...steering.generation.requests import Completion, Request
-from ...steering.prompts.render import tokenize
 from ...steering.reading.likelihood import answer_log_likelihoods
 from ...steering.reading.teacher_forcing import TokenizedExchange
 
@@ -238,7 +237,7 @@ def _likelihoods(model: SteeredModel, prompts: Sequence[Prompt]) -> list[_Likely
 
 
 def _gold(model: SteeredModel, gold: str) -> tuple[int, ...]:
-    return tuple(tokenize(model.tokenizer, gold.strip())) if gold.strip() else ()
+    return model.tokens_of(gold.strip()) if gold.strip() else ()
 
 
 def _tokenized(

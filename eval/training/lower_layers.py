@@ -18,11 +18,12 @@ from transformers import Cache
 
 from ...steering.decoder.budget import free_memory
 from ...steering.decoder.caches import bytes_a_token, layers_of
-from ...steering.decoder.families import Parts, first_tensor
+from ...steering.decoder.families import Parts
 from ...steering.decoder.forward import window_passed
 from ...steering.decoder.hooks import of_this_thread
 from ...steering.decoder.language_model import LanguageModel
 from ...steering.decoder.partial import beginning_after, stopping_after
+from ...steering.decoder.sublayers import first_tensor
 from ...steering.vectors.positions import PromptEdges, start_of
 from .examples import Example, TrainingBatch, narrow
 from .passes import Before, run_batch

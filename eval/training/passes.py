@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from ...steering.decoder.families import Parts, first_tensor
+from ...steering.decoder.families import Parts
 from ...steering.decoder.hooks import of_this_thread, own_pass
 from ...steering.decoder.kernels import without_cudnn_attention
 from ...steering.decoder.language_model import LanguageModel
+from ...steering.decoder.sublayers import by_rows, first_tensor, replaced
 from ...steering.vectors.applying import RowInterventions, interventions_of
 from ...steering.vectors.injection import linear_at
 from ...steering.vectors.low_rank import ModuleName, Stage
@@ -95,10 +96,9 @@ def _hooked(parts: Parts, place: Place, gain: Tensor, delta: Callable[[Tensor], 
     module = linear_at(parts, place) if beside else parts.layers[place].block  # type: ignore[arg-type,index]
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        hidden = first_tensor(output)
-        added = gain * delta(args[0] if beside else hidden)
-        changed = hidden + added.to(hidden.dtype)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        hidden = by_rows(first_tensor(output), len(gain))
+        added = gain * delta(by_rows(args[0], len(gain)) if beside else hidden)
+        return replaced(output, hidden + added.to(hidden.dtype))
 
     return module.register_forward_hook(of_this_thread(hook))
 

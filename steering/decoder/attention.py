@@ -83,7 +83,9 @@ def grouped(hf: PreTrainedModel) -> Iterator[None]:
     """
     with _changing:
         others = _inside.get(hf, 0)
-        usable = others > 0 or hf.config._attn_implementation == "sdpa"
+        # Families that are not built on transformers' interface ask for ``sdpa`` by its name.
+        supported = getattr(hf, "_supports_attention_backend", False)
+        usable = others > 0 or (supported and hf.config._attn_implementation == "sdpa")
         if usable:
             _inside[hf] = others + 1
             hf.config._attn_implementation = _NAME

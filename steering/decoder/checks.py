@@ -1,8 +1,9 @@
 """What is checked once, when a model is loaded, so that none is ever silently steered wrong.
 
-Every model: it is not compiled, every layer's modules run once a pass, and the logits that are
-computed here are the model's own. A family that is not declared also: cached decoding, and rows
-that are padded on their left, give what a full pass gives.
+Every model: its weights are there, it is not compiled, no adapter adds to its prompt, every layer's
+modules run once a pass, and the logits that are computed here are numbers, and the model's own. A
+family that is not declared also: cached decoding, and rows that are padded on their left, give what
+a full pass gives.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ...errors import TrimtabError
 from .caches import layers_of
-from .devices import execution_device
+from .devices import execution_device, missing_weights
 from .families import Parts, base_model, parts_of
 from .forward import padded, run
 from .recognition import few_tokens
@@ -31,7 +33,8 @@ def checked_parts(hf: Any) -> tuple[Parts, nn.Module]:
         TrimtabError: The model cannot be steered; the line says why.
     """
     inner = base_model(hf)
-    check_uncompiled(inner, inside=True)
+    _check_loaded(inner)
+    _check_adapter(hf)
     name = inner.config.model_type
     if getattr(inner.config, "is_encoder_decoder", False):
         raise TrimtabError(
@@ -53,6 +56,22 @@ def checked_parts(hf: Any) -> tuple[Parts, nn.Module]:
             f"({type(error).__name__}: {lines[0] if lines else ''}); {_REMEDY}"
         ) from error
     return parts, head
+
+
+def check_kind(hf: Any) -> None:
+    """Refuse what is no causal language model of transformers.
+
+    Raises:
+        TrimtabError: It is something else.
+    """
+    if isinstance(hf, nn.Module):
+        hf = base_model(hf)
+        check_uncompiled(hf, inside=True)
+    if not isinstance(hf, PreTrainedModel) or not hf.can_generate():
+        raise TrimtabError(
+            "expected a causal language model of transformers, such as AutoModelForCausalLM "
+            f"loads, got {type(hf).__name__}"
+        )
 
 
 def check_uncompiled(model: nn.Module, *, inside: bool = False) -> None:
@@ -80,6 +99,24 @@ def check_uncompiled(model: nn.Module, *, inside: bool = False) -> None:
             )
 
 
+def _check_loaded(model: nn.Module) -> None:
+    missing = missing_weights(model)
+    if missing:
+        raise TrimtabError(
+            f"{len(missing)} weights of the model, such as {missing[0]}, are on the meta device, "
+            "which holds no numbers; load them with from_pretrained, or give it a device_map"
+        )
+
+
+def _check_adapter(hf: Any) -> None:
+    config = getattr(hf, "active_peft_config", None)
+    if getattr(config, "is_prompt_learning", False):
+        raise TrimtabError(
+            f"the adapter is of PEFT's type {config.peft_type.value}, which puts tokens of its own "
+            "before every prompt; expected an adapter that changes weights, such as LoRA, or none"
+        )
+
+
 def _check_logits(model: nn.Module, parts: Parts, head: nn.Module) -> None:
     hidden: list[Tensor] = []
     calls: Counter[nn.Module] = Counter()
@@ -91,7 +128,9 @@ def _check_logits(model: nn.Module, parts: Parts, head: nn.Module) -> None:
         calls[module] += 1
 
     handles = [parts.decoder.register_forward_hook(keep)]
-    sites = {m for layer in parts.layers for m in (layer.block, layer.attention, layer.mlp)}
+    sites = {layer.block for layer in parts.layers}
+    for layer in parts.layers:
+        sites |= {*layer.attention.modules, *layer.mlp.modules}
     handles += [site.register_forward_hook(count) for site in sites]
     try:
         tokens = few_tokens(model).to(execution_device(model))
@@ -100,6 +139,11 @@ def _check_logits(model: nn.Module, parts: Parts, head: nn.Module) -> None:
         for handle in handles:
             handle.remove()
     name = model.config.model_type  # type: ignore[union-attr]
+    if own.isnan().any():
+        raise TrimtabError(
+            f"the model computes NaN on plain tokens in {str(own.dtype).removeprefix('torch.')}; "
+            "its weights are damaged, or too large for the data type: try bfloat16 or float32"
+        )
     if any(calls[site] != 1 for site in sites):
         raise TrimtabError(
             f"the model family {name!r} does not run each module of its layers once a pass, where "

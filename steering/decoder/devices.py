@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 def execution_device(module: nn.Module) -> torch.device:
     """The device on which the first of a module's weights is multiplied."""
     for inner in module.modules():
-        hook = getattr(inner, "_hf_hook", None)
-        for one in getattr(hook, "hooks", (hook,)):
+        for one in _each(getattr(inner, "_hf_hook", None)):
             found = getattr(one, "execution_device", None)
             if found is not None and next(inner.parameters(), None) is not None:
                 return torch.device(found)
@@ -23,8 +23,9 @@ def weights_of(module: nn.Module) -> Iterator[Tensor]:
     """All weights of a module in the order of ``parameters``, those that are offloaded too."""
     seen: set[int] = set()
     for inner in module.modules():
-        hook = getattr(inner, "_hf_hook", None)
-        offloaded = getattr(hook, "weights_map", None)
+        hooks = _each(getattr(inner, "_hf_hook", None))
+        maps = (getattr(one, "weights_map", None) for one in hooks)
+        offloaded = next((found for found in maps if found is not None), None)
         for name, parameter in inner._parameters.items():
             if parameter is None or id(parameter) in seen:
                 continue
@@ -33,6 +34,24 @@ def weights_of(module: nn.Module) -> Iterator[Tensor]:
                 yield offloaded[name]
             else:
                 yield parameter.detach()
+
+
+def missing_weights(module: nn.Module) -> list[str]:
+    """The names of weights that are nowhere: on the meta device, and not kept by accelerate."""
+    missing = []
+    for path, inner in module.named_modules():
+        hook = getattr(inner, "_hf_hook", None)
+        if any(getattr(one, "weights_map", None) is not None for one in _each(hook)):
+            continue
+        for name, parameter in inner._parameters.items():
+            if parameter is not None and parameter.device.type == "meta":
+                missing.append(f"{path}.{name}")
+    return missing
+
+
+def _each(hook: Any) -> tuple[Any, ...]:
+    """A hook of accelerate, or those that it holds."""
+    return tuple(getattr(hook, "hooks", (hook,)))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -6,17 +6,18 @@ listed is recognised by structure when the residual identity holds (see ``recogn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from ...errors import TrimtabError
 from .devices import execution_device
-from .recognition import added_by, few_tokens, recording, residual_scales
+from .recognition import added_by, few_tokens, recording, residual_scales, why_unknown
+from .sublayers import Sublayer
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,17 @@ class Family:
     Attributes:
         layers: From the causal language model to its list of decoder layers.
         attention: From a layer to the module whose output attention adds to the residual stream;
-            the norm after attention, where the family has one (Gemma 2 and 3, OLMo 2).
+            the norm after attention, where the family has one (Gemma 2 and 3, OLMo 2). Several
+            paths, in the order in which the modules run, where their outputs are added up.
         mlp: The same for the MLP.
+        multipliers: By path, the number of the configuration that the module's output is
+            multiplied by before it is added.
     """
 
     layers: str
-    attention: str
-    mlp: str
+    attention: str | tuple[str, ...]
+    mlp: str | tuple[str, ...]
+    multipliers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def decoder(self) -> str:
@@ -42,6 +47,13 @@ class Family:
 
 _LLAMA = Family("model.layers", "self_attn", "mlp")
 _NORMED_AFTER = Family("model.layers", "post_attention_layernorm", "post_feedforward_layernorm")
+_NORMED_AFTER_IN_PARTS = replace(_NORMED_AFTER, layers="model.language_model.layers")
+_SHARED_EXPERT = Family(
+    "model.layers",
+    "self_attn",
+    ("block_sparse_moe", "shared_mlp"),
+    dict.fromkeys(("self_attn", "block_sparse_moe", "shared_mlp"), "residual_multiplier"),
+)
 
 FAMILIES: dict[str, Family] = {
     "llama": _LLAMA,
@@ -52,30 +64,39 @@ FAMILIES: dict[str, Family] = {
     "phi3": _LLAMA,
     "gemma2": _NORMED_AFTER,
     "gemma3_text": _NORMED_AFTER,
-    "gemma3": Family(
-        "model.language_model.layers", "post_attention_layernorm", "post_feedforward_layernorm"
-    ),
+    "gemma3": _NORMED_AFTER_IN_PARTS,
+    # After the MLP a layer of Gemma 4 adds an embedding of the token and scales the whole stream.
+    "gemma4_text": _NORMED_AFTER,
+    "gemma4": _NORMED_AFTER_IN_PARTS,
+    "gemma4_unified_text": _NORMED_AFTER,
+    "gemma4_unified": _NORMED_AFTER_IN_PARTS,
     "olmo2": _NORMED_AFTER,
     "gpt2": Family("transformer.h", "attn", "mlp"),
     "gpt_neox": Family("gpt_neox.layers", "attention", "mlp"),
+    "granitemoeshared": _SHARED_EXPERT,
+    "granitemoe_swa": _SHARED_EXPERT,
+    "falcon_h1": Family(
+        "model.layers",
+        ("mamba", "self_attn"),
+        "feed_forward",
+        {"mamba": "ssm_out_multiplier", "self_attn": "attention_out_multiplier"},
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One decoder layer with the modules whose outputs it adds up.
+    """One decoder layer with the sub-layers whose outputs it adds up.
 
     Attributes:
         block: The layer.
         attention: Its token mixer, or the norm after it.
         mlp: Its MLP, or the norm after it.
-        scale: What their outputs are multiplied by before they are added.
     """
 
     block: nn.Module
-    attention: nn.Module
-    mlp: nn.Module
-    scale: float = 1.0
+    attention: Sublayer
+    mlp: Sublayer
 
 
 @dataclass(frozen=True)
@@ -114,15 +135,31 @@ def parts_of(model: nn.Module, family: Family | None = None) -> Parts:
     blocks = inner.get_submodule(family.layers)
     decoder = inner.get_submodule(family.decoder)
     assert isinstance(blocks, nn.ModuleList) and isinstance(decoder, PreTrainedModel)
+    config = inner.config.get_text_config(decoder=True)
     layers = [
-        Layer(b, b.get_submodule(family.attention), b.get_submodule(family.mlp)) for b in blocks
+        Layer(
+            b,
+            _declared(b, family.attention, family, config),
+            _declared(b, family.mlp, family, config),
+        )
+        for b in blocks
     ]
     return Parts(decoder, tuple(layers), family.decoder, declared=True)
 
 
-def first_tensor(output: Tensor | tuple[Any, ...]) -> Tensor:
-    """The hidden states of a module's output, which some modules return in a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+def _declared(
+    block: nn.Module, paths: str | tuple[str, ...], family: Family, config: Any
+) -> Sublayer:
+    """The sub-layer of a layer that lies under some paths; those that hold nothing are left out."""
+    found = []
+    for path in (paths,) if isinstance(paths, str) else paths:
+        parent, _, name = path.rpartition(".")
+        module = getattr(block.get_submodule(parent), name)
+        if module is not None:
+            multiplier = family.multipliers.get(path)
+            found.append((module, float(getattr(config, multiplier)) if multiplier else 1.0))
+    *before, (module, scale) = found
+    return Sublayer(module, scale, tuple(before))
 
 
 def recognise(model: nn.Module) -> Parts:
@@ -135,6 +172,7 @@ def recognise(model: nn.Module) -> Parts:
     model_type = getattr(config, "model_type", type(model).__name__)
     scales = residual_scales(config.get_text_config(decoder=True) if config else None)
     tokens = few_tokens(model).to(execution_device(model))
+    why = "it has no list of layers where one is expected"
     for path, blocks in _layer_lists(model):
         decoder = model.get_submodule(path.rpartition(".")[0])
         if not isinstance(decoder, PreTrainedModel):
@@ -143,16 +181,21 @@ def recognise(model: nn.Module) -> Parts:
             model(input_ids=tokens, use_cache=False)
         found = [added_by(layer, scales) for layer in recorded]
         layers = tuple(
-            Layer(b, b.get_submodule(f.attention), b.get_submodule(f.mlp), f.scale)
+            Layer(
+                b,
+                Sublayer(b.get_submodule(f.attention), f.scale),
+                Sublayer(b.get_submodule(f.mlp), f.scale),
+            )
             for b, f in zip(blocks, found, strict=True)
             if f is not None
         )
         if len(layers) == len(blocks):
             return Parts(decoder, layers, path.rpartition(".")[0], declared=False)
+        why = why_unknown(recorded[found.index(None)])
     raise TrimtabError(
-        f"the model family {model_type!r} is not known, and no two sub-modules of its layers add "
-        "up to what a layer adds; declare it in trimtab.steering.FAMILIES: the path to "
-        "its layers, and in a layer the modules whose outputs attention and the MLP add"
+        f"the model family {model_type!r} is not known: {why}; use a model of another family, or "
+        "declare this one in trimtab.steering.FAMILIES: the path to its layers, and in a layer the "
+        "modules whose outputs attention and the MLP add"
     )
 
 

@@ -66,6 +66,12 @@ def run(decoder: PreTrainedModel, tokens: Tensor, mask: Tensor, cache: Cache) ->
     return hidden
 
 
+def context_of(config: PreTrainedConfig) -> int | None:
+    """How many tokens a prompt and its answer may have together; None where it is not told."""
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
+
+
 def window_passed(config: PreTrainedConfig, longest: int) -> bool:
     """Whether no padding may lie between the tokens of a row of ``longest`` tokens.
 

@@ -18,7 +18,7 @@ from ..prompts.beginning import INSTRUCTIONS, beginning
 from ..prompts.marks import CALL_MARKS
 from ..prompts.render import render, tokenize
 from .caches import holds_keys_only
-from .checks import checked_parts
+from .checks import check_kind, checked_parts
 from .devices import execution_device, weights_of
 from .families import Parts
 from .prefix_files import PrefixFiles
@@ -60,6 +60,7 @@ class LanguageModel:
         name: str = "",
         prefix_folder: Path | None = None,
     ) -> None:
+        check_kind(hf)
         self.name = name or hf.config.model_type
         self.hf = hf.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -69,6 +70,7 @@ class LanguageModel:
         spread = len(set(getattr(hf, "hf_device_map", {"": 0}).values())) > 1
         files = None if prefix_folder is None or spread else PrefixFiles(prefix_folder, hf)
         self._prefixes = Prefixes(files=files)
+        self._prefixes_of = (self.device, self.parts.decoder.dtype)
         self._beginnings: dict[str, tuple[int, ...]] = {}
         self._words: dict[int, str] = {}
 
@@ -89,8 +91,10 @@ class LanguageModel:
     @property
     def prefixes(self) -> Prefixes:
         """The beginnings of prompts that ran last, with what they left in the cache."""
-        if hasattr(self.hf, "peft_config"):
-            self._prefixes = Prefixes()  # another adapter may be active than last time
+        now = (self.device, self.parts.decoder.dtype)
+        # Another adapter may be active than last time, or the model was moved.
+        if hasattr(self.hf, "peft_config") or now != self._prefixes_of:
+            self._prefixes, self._prefixes_of = Prefixes(), now
         return self._prefixes
 
     def kept_beginning(
@@ -180,7 +184,30 @@ class LanguageModel:
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[int, ...]:
         """The chat prompt as token ids, up to where the assistant's answer starts."""
-        return tuple(tokenize(self.tokenizer, render(self.tokenizer, messages, tools)))
+        return self.tokens_of(render(self.tokenizer, messages, tools))
+
+    def tokens_of(self, text: str) -> tuple[int, ...]:
+        """The token ids of a rendered prompt, or of what follows one.
+
+        Raises:
+            TrimtabError: The model has no embedding for one of them.
+        """
+        tokens = tuple(tokenize(self.tokenizer, text))
+        size = self._embedded
+        if size is not None and (beyond := [token for token in tokens if token >= size]):
+            written = self.tokenizer.convert_ids_to_tokens(beyond[0])
+            raise TrimtabError(
+                f"the text holds {written!r}, token {beyond[0]} of the tokenizer, but the model "
+                f"has embeddings for {size} tokens; use the model's own tokenizer, or resize its "
+                "embeddings (resize_token_embeddings) and train them"
+            )
+        return tokens
+
+    @cached_property
+    def _embedded(self) -> int | None:
+        """How many tokens have an embedding; None where it is not told."""
+        size = getattr(self.hf.get_input_embeddings(), "num_embeddings", None)
+        return size if isinstance(size, int) else None
 
     def logits(self, hidden: Tensor) -> Tensor:
         """From the decoder's last hidden states to the vocabulary, in float32.

@@ -34,9 +34,10 @@ def stopping_after(parts: Parts, layer: int | None, *, attention: bool = False) 
         yield
         return
     last = parts.layers[layer]
+    end = last.attention.module if attention else last.block
     handles = [
         last.block.register_forward_pre_hook(of_this_thread(reach)),
-        (last.attention if attention else last.block).register_forward_hook(of_this_thread(stop)),
+        end.register_forward_hook(of_this_thread(stop)),
     ]
     try:
         yield

@@ -62,8 +62,8 @@ def added_by(recorded: Recorded, scales: Sequence[float]) -> LayerModules | None
     added = (after.float() - before.float()).norm()
     fitting = [
         (name, output)
-        for name, output in reversed(recorded.outputs.items())
-        if recorded.calls[name] == 1 and output.shape == after.shape
+        for name, found in reversed(recorded.outputs.items())
+        if recorded.calls[name] == 1 and (output := _in_shape(found, after)) is not None
     ]
     pairs = sorted(
         itertools.combinations(fitting, 2),
@@ -75,6 +75,47 @@ def added_by(recorded: Recorded, scales: Sequence[float]) -> LayerModules | None
                 continue
             if added > 0 and _distance(before, a * scale, b * scale, after) <= _CLOSE * added:
                 return LayerModules(attention, mlp, scale)
+    return None
+
+
+def why_unknown(recorded: Recorded) -> str:
+    """What is known of a layer in which no two modules add up to what it adds."""
+    before, after = recorded.before, recorded.after
+    if before is None or after is None or recorded.calls["output"] != 1:
+        return "its layers do not run once a pass, from hidden states to hidden states"
+    if after.ndim != 3 or before.shape != after.shape:
+        return (
+            f"its layers hand on a tensor of {after.ndim} dimensions, several residual streams at "
+            "once, where one of rows, tokens and hidden size is expected"
+        )
+    fitting = [
+        output for found in recorded.outputs.values()
+        if (output := _in_shape(found, after)) is not None
+    ]  # fmt: skip
+    added = after.float() - before.float()
+    close = _CLOSE * added.norm()
+    if any((output.float() - added).norm() <= close for output in fitting):
+        return (
+            "a layer adds what one module returns (as in a state-space model), where attention "
+            "and an MLP are expected in each"
+        )
+    if any((output.float() - after.float()).norm() <= close for output in fitting):
+        return (
+            "its layers norm the residual stream itself, so that no two sub-modules add up to "
+            "what a layer adds"
+        )
+    return "no two sub-modules of its layers add up to what a layer adds"
+
+
+def _in_shape(output: Tensor, after: Tensor) -> Tensor | None:
+    """A module's output in the shape of the layer's; None if it has another size.
+
+    In some families all rows' tokens lie in one dimension.
+    """
+    if output.shape == after.shape:
+        return output
+    if output.ndim == 2 and output.shape[-1] == after.shape[-1] and output.numel() == after.numel():
+        return output.reshape(after.shape)
     return None
 
 

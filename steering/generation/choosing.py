@@ -7,6 +7,7 @@ however many rows there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -38,7 +39,15 @@ def take_next(rows: Sequence[Row], logits: Tensor, constraints: Constraints | No
     bits = _bits(rows, constraints)
     logprobs = _RowLogprobs.of(rows, logits)
     choose = _on_processor if logits.device.type == "cpu" else _on_device
-    likeliest, drawn, certain = choose(rows, logits, bits)
+    likeliest, drawn, certain, broken = choose(rows, logits, bits)
+    for n, row in enumerate(rows):
+        if broken[n] and row.error is None:
+            row.fail(
+                TrimtabError(
+                    "the model's logits are not numbers (NaN); steer with less strength, or load "
+                    "the model in bfloat16 or float32"
+                )
+            )
     chosen = []
     for n, row in enumerate(rows):
         closer = None
@@ -73,13 +82,15 @@ def _bits(rows: Sequence[Row], constraints: Constraints | None) -> NDArray[np.in
     return bits
 
 
-Choices = tuple[list[int], list[int], list[bool]]
-"""A row's likeliest token, the one that is drawn, and whether the likeliest is the only one."""
+Choices = tuple[list[int], list[int], list[bool], list[bool]]
+"""A row's likeliest token, the one that is drawn, whether the likeliest is the only one, and
+whether its logit is not a number."""
 
 
 def _on_processor(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> Choices:
     # NumPy's search is vectorised; PyTorch's takes twenty times as long.
-    likeliest: list[int] = logits.numpy().argmax(axis=-1).tolist()
+    likeliest: list[int] = logits.numpy().argmax(axis=-1).tolist()  # NaN, where there is one
+    broken = [math.isnan(logits[n, token]) for n, token in enumerate(likeliest)]
     for n, row in enumerate(rows):
         if row.constraint is None:
             continue
@@ -96,7 +107,7 @@ def _on_processor(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) 
             places = torch.tensor(likeliest[n : n + 1])
             token, sure = _drawn([row], logits[n : n + 1], places, _likeliest_asked)
             drawn[n], certain[n] = int(token), bool(sure)
-    return likeliest, drawn, certain
+    return likeliest, drawn, certain, broken
 
 
 def _on_device(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> Choices:
@@ -106,8 +117,9 @@ def _on_device(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> 
         places = torch.arange(32, dtype=torch.int32, device=device)
         allowed = (words[..., None] >> places & 1).bool().flatten(1)[:, : logits.shape[1]]
         logits.masked_fill_(~allowed, -torch.inf)
-    likeliest = logits.argmax(dim=-1)
-    table = torch.stack([likeliest, likeliest, torch.ones_like(likeliest)])
+    likeliest = logits.argmax(dim=-1)  # NaN, where there is one
+    broken = logits.gather(1, likeliest[:, None])[:, 0].isnan().long()
+    table = torch.stack([likeliest, likeliest, torch.ones_like(likeliest), broken])
     sampled = [n for n, row in enumerate(rows) if row.options.temperature > 0]
     for cut in (False, True):  # a row's draw is the same beside rows of the other kind
         if some := [n for n in sampled if (rows[n].options.top_p < 1) == cut]:
@@ -116,8 +128,8 @@ def _on_device(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> 
             of_these = [rows[n] for n in some]
             table[1, at], sure = _drawn(of_these, logits[at], likeliest[at], _likeliest_sorted)
             table[2, at] = sure.long()
-    likely, drawn, certain = table.tolist()
-    return likely, drawn, [bool(one) for one in certain]
+    likely, drawn, certain, nan = table.tolist()
+    return likely, drawn, [bool(one) for one in certain], [bool(one) for one in nan]
 
 
 def _drawn(

@@ -24,14 +24,14 @@ from transformers import Cache
 
 from ..decoder.attention import grouped
 from ..decoder.caches import bytes_a_token, holds_keys_only
-from ..decoder.families import first_tensor
 from ..decoder.fixed_cache import FixedCache
 from ..decoder.forward import window_passed
 from ..decoder.hooks import of_this_thread, own_pass
 from ..decoder.kernels import without_cudnn_attention
 from ..decoder.language_model import LanguageModel
+from ..decoder.sublayers import Sublayer, by_rows, first_tensor, replaced
 from ..vectors.injection import set_aside
-from ..vectors.pushes import Push, Rows, Windows, module_at, pushes_of
+from ..vectors.pushes import Push, Rows, Windows, place_of, push_into, pushes_of
 from ..vectors.steering_vectors import Point
 from .row import Row
 
@@ -216,23 +216,23 @@ class FixedSteps:
         try:
             for number, (point, push) in enumerate(pushes.items()):
                 known = added[number] if added else None
-                hook = of_this_thread(_adding(push, gain, known))
-                handles.append(module_at(parts, point).register_forward_hook(hook))
+                place = place_of(parts, point)
+                handles += place.hook(of_this_thread(_adding(place, push, gain, known)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
 
-def _adding(push: Push, gain: Tensor, known: Tensor | None) -> Callable[..., Any]:
-    """A hook that adds what is ``known``, or else what follows the activations, to an output."""
+def _adding(place: Sublayer, push: Push, gain: Tensor, known: Tensor | None) -> Callable[..., Any]:
+    """What adds to an output what is ``known``, or else what follows the activations."""
 
-    def hook(module: Any, args: Any, output: Any) -> Any:
-        hidden = first_tensor(output)
-        steered = hidden + (push.added(gain, hidden) if known is None else known)
-        return (steered, *output[1:]) if isinstance(output, tuple) else steered
+    def act(output: Any, others: Tensor | None) -> Any:
+        if known is None:
+            return push_into(place, push, gain, output, others)
+        return replaced(output, by_rows(first_tensor(output), len(gain)) + known)
 
-    return hook
+    return act
 
 
 def can_be_fixed(model: LanguageModel, longest: int) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
+from ..decoder.forward import context_of
 from ..decoder.prefixes import MIN_SHARED
 from ..vectors.steering import Steering
 from .constraints import Constraint, constraints_of
@@ -246,7 +247,7 @@ def check_length(model: LanguageModel, prompt: int, room: int) -> None:
     """
     if prompt < 1:
         raise TrimtabError("expected a prompt of at least one token, got an empty one")
-    context = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
+    context = context_of(model.hf.config)
     if context is not None and prompt + room > context:
         raise PromptTooLong(
             f"a prompt of {prompt} tokens and an answer of up to {room} do not fit the model's "

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TrimtabError
-from ..decoder.families import Parts, first_tensor
+from ..decoder.families import Parts
 from ..decoder.hooks import of_this_thread
 from ..decoder.prefixes import Prefixes
+from ..decoder.sublayers import Sublayer, first_tensor
 from ..vectors.steering_vectors import Point
 from .teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches, different
 
@@ -34,37 +35,45 @@ def reading(
         TrimtabError: A layer out of range.
     """
     inputs: dict[int, Tensor] = {}
+    shapes: dict[int, torch.Size] = {}
+    mids = {point.layer for point in points if point.site == "mid"}
     handles: list[Any] = []
 
     def remember(layer: int) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs[layer] = args[0] if args else kwargs["hidden_states"]
+            hidden = args[0] if args else kwargs["hidden_states"]
+            shapes[layer] = hidden.shape
+            if layer in mids:
+                inputs[layer] = hidden
 
         return hook
 
-    def read(index: int, point: Point) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            hidden = first_tensor(output)
-            scale = parts.layers[point.layer].scale
-            if scale != 1.0 and point.site != "block":
-                hidden = hidden * scale
+    def read(index: int, point: Point, scale: float) -> Any:
+        def act(output: Any, others: Tensor | None) -> None:
+            # In some families all rows' tokens lie in one dimension.
+            hidden = first_tensor(output).reshape(shapes[point.layer])
+            hidden = hidden if scale == 1.0 else hidden * scale
+            hidden = hidden if others is None else hidden + others.reshape(hidden.shape)
             keep(index, inputs[point.layer] + hidden if point.site == "mid" else hidden)
 
-        return hook
+        return of_this_thread(act)
 
     try:
-        for index, point in enumerate(points):
+        for point in dict.fromkeys(points):
             if not 0 <= point.layer < len(parts.layers):
                 raise TrimtabError(
                     f"layer {point.layer} was asked for, but the model has layers 0 to "
                     f"{len(parts.layers) - 1}"
                 )
+        for layer in {point.layer for point in points}:
+            before = of_this_thread(remember(layer))
+            block = parts.layers[layer].block
+            handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
+        for index, point in enumerate(points):
             layer = parts.layers[point.layer]
-            if point.site == "mid":
-                before = of_this_thread(remember(point.layer))
-                handles.append(layer.block.register_forward_pre_hook(before, with_kwargs=True))
-            module = {"mlp": layer.mlp, "block": layer.block}.get(point.site, layer.attention)
-            handles.append(module.register_forward_hook(of_this_thread(read(index, point))))
+            places = {"mlp": layer.mlp, "block": Sublayer(layer.block)}
+            place = places.get(point.site, layer.attention)
+            handles += place.hook(read(index, point, place.scale))
         yield
     finally:
         for handle in handles:

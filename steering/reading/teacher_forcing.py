@@ -19,7 +19,7 @@ from ...errors import TrimtabError
 from ..decoder.caches import holds_keys_only, layers_of, select_rows
 from ..decoder.devices import execution_device
 from ..decoder.families import Parts
-from ..decoder.forward import padded, run, window_passed
+from ..decoder.forward import context_of, padded, run, window_passed
 from ..decoder.partial import stopping_after
 from ..decoder.prefix import Prefix
 from ..decoder.prefixes import MIN_SHARED, Prefixes, common, extended_at_once, new_cache
@@ -119,7 +119,8 @@ def answer_batches(
             there where it is known, and kept there.
 
     Raises:
-        TrimtabError: Nothing to force, a prompt of fewer than two tokens, or an empty answer.
+        TrimtabError: Nothing to force, a prompt of fewer than two tokens, an empty answer, or more
+            tokens than the model's context has.
     """
     refuse_steered(parts, "a reading of the model under teacher forcing")
     if not exchanges:
@@ -135,6 +136,12 @@ def answer_batches(
         answers.setdefault(item.prompt, []).append(index)
     prompts = sorted(answers, key=lambda prompt: (len(prompt), prompt))
     longest = max(len(item.prompt) + len(item.answer) for item in exchanges)
+    context = context_of(parts.decoder.config)
+    if context is not None and longest > context:
+        raise TrimtabError(
+            f"a prompt and an answer of {longest} tokens together do not fit the model's context "
+            f"of {context} tokens; shorten or leave out that sample"
+        )
     # What runs apart is padded apart, which leaves padding between a row's tokens.
     prefill = prefill and not window_passed(parts.decoder.config, longest)
     if token_budget is None:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import TrimtabError
 from ...files import replacing
+from .pushes import place_of
 from .steering_vectors import Point, Site, SteeringVectors
 
 if TYPE_CHECKING:
@@ -119,8 +120,7 @@ def save_lm_eval(
             f"{[tuple(point) for point in vectors.points]}"
         )
     [(point, vector)] = vectors.values.items()
-    layer = model.parts.layers[point.layer]
-    scale = 1.0 if point.site == "block" else layer.scale
+    scale = place_of(model.parts, point).scale
     hookpoint = module_name(model, point)
     steered = {
         "action": "add",
@@ -135,10 +135,8 @@ def save_lm_eval(
 
 def module_name(model: LanguageModel, point: Point) -> str:
     """The module whose output a point's vector is added to, named from the model's base."""
-    layer = model.parts.layers[point.layer]
-    wanted: nn.Module = {"mlp": layer.mlp, "block": layer.block}.get(point.site, layer.attention)
     names = {id(module): name for name, module in model.hf.base_model.named_modules()}
-    return names[id(wanted)]
+    return names[id(place_of(model.parts, point).module)]
 
 
 def _factor(strength: float | Mapping[Site, float], site: Site) -> float:

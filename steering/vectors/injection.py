@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TrimtabError
-from ..decoder.families import Parts, first_tensor
+from ..decoder.families import Parts
 from ..decoder.hooks import in_own_pass
 from ..decoder.language_model import LanguageModel
+from ..decoder.sublayers import Sublayer, by_rows, first_tensor, replaced
 from .applying import RowInterventions, interventions_of, stages_of
 from .low_rank import ModuleName, Stage
 from .positions import asks_for_the_prompt
-from .pushes import Push, Rows, Windows, module_at, pushes_of
+from .pushes import Push, Rows, Windows, place_of, push_into, pushes_of
 from .steering import Steering
 
 # What is steered in this thread, or in this task of asyncio; a copied context takes it along.
@@ -94,8 +95,8 @@ def injected(
                 hook = _changing(plan, stage, interventions)
                 handles.append(parts.layers[layer].block.register_forward_hook(hook))
         for point, push in pushes.items():
-            hook = _adding(plan, push)
-            handles.append(module_at(parts, point).register_forward_hook(hook))
+            place = place_of(parts, point)
+            handles += place.hook(_adding(plan, place, push))
         yield
     finally:
         for handle in handles:
@@ -223,23 +224,21 @@ def _locating(plan: _Plan) -> Any:
     return hook
 
 
-def _adding(plan: _Plan, push: Push) -> Any:
-    """A hook that adds ``push`` to the output of a sub-layer."""
+def _adding(plan: _Plan, place: Sublayer, push: Push) -> Any:
+    """What adds ``push`` to the output of a sub-layer."""
     spread: dict[tuple[torch.device, int], Push] = {}  # over the rows of a pass, on its device
 
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    def act(output: Any, others: Tensor | None) -> Any:
         if plan not in _active.get():
             return None
-        hidden = first_tensor(output)
-        device, repeats = hidden.device, hidden.shape[0] // len(plan.rows)
+        device, repeats = first_tensor(output).device, len(plan.gain) // len(plan.rows)
         if (device, repeats) not in spread:
             spread[device, repeats] = push.each(
                 lambda each: each.to(device).repeat_interleave(repeats, dim=0)
             )
-        steered = hidden + spread[device, repeats].added(plan.gain, hidden)
-        return (steered, *output[1:]) if isinstance(output, tuple) else steered
+        return push_into(place, spread[device, repeats], plan.gain, output, others)
 
-    return hook
+    return act
 
 
 def linear_at(parts: Parts, place: ModuleName) -> nn.Module:
@@ -268,11 +267,11 @@ def _changing(
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if plan not in _active.get():
             return None
-        hidden = first_tensor(output)
-        gain = plan.stage_gains[stage].to(hidden.device)[..., None]
-        added = gain * interventions.delta(args[0] if by_input else hidden)
-        changed = hidden + added.to(hidden.dtype)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        gain = plan.stage_gains[stage][..., None]
+        hidden = by_rows(first_tensor(output), len(gain))
+        given = by_rows(args[0], len(gain)) if by_input else hidden
+        added = gain.to(hidden.device) * interventions.delta(given)
+        return replaced(output, hidden + added.to(hidden.dtype))
 
     return hook
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...errors import TrimtabError
 from ..decoder.families import Parts
+from ..decoder.sublayers import Sublayer, by_rows, first_tensor, replaced
 from .low_rank import Stage
 from .positions import windows
 from .steering import Steering
@@ -75,17 +76,22 @@ class Push:
         changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
         return replace(self, **changed)
 
-    def added(self, gain: Tensor, hidden: Tensor) -> Tensor:
+    def added(self, gain: Tensor, hidden: Tensor, others: Tensor | None = None) -> Tensor:
         """What is added to a sub-layer's output.
 
         Args:
             gain: The factor of each token, ``(rows, tokens)``.
             hidden: The output, ``(rows, tokens, hidden_size)``.
+            others: What other modules of the sub-layer add beside it, in the scale of ``hidden``.
+
+        Returns:
+            ``(rows, tokens, hidden_size)``.
         """
         gain = gain.to(hidden.device)[..., None]
         added = gain * self.vectors[:, None]
         if self.bounded:
-            activation = hidden.float().norm(dim=-1, keepdim=True)
+            whole = hidden.float() if others is None else hidden.float() + others.float()
+            activation = whole.norm(dim=-1, keepdim=True)
             pushed = gain * self.strengths[:, None, None] * activation * self.units[:, None]
             added = torch.where(self.relative[:, None, None], pushed, added)
             bound = self.caps[:, None, None] * activation
@@ -113,16 +119,30 @@ def pushes_of(parts: Parts, rows: Rows) -> dict[Point, Push]:
                 f"the steering vectors name layer {point.layer}, but the model has layers 0 to "
                 f"{len(parts.layers) - 1}; build the dictionary with this model"
             )
-        scale = 1.0 if point.site == "block" else parts.layers[point.layer].scale
-        pushes[point] = Push.of(rows, point, max(sizes), scale)
+        pushes[point] = Push.of(rows, point, max(sizes), place_of(parts, point).scale)
     return pushes
 
 
-def module_at(parts: Parts, point: Point) -> nn.Module:
-    """The module to whose output the vectors of a point are added."""
-    module = getattr(parts.layers[point.layer], _PLACES[point.site])
-    assert isinstance(module, nn.Module)
-    return module
+def place_of(parts: Parts, point: Point) -> Sublayer:
+    """Where the vectors of a point are added: to the output of its ``module``, over its scale."""
+    place = getattr(parts.layers[point.layer], _PLACES[point.site])
+    return place if isinstance(place, Sublayer) else Sublayer(place)
+
+
+def push_into(place: Sublayer, push: Push, gain: Tensor, output: Any, others: Tensor | None) -> Any:
+    """A place's output with what is pushed added to it.
+
+    Args:
+        place: As ``place_of`` finds it.
+        push: For the rows of the pass, on its device.
+        gain: The factor of each token, ``(rows, tokens)``.
+        output: What the place's module returned.
+        others: What the modules before it add to the stream; None where there is none.
+    """
+    hidden = by_rows(first_tensor(output), len(gain))
+    if others is not None:
+        others = by_rows(others, len(gain)) / place.scale
+    return replaced(output, hidden + push.added(gain, hidden, others))
 
 
 @dataclass(frozen=True)

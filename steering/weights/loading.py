@@ -61,6 +61,7 @@ def load_causal_lm(
         TrimtabError: The model cannot be found, fetched or read, its quantisation needs a package
             or a device that is not here, or no such device or data type.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = model_path(name)
@@ -77,16 +78,24 @@ def load_causal_lm(
         elif method:  # packed weights are laid out for the device that they are loaded on
             options["device_map"] = {"": where}
         with without_loading_bars():
-            hf = AutoModelForCausalLM.from_pretrained(path, **options)
+            hf, info = AutoModelForCausalLM.from_pretrained(
+                path, output_loading_info=True, **options
+            )
         tokenizer = AutoTokenizer.from_pretrained(path)
     except TrimtabError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise _refusal(name, method, error) from error
     except Exception as error:
         if not method:
             raise
         raise _refusal(name, method, error) from error
+    missing = sorted(info["missing_keys"])
+    if missing:  # transformers fills them with random numbers
+        raise TrimtabError(
+            f"the checkpoint {name!r} lacks {len(missing)} weights of {type(hf).__name__}, such as "
+            f"{missing[0]}; fetch it anew, or use a checkpoint of a causal language model"
+        )
     if "device_map" not in options:
         hf.to(where)  # type: ignore[arg-type]  # the wrapper hides nn.Module's types
     return hf, tokenizer

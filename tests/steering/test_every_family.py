@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from trimtab.steering import (
     mean_activations,
 )
 from trimtab.steering.reading.teacher_forcing import TokenizedExchange
+from trimtab.steering.vectors.steering_vectors import Site
 
 VOCABULARY = 128
 
@@ -84,10 +86,8 @@ _OWN: dict[str, dict[str, Any]] = {
         for key in (
             "axk1",
             "axk2",
-            "deepseek_v2",
             "deepseek_v3",
             "deepseek_v32",
-            "dots1",
             "dots3_note",
             "dots3_note_text",
             "glm4_moe_lite",
@@ -96,6 +96,9 @@ _OWN: dict[str, dict[str, Any]] = {
             "youtu",
         )
     },
+    "deepseek_v2": {"num_key_value_heads": 4, "num_experts_per_tok": 2},
+    "dots1": {"num_key_value_heads": 4, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    "kimi_linear": {"num_key_value_heads": 4, "linear_head_dim": 8, "linear_num_heads": 4},
     **{key: {"rotary_dim": 8} for key in ("codegen", "gptj")},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granite": {"residual_multiplier": 0.5, "logits_scaling": 8.0, "embedding_multiplier": 3.0},
@@ -112,6 +115,11 @@ _OWN: dict[str, dict[str, Any]] = {
     "qwen3_5_moe_text": {"layer_types": _LINEAR},
     "bamba": {"attn_layer_indices": [1, 3]},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    **{
+        key: {"residual_multiplier": 0.5, "shared_intermediate_size": 16}
+        for key in ("granitemoeshared", "granitemoe_swa")
+    },
+    "falcon_h1": {"ssm_out_multiplier": 0.5, "attention_out_multiplier": 0.7},
     "granitemoehybrid": {
         "layer_types": ["mamba", "attention"] * 2,
         "num_local_experts": 0,
@@ -120,7 +128,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "reformer": {"is_decoder": True},
     **{
         key: {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2}
-        for key in ("gemma3n_text", "gemma4_text")
+        for key in ("gemma3n", "gemma3n_text", "gemma4", "gemma4_text")
     },
     **{
         key: {"head_dim": 8, "num_key_value_heads": 2}
@@ -147,20 +155,37 @@ def tiny(name: str) -> PreTrainedModel:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config_class: Any = CONFIG_MAPPING[name]
-            config = config_class().get_text_config(decoder=True)
-            config = type(config)(**_shrunk(config) | _OWN.get(name, {}))
             model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name])
+            config = _shrunk_config(CONFIG_MAPPING[name], model_class, _OWN.get(name, {}))
             with torch.device("meta"):
                 size = sum(p.numel() for p in model_class(config).parameters())
             if size > 5_000_000:
                 raise CannotBuild(f"{size:,} parameters are left when it is shrunk")
             model: PreTrainedModel = model_class(config).eval()
+            for key, buffer in model.named_buffers():
+                if key.endswith("layer_scalar"):  # all of them 1 in a model that was not trained
+                    buffer.fill_(0.8)
     except CannotBuild:
         raise
     except Exception as error:  # a family's own code raises what it likes on a shape it dislikes
         raise CannotBuild(f"{type(error).__name__}: {str(error).strip()[:100]}") from error
     return model
+
+
+def _shrunk_config(config_class: Any, model_class: Any, own: dict[str, Any]) -> Any:
+    """A family's configuration in the tiny shape: of its text model, or of all its parts."""
+    whole = config_class()
+    text = whole.get_text_config(decoder=True)
+    if text is whole or model_class.config_class is not config_class:
+        return type(text)(**_shrunk(text) | own)
+    parts = {key: getattr(whole, key) for key in config_class.sub_configs}
+    return config_class(
+        **{
+            key: _shrunk(part) | (own if part is text else {})
+            for key, part in parts.items()
+            if part is not None
+        }
+    )
 
 
 def _shrunk(config: Any) -> dict[str, Any]:
@@ -246,7 +271,13 @@ def model_of(name: str, tokenizer: PreTrainedTokenizerFast) -> SteeredModel:
 
 
 KINDS = {
-    "no two modules of a layer add up to what it adds": "is not known, and no two sub-modules",
+    "has an encoder": "has an encoder",
+    "its layers hand on several residual streams": "several residual streams at once",
+    "its layers add what one module returns": "a layer adds what one module returns",
+    "its layers norm the residual stream itself": "norm the residual stream itself",
+    "no two modules of a layer add up to what it adds": "is not known: no two sub-modules",
+    "its layers do not run once a pass": "do not run once a pass",
+    "has no list of layers where one is expected": "has no list of layers",
     "does not run on plain tokens alone": "cannot be run on plain tokens alone",
     "answers otherwise with a cache or in a padded batch": "answers otherwise with a cache",
     "too large when shrunk": "parameters are left when it is shrunk",
@@ -290,14 +321,15 @@ def added_by_hand(model: SteeredModel, steering: Steering) -> Tensor:
     handles = []
     for point, vector in steering.vectors.values.items():
 
-        def add(module: object, args: object, output: object, vector: Tensor = vector) -> object:
+        def add(module: object, args: object, output: object, vector: Tensor) -> object:
             if isinstance(output, tuple):
-                return (output[0] + vector / layer.scale, *output[1:])
+                return (output[0] + vector, *output[1:])
             assert isinstance(output, Tensor)
-            return output + vector / layer.scale
+            return output + vector
 
-        module = layer.attention if point.site == "attn" else layer.mlp
-        handles.append(module.register_forward_hook(add))
+        place = layer.attention if point.site == "attn" else layer.mlp
+        hook = partial(add, vector=vector / place.scale)
+        handles.append(place.module.register_forward_hook(hook))
     try:
         return logits(model)
     finally:
@@ -306,32 +338,36 @@ def added_by_hand(model: SteeredModel, steering: Steering) -> Tensor:
 
 
 @torch.inference_mode()
-def decoded_anew(model: SteeredModel, ask: list[dict[str, str]], steering: Steering | None) -> list:
-    """Greedy decoding that runs everything again for every token, without a cache."""
-    ids = list(model.prompt_tokens(ask))
-    start = len(ids)
-    while len(ids) < start + ROOM:
-        with model.steered([steering], prompt_lengths=[start]):
-            found = model.hf(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
-        if int(found.argmax()) in model.ends:
-            break
-        ids.append(int(found.argmax()))
-    return ids[start:]
+def check_likeliest(
+    model: SteeredModel, ask: list[dict[str, str]], steering: Steering | None, tokens: Sequence[int]
+) -> None:
+    """Each token is the likeliest one after those before it, in one full pass without a cache."""
+    prompt = model.prompt_tokens(ask)
+    with model.steered([steering], prompt_lengths=[len(prompt)]):
+        found = model.hf(input_ids=torch.tensor([[*prompt, *tokens]]), use_cache=False).logits[0]
+    likeliest = found[len(prompt) - 1 :].argmax(dim=-1).tolist()
+    assert likeliest[: len(tokens)] == list(tokens)
+    assert len(tokens) == ROOM or likeliest[len(tokens)] in model.ends
 
 
 @torch.inference_mode()
 def read_by_hand(model: SteeredModel, sample: TokenizedExchange, layer: int) -> Tensor:
     """What a layer's MLP adds, averaged over the answer, in one plain pass."""
+    place = model.parts.layers[layer].mlp
     kept: list[Tensor] = []
-    handle = model.parts.layers[layer].mlp.register_forward_hook(
-        lambda module, given, output: kept.append(
-            output[0] if isinstance(output, tuple) else output
-        )
-    )
+
+    def keep(module: object, args: object, output: Any, scale: float) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        kept.append(scale * hidden.reshape(-1, hidden.shape[-1]))
+
+    handles = [
+        module.register_forward_hook(partial(keep, scale=scale))
+        for module, scale in (*place.before, (place.module, place.scale))
+    ]
     model.hf(input_ids=torch.tensor([[*sample.prompt, *sample.answer]]), use_cache=False)
-    handle.remove()
-    hidden = kept[0] * model.parts.layers[layer].scale
-    return hidden.reshape(-1, hidden.shape[-1])[len(sample.prompt) :].mean(dim=0)
+    for handle in handles:
+        handle.remove()
+    return torch.stack(kept).sum(dim=0)[len(sample.prompt) :].mean(dim=0)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -351,13 +387,15 @@ def test_a_family_is_read_and_steered_right_or_refused(
     steered = logits(model, [steering])
     torch.testing.assert_close(steered, added_by_hand(model, steering), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(steered, plain, atol=1e-2)
-    for chosen in (None, some_steering(model)):
-        wanted = [decoded_anew(model, ask, chosen) for ask in ASKS]
-        requests = [Request(ask, steering=chosen) for ask in ASKS]
-        together = model.generate(requests, max_new_tokens=ROOM)
-        assert [list(answer.tokens) for answer in together] == wanted
-        alone = [model.generate([request], max_new_tokens=ROOM)[0] for request in requests]
-        assert [list(answer.tokens) for answer in alone] == wanted
+    requests = [
+        Request(ask, steering=each) for ask in ASKS for each in (None, some_steering(model))
+    ]
+    together = [answer.tokens for answer in model.generate(requests, max_new_tokens=ROOM)]
+    assert together[0] != together[1] or together[2] != together[3]
+    for request, tokens in zip(requests, together, strict=True):
+        check_likeliest(model, ASKS[ASKS.index(request.messages)], request.steering, tokens)  # type: ignore[arg-type]
+    for request, tokens in zip(requests[1:], together[1:], strict=True):
+        assert model.generate([request], max_new_tokens=ROOM)[0].tokens == tokens
     told(name, STEERED)
 
 
@@ -375,6 +413,58 @@ def test_the_docs_tell_how_every_family_came_out() -> None:
     assert set(OUTCOMES[STEERED]) >= NEVER_REFUSED
     if transformers.__version__.startswith(f"{TRIED_WITH}."):
         assert set(listed) == set(FAMILIES)
+
+
+NORMS_BEFORE_THE_MLP = {
+    "granite": "post_attention_layernorm",
+    "granitemoeshared": "post_attention_layernorm",
+    "granitemoe_swa": "post_attention_layernorm",
+    "falcon_h1": "pre_ff_layernorm",
+    "gemma4_text": "pre_feedforward_layernorm",
+    "llama4_text": "post_attention_layernorm",
+    "opt": "final_layer_norm",
+}
+
+
+@pytest.mark.parametrize("name", NORMS_BEFORE_THE_MLP)
+def test_what_attention_and_the_mlp_add_is_in_the_streams_own_scale(
+    name: str, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = model_of(name, tiny_tokenizer)
+    block = model.parts.layers[2].block
+
+    @torch.inference_mode()
+    def streams(steering: Steering | None = None) -> tuple[Tensor, Tensor]:
+        """The stream after attention, which the norm before the MLP takes, and after the layer."""
+        kept: list[Tensor] = []
+        norm = block.get_submodule(NORMS_BEFORE_THE_MLP[name])
+        handles = [
+            norm.register_forward_pre_hook(lambda m, args: kept.append(args[0].reshape(9, -1))),
+            block.register_forward_hook(
+                lambda m, args, output: kept.append(
+                    (output[0] if isinstance(output, tuple) else output).reshape(9, -1)
+                )
+            ),
+        ]
+        with model.steered([steering]):
+            model.hf(input_ids=IDS, use_cache=False)
+        for handle in handles:
+            handle.remove()
+        return kept[0], kept[1]
+
+    mid, after = streams()
+    sample = [TokenizedExchange(tuple(IDS[0, :4].tolist()), tuple(IDS[0, 4:].tolist()))]
+    sites: tuple[Site, ...] = ("mid", "mlp", "block")
+    read = mean_activations(model.parts, sample, [Point(2, site) for site in sites])[0]
+    torch.testing.assert_close(read[0], mid[4:].mean(dim=0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(read[2], after[4:].mean(dim=0), rtol=1e-4, atol=1e-4)
+    vector = torch.linspace(-2, 2, 32)
+    moved = streams(Steering(SteeringVectors({Point(2, "attn"): vector}), positions="all"))[0]
+    torch.testing.assert_close(moved - mid, vector.expand(9, -1), rtol=1e-4, atol=1e-4)
+    if name != "gemma4_text":  # there something follows the MLP
+        torch.testing.assert_close(read[1], read[2] - read[0], rtol=1e-3, atol=1e-3)
+        moved = streams(Steering(SteeringVectors({Point(2, "mlp"): vector}), positions="all"))[1]
+        torch.testing.assert_close(moved - after, vector.expand(9, -1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["granite", "cohere2", "gemma2", "granitemoehybrid"])

@@ -57,11 +57,12 @@ def test_objects_as_python_writes_them(tmp_path):
     assert "expected a JSON object" in code.fault
 
 
-def test_a_line_too_long_is_told_and_the_next_one_read(tmp_path, monkeypatch):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_line_too_long_is_told_and_the_next_one_read(tmp_path, monkeypatch, encoding):
     monkeypatch.setattr(reading, "_LONGEST_LINE", 1000)
     for size in (999, 2_000, 50_000):
         content = json.dumps({"a": "x" * size}) + '\n{"a": "next"}\n'
-        long, following = read(tmp_path, content.encode())
+        long, following = read(tmp_path, content.encode(encoding))
         assert long.record is None
         assert long.fault.startswith('expected a line of at most 1,000 bytes, got \'{"a": "xxx')
         assert len(long.fault) < 120

@@ -23,7 +23,8 @@ from trimtab.eval.training.trainable import (
     lora_shapes,
     orthonormal,
 )
-from trimtab.steering.decoder.families import first_tensor, parts_of
+from trimtab.steering.decoder.families import parts_of
+from trimtab.steering.decoder.sublayers import first_tensor
 from trimtab.steering.reading.likelihood import answer_log_likelihoods
 from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 from trimtab.steering.vectors.positions import PromptEdges

@@ -10,7 +10,8 @@ from transformers import (
 )
 
 from trimtab import TrimtabError
-from trimtab.steering.decoder.families import first_tensor, parts_of, recognise
+from trimtab.steering.decoder.families import parts_of, recognise
+from trimtab.steering.decoder.sublayers import first_tensor
 
 IDS = torch.arange(5, 17)[None]
 
@@ -50,7 +51,7 @@ def test_structure_alone_finds_what_is_declared(any_family: PreTrainedModel) -> 
     for which in ("attention", "mlp"):
         pair = (found_parts.layers[1], declared_parts.layers[1])
         kept = recorded(
-            dict(zip(names, (getattr(p, which) for p in pair), strict=True)), any_family
+            dict(zip(names, (getattr(p, which).module for p in pair), strict=True)), any_family
         )
         torch.testing.assert_close(kept["found"], kept["declared"])
 
@@ -61,8 +62,8 @@ def test_an_undeclared_family_is_recognised() -> None:
         num_attention_heads=4, num_key_value_heads=4,
     )  # fmt: skip
     parts = parts_of(StableLmForCausalLM(config).eval())
-    assert type(parts.layers[0].attention).__name__ in ("StableLmAttention", "Dropout")
-    assert type(parts.layers[0].mlp).__name__ in ("StableLmMLP", "Dropout")
+    assert type(parts.layers[0].attention.module).__name__ in ("StableLmAttention", "Dropout")
+    assert type(parts.layers[0].mlp.module).__name__ in ("StableLmMLP", "Dropout")
 
 
 def test_a_family_that_does_not_add_up_is_refused() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from trimtab import TrimtabError
 from trimtab.steering import Entry, Picked, Point, SteeredModel, Steering, SteeringVectors
-from trimtab.steering.decoder.families import first_tensor
+from trimtab.steering.decoder.sublayers import first_tensor
 from trimtab.steering.dictionaries.explain import compare, explain
 
 MESSAGES = [{"role": "user", "content": "w20 w21 w22 w23 w24"}]

@@ -34,7 +34,7 @@ def fresh(llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> St
 def counted_tokens(model: SteeredModel, layer: int) -> Iterator[list[int]]:
     """Tokens that a layer's MLP takes, pass by pass."""
     seen: list[int] = []
-    handle = model.parts.layers[layer].mlp.register_forward_hook(
+    handle = model.parts.layers[layer].mlp.module.register_forward_hook(
         lambda module, given, out: seen.append(out.shape[0] * out.shape[1])
     )
     yield seen

@@ -7,7 +7,8 @@ from transformers import PreTrainedModel
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, mean_activations
-from trimtab.steering.decoder.families import first_tensor, parts_of
+from trimtab.steering.decoder.families import parts_of
+from trimtab.steering.decoder.sublayers import first_tensor
 from trimtab.steering.reading.teacher_forcing import TokenizedExchange, shared_prefix
 from trimtab.steering.vectors.steering_vectors import SITES, points_of
 
@@ -30,8 +31,8 @@ def read_plainly(model: PreTrainedModel, sample: TokenizedExchange, point: Point
             lambda m, a, out, name=name: kept.__setitem__(name, first_tensor(out))
         )
         for name, module in {
-            "attn": layer.attention,
-            "mlp": layer.mlp,
+            "attn": layer.attention.module,
+            "mlp": layer.mlp.module,
             "block": layer.block,
         }.items()
     ]

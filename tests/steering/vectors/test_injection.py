@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, Steering, SteeringVectors
-from trimtab.steering.decoder.families import first_tensor, parts_of
+from trimtab.steering.decoder.families import parts_of
+from trimtab.steering.decoder.sublayers import first_tensor
 from trimtab.steering.vectors.injection import injected
 
 PROMPT = torch.arange(5, 13)[None]  # 8 tokens
@@ -36,7 +37,8 @@ class EditedByHand:
     def __init__(self, model: PreTrainedModel, edits: dict[tuple[int, str], Callable]) -> None:
         self.edited = []
         for (layer, place), edit in edits.items():
-            module = getattr(parts_of(model).layers[layer], place)
+            found = getattr(parts_of(model).layers[layer], place)
+            module = found if place == "block" else found.module
             self.edited.append((module, module.forward))
 
             def forward(*args, original=module.forward, edit=edit, **kwargs):

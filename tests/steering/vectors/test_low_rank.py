@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, SteeredModel, Steering, SteeringVectors
-from trimtab.steering.decoder.families import first_tensor, parts_of
+from trimtab.steering.decoder.families import parts_of
+from trimtab.steering.decoder.sublayers import first_tensor
 from trimtab.steering.generation.requests import Request
 from trimtab.steering.reading.likelihood import answer_log_likelihoods
 from trimtab.steering.reading.teacher_forcing import TokenizedExchange
