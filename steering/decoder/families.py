@@ -191,7 +191,8 @@ def recognise(model: nn.Module) -> Parts:
         )
         if len(layers) == len(blocks):
             return Parts(decoder, layers, path.rpartition(".")[0], declared=False)
-        why = why_unknown(recorded[found.index(None)])
+        if any(layer.calls for layer in recorded):  # not the layers that read images
+            why = why_unknown(recorded[found.index(None)])
     raise TrimtabError(
         f"the model family {model_type!r} is not known: {why}; use a model of another family, or "
         "declare this one in trimtab.steering.FAMILIES: the path to its layers, and in a layer the "

@@ -83,6 +83,8 @@ def why_unknown(recorded: Recorded) -> str:
     before, after = recorded.before, recorded.after
     if before is None or after is None or recorded.calls["output"] != 1:
         return "its layers do not run once a pass, from hidden states to hidden states"
+    if after.isnan().any():
+        return "it computes NaN on plain tokens, so that its weights may be damaged"
     if after.ndim != 3 or before.shape != after.shape:
         return (
             f"its layers hand on a tensor of {after.ndim} dimensions, several residual streams at "
@@ -178,7 +180,7 @@ def _hooks(block: nn.Module, recorded: Recorded) -> Iterator[Any]:
 
 
 def _first(output: Any) -> Tensor | None:
-    first = output[0] if isinstance(output, tuple) and output else output
+    first = output[0] if isinstance(output, tuple | list) and output else output
     # A copy: a layer may add to its modules' outputs in place.
     return first.clone() if isinstance(first, Tensor) else None
 

@@ -22,7 +22,25 @@ class _Output(BaseModelOutputWithPast):
 
 
 class _Given(nn.Module):
-    """Stands where the decoder does and returns the embeddings that it is given."""
+    """Stands where the decoder does and returns the embeddings that it is given.
+
+    Args:
+        real: The module in whose place it stands.
+        path: From there to the decoder; empty where it is the decoder.
+    """
+
+    def __init__(self, real: nn.Module, path: str) -> None:
+        super().__init__()
+        vars(self)["_real"] = real  # no sub-module: moving this one leaves that one alone
+        first, _, rest = path.partition(".")
+        if first:
+            self.add_module(first, _Given(real.get_submodule(first), rest))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(vars(self)["_real"], name)  # such as a number that logits are scaled by
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> Any:
         return _Output(last_hidden_state=inputs_embeds)
@@ -40,7 +58,8 @@ def vocabulary_of(model: nn.Module, decoder: str) -> nn.Module:
     for name in ("forward", "_hf_hook", "_old_forward"):
         vars(head).pop(name, None)
     vars(head)["_modules"] = dict(model._modules)
-    head._modules[decoder.partition(".")[0]] = _Given()
+    first, _, rest = decoder.partition(".")
+    head._modules[first] = _Given(model.get_submodule(first), rest)
     for hooks in ("_forward_hooks", "_forward_pre_hooks"):
         vars(head)[hooks] = type(vars(head)[hooks])()
     return head

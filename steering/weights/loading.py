@@ -90,6 +90,11 @@ def load_causal_lm(
         if not method:
             raise
         raise _refusal(name, method, error) from error
+    if not tokenizer("a text", add_special_tokens=False)["input_ids"] or len(tokenizer) < 8:
+        raise TrimtabError(  # transformers makes an empty one where files are missing
+            f"the tokenizer of {name!r} has {len(tokenizer)} tokens and cannot write a text; "
+            "expected its files beside the model's, such as tokenizer.json: fetch them"
+        )
     missing = sorted(info["missing_keys"])
     if missing:  # transformers fills them with random numbers
         raise TrimtabError(

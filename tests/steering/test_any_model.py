@@ -254,7 +254,9 @@ def test_weights_that_are_no_numbers(where: str, tiny_tokenizer: PreTrainedToken
 def test_an_answer_that_overflows(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     model = SteeredModel(qwen(), tiny_tokenizer)
     broken = replace(push(1e30), strength=1e30)
-    refused("not numbers", lambda: model.generate([Request(SHORT, steering=broken)]))
+    refused(
+        "not numbers", lambda: model.generate([Request(SHORT, steering=broken)], max_new_tokens=4)
+    )
 
 
 # ---- wrappers ----------------------------------------------------------------------------------
@@ -304,7 +306,8 @@ def test_vectors_of_another_width_or_depth(tiny_tokenizer: PreTrainedTokenizerFa
         (Steering(SteeringVectors({Point(9, "mlp"): torch.ones(32)})), "layer 9"),
         (replace(push(), fingerprint="another"), "another model"),
     ):
-        refused(message, lambda: model.generate([Request(SHORT, steering=steering)]))  # noqa: B023
+        asked = [Request(SHORT, steering=steering)]
+        refused(message, partial(model.generate, asked, max_new_tokens=4))
 
         def plainly() -> None:
             with model.steered([steering]), torch.inference_mode():  # noqa: B023

@@ -97,8 +97,18 @@ _OWN: dict[str, dict[str, Any]] = {
         )
     },
     "deepseek_v2": {"num_key_value_heads": 4, "num_experts_per_tok": 2},
-    "dots1": {"num_key_value_heads": 4, "n_routed_experts": 4, "num_experts_per_tok": 2},
-    "kimi_linear": {"num_key_value_heads": 4, "linear_head_dim": 8, "linear_num_heads": 4},
+    "dots1": {
+        "num_key_value_heads": 4,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_shared_experts": 1,
+    },
+    "kimi_linear": {
+        "num_key_value_heads": 4,
+        "linear_head_dim": 8,
+        "linear_num_heads": 4,
+        "layer_types": _LINEAR,
+    },
     **{key: {"rotary_dim": 8} for key in ("codegen", "gptj")},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granite": {"residual_multiplier": 0.5, "logits_scaling": 8.0, "embedding_multiplier": 3.0},

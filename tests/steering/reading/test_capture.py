@@ -115,7 +115,7 @@ def test_a_shared_prompt_runs_once(llama: PreTrainedModel) -> None:
     handle = (
         parts_of(llama)
         .layers[0]
-        .attention.register_forward_hook(
+        .attention.module.register_forward_hook(
             lambda m, a, out: seen.append(first_tensor(out).shape[:2].numel())
         )
     )
@@ -133,7 +133,7 @@ def test_many_answers_to_one_prompt_stay_within_the_budget(llama: PreTrainedMode
     handle = (
         parts_of(llama)
         .layers[0]
-        .attention.register_forward_hook(
+        .attention.module.register_forward_hook(
             lambda m, a, out: seen.append(first_tensor(out).shape[:2].numel())
         )
     )
