@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import TrimtabError
 from .conversation import FIXES, Message, call_text, content_text, tidied
 from .marks import THOUGHTS, ThoughtMarks
-from .template import Template, applied
+from .template import Template, applied, refusals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -91,19 +91,18 @@ def _rendered(
     messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]],
 ) -> str:
-    from jinja2 import TemplateError
-
-    refused: TemplateError | None = None
+    refused: Exception | None = None
     for fix in FIXES:
         try:
             text = applied(tokenizer, fix(messages), tools)
-        except TemplateError as error:
+        except refusals() as error:
             refused = error
             continue
         return text + _closed_thought(tokenizer, text, messages)
+    reason = (str(refused).strip() or type(refused).__name__).splitlines()[0]
     raise TrimtabError(
         f"the chat template of {tokenizer.name_or_path or 'the model'} refuses the messages "
-        f"(roles {', '.join(m['role'] for m in messages)}): {str(refused).splitlines()[0]}"
+        f"(roles {', '.join(m['role'] for m in messages)}): {reason}"
     ) from refused
 
 
@@ -125,14 +124,12 @@ def _closed_thought(
 @lru_cache(maxsize=16)
 def _own_closing(tokenizer: PreTrainedTokenizerBase, template: str, marks: ThoughtMarks) -> str:
     """How a template closes a thought in the history; ``template`` is part of the cache's key."""
-    from jinja2 import TemplateError
-
     answer = {"role": "assistant", "content": "an answer", "reasoning_content": "a thought"}
     asked = {"role": "user", "content": "a question"}
     for talk in ([asked, answer], [asked, {**answer, "reasoning": "a thought"}, asked]):
         try:
             text = applied(tokenizer, talk, (), prompts=False)
-        except (TemplateError, TrimtabError):
+        except refusals():
             continue
         between = text.rpartition("a thought")[2].partition("an answer")
         if between[1] and marks.closing in between[0]:

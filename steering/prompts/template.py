@@ -123,6 +123,18 @@ def applied(
     Raises:
         jinja2.TemplateError: The template refuses the conversation.
     """
+    if _wants_parts(tokenizer, json.dumps(tokenizer.chat_template)):
+        messages = _in_parts(messages)
+    return _written(tokenizer, messages, tools, prompts=prompts)
+
+
+def _written(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]],
+    *,
+    prompts: bool = True,
+) -> str:
     begun = prompts and messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls")
     text = tokenizer.apply_chat_template(
         [dict(message) for message in messages],
@@ -136,6 +148,36 @@ def applied(
     )
     assert isinstance(text, str)
     return text
+
+
+@lru_cache(maxsize=16)
+def _wants_parts(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    """Whether a template, as of a model that sees images, leaves out content that is plain text."""
+    asked: list[Message] = [{"role": "user", "content": _ASKED}]
+
+    def shows(messages: Sequence[Message]) -> bool:
+        try:
+            return _ASKED in _written(tokenizer, messages, ())
+        except refusals():
+            return False
+
+    return not shows(asked) and shows(_in_parts(asked))
+
+
+def _in_parts(messages: Sequence[Message]) -> list[Message]:
+    return [
+        {**message, "content": [{"type": "text", "text": message["content"]}]}
+        if message.get("content")
+        else {**message, "content": []}
+        for message in messages
+    ]
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What a template raises that does not take a conversation."""
+    from jinja2 import TemplateError
+
+    return TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError
 
 
 @lru_cache(maxsize=16)
@@ -175,11 +217,9 @@ def _tried(
     messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]],
 ) -> str:
-    from jinja2 import TemplateError
-
     try:
         return applied(tokenizer, messages, tools, prompts=messages[-1]["role"] == "user")
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError):
+    except refusals():
         return ""
 
 

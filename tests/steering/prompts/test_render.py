@@ -154,6 +154,42 @@ def test_messages_that_a_template_refuses_are_told_in_one_line() -> None:
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"rag": CHATML},  # none by the name of default
+        "{% for m in messages %}{{ m['content'] ",
+        "{{ today.strftime('%d') }}",
+        "{{ messages[0]['content'] + 1 }}",
+    ],
+)
+def test_a_template_that_cannot_be_used_is_told_in_one_line(template: str) -> None:
+    with pytest.raises(TrimtabError, match="the chat template of the model refuses") as told:
+        render(tokenizer_with(template), TALK[1:2])
+    assert "\n" not in str(told.value)
+
+
+def test_of_several_templates_the_one_for_tools_is_used_with_tools() -> None:
+    tokenizer = tokenizer_with({"default": CHATML, "tool_use": WITH_TOOLS})  # type: ignore[arg-type]
+    assert "TOOLS" in render(tokenizer, TALK, [SEARCH])
+    assert "TOOLS" not in render(tokenizer, TALK[1:2])
+
+
+def test_a_template_that_shows_parts_alone_gets_parts() -> None:
+    shows = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}:"
+        "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"
+    )
+    tokenizer = tokenizer_with(shows)
+    assert render(tokenizer, TALK[:2]) == (
+        "<|im_start|>system:Be kind.\n<|im_start|>user:lamp?\n<|im_start|>assistant:"
+    )
+    assert '"search"' in render(tokenizer, TALK, [SEARCH])
+    begun = [*TALK[:2], {"role": "assistant", "content": "There is"}]
+    assert render(tokenizer, begun).endswith("assistant:There is")
+
+
 def test_a_base_model_gets_a_transcript_with_one_bos() -> None:
     tokenizer = tokenizer_with(None)
     text = render(tokenizer, TALK, [SEARCH])
