@@ -172,7 +172,7 @@ def recognise(model: nn.Module) -> Parts:
     model_type = getattr(config, "model_type", type(model).__name__)
     scales = residual_scales(config.get_text_config(decoder=True) if config else None)
     tokens = few_tokens(model).to(execution_device(model))
-    why = "it has no list of layers where one is expected"
+    why = "no decoder of its own, which is a model of transformers, holds its layers in a list"
     for path, blocks in _layer_lists(model):
         decoder = model.get_submodule(path.rpartition(".")[0])
         if not isinstance(decoder, PreTrainedModel):

@@ -34,7 +34,7 @@ class _Given(nn.Module):
         vars(self)["_real"] = real  # no sub-module: moving this one leaves that one alone
         first, _, rest = path.partition(".")
         if first:
-            self.add_module(first, _Given(real.get_submodule(first), rest))
+            self._modules[first] = _Given(real.get_submodule(first), rest)
 
     def __getattr__(self, name: str) -> Any:
         try:

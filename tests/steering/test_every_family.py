@@ -123,6 +123,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "qwen3_5_text": {"layer_types": _LINEAR},
     "qwen3_5_moe": {"layer_types": _LINEAR},
     "qwen3_5_moe_text": {"layer_types": _LINEAR},
+    "bailing_hybrid": {"layer_types": _LINEAR, "num_key_value_heads": 4},
     "bamba": {"attn_layer_indices": [1, 3]},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     **{
@@ -186,7 +187,7 @@ def _shrunk_config(config_class: Any, model_class: Any, own: dict[str, Any]) -> 
     """A family's configuration in the tiny shape: of its text model, or of all its parts."""
     whole = config_class()
     text = whole.get_text_config(decoder=True)
-    if text is whole or model_class.config_class is not config_class:
+    if not config_class.sub_configs or model_class.config_class is not config_class:
         return type(text)(**_shrunk(text) | own)
     parts = {key: getattr(whole, key) for key in config_class.sub_configs}
     return config_class(
@@ -287,7 +288,7 @@ KINDS = {
     "its layers norm the residual stream itself": "norm the residual stream itself",
     "no two modules of a layer add up to what it adds": "is not known: no two sub-modules",
     "its layers do not run once a pass": "do not run once a pass",
-    "has no list of layers where one is expected": "has no list of layers",
+    "no decoder of its own holds its layers in a list": "no decoder of its own",
     "does not run on plain tokens alone": "cannot be run on plain tokens alone",
     "answers otherwise with a cache or in a padded batch": "answers otherwise with a cache",
     "too large when shrunk": "parameters are left when it is shrunk",
