@@ -7,7 +7,6 @@ however many rows there are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -89,8 +88,10 @@ whether its logit is not a number."""
 
 def _on_processor(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> Choices:
     # NumPy's search is vectorised; PyTorch's takes twenty times as long.
-    likeliest: list[int] = logits.numpy().argmax(axis=-1).tolist()  # NaN, where there is one
-    broken = [math.isnan(logits[n, token]) for n, token in enumerate(likeliest)]
+    values = logits.numpy()
+    places = values.argmax(axis=-1)  # of NaN, where there is one
+    broken: list[bool] = np.isnan(values[np.arange(len(values)), places]).tolist()
+    likeliest: list[int] = places.tolist()
     for n, row in enumerate(rows):
         if row.constraint is None:
             continue
@@ -104,8 +105,8 @@ def _on_processor(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) 
     drawn, certain = list(likeliest), [True] * len(rows)
     for n, row in enumerate(rows):
         if row.options.temperature > 0:
-            places = torch.tensor(likeliest[n : n + 1])
-            token, sure = _drawn([row], logits[n : n + 1], places, _likeliest_asked)
+            best = torch.tensor(likeliest[n : n + 1])
+            token, sure = _drawn([row], logits[n : n + 1], best, _likeliest_asked)
             drawn[n], certain[n] = int(token), bool(sure)
     return likeliest, drawn, certain, broken
 
@@ -117,7 +118,7 @@ def _on_device(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> 
         places = torch.arange(32, dtype=torch.int32, device=device)
         allowed = (words[..., None] >> places & 1).bool().flatten(1)[:, : logits.shape[1]]
         logits.masked_fill_(~allowed, -torch.inf)
-    likeliest = logits.argmax(dim=-1)  # NaN, where there is one
+    likeliest = logits.argmax(dim=-1)  # of NaN, where there is one
     broken = logits.gather(1, likeliest[:, None])[:, 0].isnan().long()
     table = torch.stack([likeliest, likeliest, torch.ones_like(likeliest), broken])
     sampled = [n for n, row in enumerate(rows) if row.options.temperature > 0]

@@ -101,6 +101,20 @@ def test_a_row_goes_on_as_if_it_were_alone(
         assert run(model, 12, only=n)[n].tokens == together[n].tokens
 
 
+@pytest.mark.parametrize("device", [False, True])
+def test_a_row_whose_logits_are_no_numbers_fails_alone(
+    model: SteeredModel, device: bool, request: pytest.FixtureRequest
+) -> None:
+    if device:
+        request.getfixturevalue("elsewhere")
+    rows, logits = rows_of(model, 12), logits_of(12, 0)
+    logits[3:9, 40] = torch.nan  # of every kind of row
+    take_next(rows, logits, constraints_of(model))
+    failed = [row.error is not None for row in rows]
+    assert failed == [3 <= n < 9 for n in range(12)]
+    assert "not numbers (NaN)" in str(rows[3].error)
+
+
 @contextmanager
 def copies() -> Iterator[Counter[str]]:
     """Counts whatever takes a value out of a tensor, as a copy from a device would."""
