@@ -210,54 +210,68 @@ def _shrunk(config: Any) -> dict[str, Any]:
 
 
 NEVER_REFUSED = {
-    "apertus", "bamba", "cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "glm4", "gpt2",
-    "gpt_neox", "gpt_oss", "granite", "granitemoe", "granitemoehybrid", "jamba", "lfm2", "lfm2_moe",
-    "llama", "ministral3", "mistral", "mixtral", "nanochat", "olmo2", "olmo3", "olmoe", "phi",
-    "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
-    "qwen3_next", "seed_oss", "smollm3", "stablelm", "starcoder2",
+    "apertus", "bamba", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "falcon",
+    "falcon_h1", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "glm4",
+    "gpt2", "gpt_neox", "gpt_oss", "granite", "granitemoe", "granitemoehybrid",
+    "granitemoeshared", "jamba", "kimi_linear", "lfm2", "lfm2_moe", "llama", "llama4",
+    "llama4_text", "ministral3", "mistral", "mixtral", "nanochat", "olmo2", "olmo3", "olmoe",
+    "opt", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text",
+    "qwen3_moe", "qwen3_next", "seed_oss", "smollm3", "stablelm", "starcoder2",
 }  # fmt: skip
 STEERED = "read and steered right"
 TRIED_WITH = "5.23"
 """The version of transformers whose families are told below and in the docs."""
 _OUTCOMES = {
     STEERED: """
-        afmoe apertus arcee aria_text axk1 axk2 bamba biogpt bitnet bloom codegen cohere cohere2
-        cohere2_moe ctrl cwm deepseek_v3 deepseek_v32 diffllama doge emu3 ernie4_5 ernie4_5_moe
-        exaone4 exaone_moe flex_olmo flint gemma gemma2 gemma3_text gemma4_unified_text glm glm4
-        glm4_moe glm4_moe_lite glm_moe_dsa gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox
-        gpt_neox_japanese gpt_oss gptj granite granite_swa granitemoe granitemoehybrid helium
-        hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax inkling_text internlm3 iquestcoder
-        jais2 jamba jetmoe kolibri1 laguna lfm2 lfm2_moe lfm3 llama mellum mimo_v2_flash
-        minicpm3 minimax_m2 minimax_m3_vl_text ministral ministral3 mistral mixtral
-        modernbert-decoder moshi mpt nanochat nemotron olmo olmo2 olmo3 olmo_hybrid olmoe
+        afmoe apertus arcee aria_text axk1 axk2 bailing_hybrid bamba biogpt bitnet bloom
+        codegen cohere cohere2 cohere2_moe ctrl cwm deepseek_v2 deepseek_v3 deepseek_v32
+        diffllama doge dots1 emu3 ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon falcon_h1
+        flex_olmo flint fuyu gemma gemma2 gemma3 gemma3_text gemma4 gemma4_text
+        gemma4_unified gemma4_unified_text glm glm4 glm4_moe glm4_moe_lite glm_moe_dsa
+        got_ocr2 gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_neox_japanese gpt_oss gptj
+        granite granite_swa granitemoe granitemoe_swa granitemoehybrid granitemoeshared
+        helium hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax inkling_text internlm3
+        iquestcoder jais2 jamba jetmoe kimi_linear kolibri1 laguna lfm2 lfm2_moe lfm3 llama
+        llama4 llama4_text mellum mimo_v2_flash minicpm3 minimax_m2 minimax_m3_vl_text
+        ministral ministral3 mistral mixtral modernbert-decoder moshi
+        moss_transcribe_diarize mpt nanochat nemotron olmo olmo2 olmo3 olmo_hybrid olmoe opt
         persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text
-        qwen3_5_text qwen3_moe qwen3_next recurrent_gemma seed_oss smollm3 solar_open stablelm
-        starcoder2 vaultgemma xglm youtu zaya
+        qwen3_5_text qwen3_moe qwen3_next recurrent_gemma seed_oss smollm3 solar_open
+        stablelm starcoder2 vaultgemma xglm youtu zaya
+    """,
+    "refused: its layers hand on several residual streams": """
+        deepseek_v4 gemma3n_text hy_v4
+    """,
+    "refused: its layers add what one module returns": """
+        falcon_mamba mamba mamba2 nemotron_h
+    """,
+    "refused: its layers norm the residual stream itself": """
+        openai-gpt prophetnet trocr xlnet
     """,
     "refused: no two modules of a layer add up to what it adds": """
-        bart beam bert bert-generation big_bird bigbird_pegasus blenderbot-small camembert
-        cpmant data2vec-text deepseek_v4 electra ernie falcon_h1 falcon_mamba gemma3n_text
-        gemma4_text granitemoe_swa granitemoeshared hrm_text hy_v4 inkling2_text llama4
-        llama4_text longcat_flash mamba mamba2 marian mbart megatron-bert minimax mllama mvp
-        nemotron_h openai-gpt opt pegasus prophetnet rembert roberta roberta-prelayernorm
-        roformer rwkv trocr xlm xlm-roberta xlm-roberta-xl xlnet xmod
+        beam inkling2_text minimax rwkv xlm
+    """,
+    "refused: its layers do not run once a pass": """
+        mllama
+    """,
+    "refused: no decoder of its own holds its layers in a list": """
+        bart bert bert-generation big_bird bigbird_pegasus blenderbot-small camembert cpmant
+        data2vec-text electra ernie hrm_text longcat_flash marian mbart megatron-bert mvp
+        pegasus rembert roberta roberta-prelayernorm roformer xlm-roberta xlm-roberta-xl
+        xmod
     """,
     "refused: does not run on plain tokens alone": """
-        bailing_hybrid deepseek_v2 musicgen musicgen_melody xlstm
-    """,
-    "refused: answers otherwise with a cache or in a padded batch": """
-        falcon
+        musicgen musicgen_melody xlstm
     """,
     "not built: too large when shrunk": """
-        blenderbot blt dots3_note dots3_note_text git kimi_linear phi4_multimodal roc_bert
+        blenderbot blt dots3_note dots3_note_text git phi4_multimodal roc_bert
     """,
-    "not built: wants more than a text model's configuration": """
-        fuyu gemma3 gemma3n gemma4 gemma4_unified gemma4_unified_assistant got_ocr2
-        moss_transcribe_diarize
+    "not built: wants a package that is not installed": """
+        gemma3n
     """,
     "not built: does not take the shrunk shape": """
-        cohere_compass_text dbrx dots1 gemma4_assistant plbart qwen4_exp qwen4_exp_text reformer
-        whisper zamba zamba2
+        cohere_compass_text dbrx gemma4_assistant gemma4_unified_assistant plbart qwen4_exp
+        qwen4_exp_text reformer whisper zamba zamba2
     """,
 }
 OUTCOMES = {outcome: names.split() for outcome, names in _OUTCOMES.items()}
@@ -292,9 +306,7 @@ KINDS = {
     "does not run on plain tokens alone": "cannot be run on plain tokens alone",
     "answers otherwise with a cache or in a padded batch": "answers otherwise with a cache",
     "too large when shrunk": "parameters are left when it is shrunk",
-    "wants more than a text model's configuration": (
-        "no attribute '(vision_config|audio_config|text_config|backbone_hidden_size)'"
-    ),
+    "wants a package that is not installed": "ImportError",
     "does not take the shrunk shape": "",
 }
 """What a reason is called in the docs, and how it is known; the first that fits."""
