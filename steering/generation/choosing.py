@@ -113,13 +113,13 @@ def _on_processor(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) 
 
 def _on_device(rows: Sequence[Row], logits: Tensor, bits: NDArray[np.int32]) -> Choices:
     device = logits.device
+    broken = logits.amax(dim=-1).isnan().long()  # before a grammar hides it
     if any(row.constraint is not None for row in rows):
         words = torch.from_numpy(bits).to(device)
         places = torch.arange(32, dtype=torch.int32, device=device)
         allowed = (words[..., None] >> places & 1).bool().flatten(1)[:, : logits.shape[1]]
         logits.masked_fill_(~allowed, -torch.inf)
-    likeliest = logits.argmax(dim=-1)  # of NaN, where there is one
-    broken = logits.gather(1, likeliest[:, None])[:, 0].isnan().long()
+    likeliest = logits.argmax(dim=-1)
     table = torch.stack([likeliest, likeliest, torch.ones_like(likeliest), broken])
     sampled = [n for n, row in enumerate(rows) if row.options.temperature > 0]
     for cut in (False, True):  # a row's draw is the same beside rows of the other kind

@@ -104,7 +104,8 @@ def pushes_of(parts: Parts, rows: Rows) -> dict[Point, Push]:
     """What the rows add, at each point where any of them adds something; on the processor.
 
     Raises:
-        TrimtabError: Vectors of several sizes, or a layer that the model has not.
+        TrimtabError: Vectors of several sizes or of another than the model's, or a layer that the
+            model has not.
     """
     points: list[Point] = sorted(
         {p for row in rows if row for p in row.vectors.points if row.strength_at(p.site) != 0}
@@ -112,6 +113,12 @@ def pushes_of(parts: Parts, rows: Rows) -> dict[Point, Push]:
     sizes = {v.shape[0] for row in rows if row for v in row.vectors.values.values()}
     if len(sizes) > 1:
         raise TrimtabError(f"expected vectors of one hidden size in a batch, got {sorted(sizes)}")
+    hidden = parts.decoder.config.get_text_config().hidden_size
+    if sizes - {hidden}:
+        raise TrimtabError(
+            f"expected vectors of {hidden} numbers, the model's hidden size, got {sorted(sizes)}; "
+            "build them with this model"
+        )
     pushes = {}
     for point in points:
         if not 0 <= point.layer < len(parts.layers):

@@ -179,7 +179,8 @@ def test_a_template_that_shows_parts_alone_gets_parts() -> None:
     shows = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}:"
         "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-        "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"
+        "{% endfor %}{{ '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"
     )
     tokenizer = tokenizer_with(shows)
     assert render(tokenizer, TALK[:2]) == (
