@@ -109,7 +109,7 @@ def _check_loaded(model: nn.Module) -> None:
 
 
 def _check_adapter(hf: Any) -> None:
-    config = getattr(hf, "active_peft_config", None)
+    config: Any = getattr(hf, "active_peft_config", None)
     if getattr(config, "is_prompt_learning", False):
         raise TrimtabError(
             f"the adapter is of PEFT's type {config.peft_type.value}, which puts tokens of its own "

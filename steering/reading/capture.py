@@ -65,9 +65,9 @@ def reading(
                     f"layer {point.layer} was asked for, but the model has layers 0 to "
                     f"{len(parts.layers) - 1}"
                 )
-        for layer in {point.layer for point in points}:
-            before = of_this_thread(remember(layer))
-            block = parts.layers[layer].block
+        for number in {point.layer for point in points}:
+            before = of_this_thread(remember(number))
+            block = parts.layers[number].block
             handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
         for index, point in enumerate(points):
             layer = parts.layers[point.layer]

@@ -95,8 +95,8 @@ def injected(
                 hook = _changing(plan, stage, interventions)
                 handles.append(parts.layers[layer].block.register_forward_hook(hook))
         for point, push in pushes.items():
-            place = place_of(parts, point)
-            handles += place.hook(_adding(plan, place, push))
+            at = place_of(parts, point)
+            handles += at.hook(_adding(plan, at, push))
         yield
     finally:
         for handle in handles:

@@ -78,7 +78,7 @@ def load_causal_lm(
         elif method:  # packed weights are laid out for the device that they are loaded on
             options["device_map"] = {"": where}
         with without_loading_bars():
-            hf, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path, output_loading_info=True, **options
             )
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -95,6 +95,7 @@ def load_causal_lm(
             f"the tokenizer of {name!r} has {len(tokenizer)} tokens and cannot write a text; "
             "expected its files beside the model's, such as tokenizer.json: fetch them"
         )
+    hf, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:  # transformers fills them with random numbers
         raise TrimtabError(
@@ -102,7 +103,7 @@ def load_causal_lm(
             f"{missing[0]}; fetch it anew, or use a checkpoint of a causal language model"
         )
     if "device_map" not in options:
-        hf.to(where)  # type: ignore[arg-type]  # the wrapper hides nn.Module's types
+        hf.to(where)
     return hf, tokenizer
 
 
