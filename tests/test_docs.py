@@ -104,7 +104,7 @@ def test_a_wrong_flag_is_not_accepted() -> None:
         accept(["study", "sparser"])
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.id)
+@pytest.mark.parametrize("block", list(blocks("python")), ids=lambda block: block.id)
 def test_what_python_imports_is_there(block: Block) -> None:
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trimtab"):
@@ -113,7 +113,7 @@ def test_what_python_imports_is_there(block: Block) -> None:
                 assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
 
 
-@pytest.mark.parametrize("block", blocks("toml", "json", "yaml"), ids=lambda block: block.id)
+@pytest.mark.parametrize("block", list(blocks("toml", "json", "yaml")), ids=lambda block: block.id)
 def test_files_that_are_shown_can_be_read(block: Block) -> None:
     if block.language == "json" and block.text.count("\n{"):  # an object a line
         assert all(isinstance(json.loads(line), dict) for line in block.text.splitlines())
@@ -121,7 +121,7 @@ def test_files_that_are_shown_can_be_read(block: Block) -> None:
     {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}[block.language](block.text)
 
 
-@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.id)
+@pytest.mark.parametrize("block", list(blocks("sh")), ids=lambda block: block.id)
 def test_programs_that_are_run_are_there(block: Block) -> None:
     for program in re.findall(r"\bpython (\S+\.py)", block.text):
         assert (ROOT / program).exists() or program.startswith("my_"), program
