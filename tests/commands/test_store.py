@@ -103,9 +103,9 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_is_built_and_used(tmp_path, tiny_model_folder, trimtab, trimtab_home) -> None:
+def test_a_store_is_built_and_used(tmp_path, word_model_folder, trimtab, trimtab_home) -> None:
     save_world(generate_bazaar(users=3, products=100), tmp_path / "world")
-    given = ["--model", tiny_model_folder, "--world", tmp_path / "world"]
+    given = ["--model", word_model_folder, "--world", tmp_path / "world"]
     printed = trimtab("build", tmp_path / "store", *given)
     assert "3 users' dictionaries are in" in printed
     store = SteeringStore(tmp_path / "store")

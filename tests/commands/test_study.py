@@ -12,12 +12,12 @@ pytest.importorskip("matplotlib", reason="figures need the plots extra")
 
 
 @pytest.fixture
-def study(tiny_model_folder, trimtab_home, tmp_path, capsys):
+def study(word_model_folder, trimtab_home, tmp_path, capsys):
     """Run `trimtab study` and give its exit code, what it printed, and its folder."""
 
     def run(*arguments, folder="out"):
         out = tmp_path / folder
-        small = ["--model", str(tiny_model_folder), "--users", "3", "--history", "4"]
+        small = ["--model", str(word_model_folder), "--users", "3", "--history", "4"]
         code = execute(["study", *arguments, *small, "--out", str(out)])
         printed = capsys.readouterr()
         return code, printed.out + printed.err, out

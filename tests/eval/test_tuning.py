@@ -46,8 +46,8 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
-    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
+def model(word_model_folder):
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype="float32")
 
 
 def pair(sample: str, time: int, rejected: str = "no") -> ContrastPair:
@@ -151,8 +151,8 @@ def run(model, world, out, **how):
 
 
 @pytest.mark.usefixtures("trimtab_home")
-def test_the_command_writes_settings_and_figures(tiny_model_folder, world, tmp_path) -> None:
-    printed = run(str(tiny_model_folder), world, tmp_path / "out", minutes=60)
+def test_the_command_writes_settings_and_figures(word_model_folder, world, tmp_path) -> None:
+    printed = run(str(word_model_folder), world, tmp_path / "out", minutes=60)
     assert "unsteered" in printed and "settings tried; written: " in printed
     records = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     trials = [Trial.from_json(json.loads(line)) for line in records]
@@ -164,7 +164,7 @@ def test_the_command_writes_settings_and_figures(tiny_model_folder, world, tmp_p
     assert drawing.tag.endswith("svg")
     lines = [e for e in drawing.iter() if (e.get("id") or "").startswith("line2d")]
     assert len(lines) > 4
-    again = run(str(tiny_model_folder), world, tmp_path / "out", minutes=0.0001)
+    again = run(str(word_model_folder), world, tmp_path / "out", minutes=0.0001)
     assert f"{best.margin:.3f}" in again  # all of it is there already
 
 
@@ -186,8 +186,8 @@ def test_the_command_writes_settings_and_figures(tiny_model_folder, world, tmp_p
     ],
 )
 @pytest.mark.usefixtures("trimtab_home")
-def test_bad_input_is_one_line(arguments, said, tiny_model_folder, world, tmp_path, capsys) -> None:
-    given = ["--model", str(tiny_model_folder), "--data", str(world), "--out", str(tmp_path)]
+def test_bad_input_is_one_line(arguments, said, word_model_folder, world, tmp_path, capsys) -> None:
+    given = ["--model", str(word_model_folder), "--data", str(world), "--out", str(tmp_path)]
     assert cli.execute(["tune", *given, *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1

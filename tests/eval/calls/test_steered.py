@@ -20,8 +20,8 @@ DATA = Path(__file__).parents[2] / "data" / "bfcl"
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
-    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
+def model(word_model_folder):
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype="float32")
 
 
 def stored(model, path, *users):

@@ -15,8 +15,8 @@ from trimtab.steering import Exchange, SteeredModel
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
-    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
+def model(word_model_folder):
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype="float32")
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ def test_the_chosen_tool_has_the_likeliest_start_of_a_call(model, shop):
     assert chosen_tools(model, shop, asked) == expected
 
 
-def test_the_command_writes_a_table_and_a_figure(tiny_model_folder, tmp_path, capsys):
-    line = ["study", "drift", "--users", "2", "--model", str(tiny_model_folder), "--quiet"]
+def test_the_command_writes_a_table_and_a_figure(word_model_folder, tmp_path, capsys):
+    line = ["study", "drift", "--users", "2", "--model", str(word_model_folder), "--quiet"]
     assert execute([*line, "--dtype", "float32", "--out", str(tmp_path)]) == 0
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".png", ".svg"}
     assert "learned at once" in capsys.readouterr().out

@@ -13,8 +13,8 @@ from trimtab.steering.vectors.entries import Entry
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
-    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
+def model(word_model_folder):
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype="float32")
 
 
 @pytest.fixture

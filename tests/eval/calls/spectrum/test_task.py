@@ -22,10 +22,10 @@ DATA = load_toolspectrum(FOLDER)
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
+def model(word_model_folder):
     from trimtab.steering import SteeredModel
 
-    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype=torch.float32)
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype=torch.float32)
 
 
 def task_of(model, cache, methods, **fields):
@@ -102,8 +102,8 @@ def test_all_functions_can_be_offered_at_once(model, tmp_path):
     assert not any(record.scores["app"] is None for record in run.records)
 
 
-def test_the_command_runs_prints_and_resumes(tiny_model_folder, trimtab_home, tmp_path, capsys):
-    line = ["eval", "toolspectrum", "--data", str(FOLDER), "--model", str(tiny_model_folder)]
+def test_the_command_runs_prints_and_resumes(word_model_folder, trimtab_home, tmp_path, capsys):
+    line = ["eval", "toolspectrum", "--data", str(FOLDER), "--model", str(word_model_folder)]
     line += ["--part", "all", "--users", "2", "--methods", "zero-shot,persona", "--quiet"]
     line += ["--max-new-tokens", "200", "--dtype", "float32", "--out", str(tmp_path / "run")]
     assert execute(line) == 0
