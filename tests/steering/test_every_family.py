@@ -187,9 +187,9 @@ def _shrunk_config(config_class: Any, model_class: Any, own: dict[str, Any]) -> 
     """A family's configuration in the tiny shape: of its text model, or of all its parts."""
     whole = config_class()
     text = whole.get_text_config(decoder=True)
-    if not config_class.sub_configs or model_class.config_class is not config_class:
-        return type(text)(**_shrunk(text) | own)
     parts = {key: getattr(whole, key) for key in config_class.sub_configs}
+    if model_class.config_class is not config_class or text not in parts.values():
+        return type(text)(**_shrunk(text) | own)
     return config_class(
         **{
             key: _shrunk(part) | (own if part is text else {})

@@ -213,8 +213,11 @@ def test_neither_short_beginnings_nor_those_that_shall_not_be_shared_are_kept(
 
 def test_what_was_not_used_for_longest_goes(llama: PreTrainedModel, tmp_path: Path) -> None:
     def prefix(start: int) -> Prefix:
-        states = torch.zeros(1, 2, 64, 8)
-        return Prefix(tuple(range(start, start + 64)), tuple((states, states) for _ in range(4)))
+        def states() -> torch.Tensor:
+            return torch.zeros(1, 2, 64, 8)
+
+        layers = tuple((states(), states()) for _ in range(4))
+        return Prefix(tuple(range(start, start + 64)), layers)
 
     PrefixFiles(tmp_path, llama).keep(prefix(0))
     [first] = tmp_path.iterdir()
