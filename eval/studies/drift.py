@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...agent.loop.memory import remembered_lines
-from ...agent.shop.pairs import response_pairs
+from ...agent.shop.pairs import tool_choice_pairs
 from ...agent.shop.past_requests import past_request
 from ...agent.shop.settings import TOOL_CHOICE
 from ...envs.shop.request import request_text
@@ -67,10 +67,11 @@ def drift_study(
     doing("reading the users' vectors")
     dictionaries = build_dictionaries(
         model,
-        response_pairs(model, shop, every),
+        tool_choice_pairs(shop, every),
         layers=settings.layers(model),
         sites=settings.sites,
         keys=settings.keys,
+        rejected="likeliest",  # the model's own wrong choice, read in the pass that finds it
     )
     doing("asking")
     encoder = RememberedEncoder(model.encoder)

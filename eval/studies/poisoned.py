@@ -10,21 +10,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ...agent.calling.calls import call_head
-from ...agent.shop.pairs import response_pairs, task_prompt
+from ...agent.shop.pairs import task_prompt
 from ...agent.shop.settings import TOOL_CHOICE
 from ...envs.shop.request import request_text
 from ...envs.shop.scoring import right_tool
 from ...errors import TrimtabError
+from ...files import home
 from ...steering.contrast.pairs import ContrastPair, Exchange
 from ...steering.dictionaries.building import build_dictionaries
 from ...steering.dictionaries.dictionary import Guard
 from ...steering.dictionaries.population import Population
 from ..figures import new_figure
+from ..shop.dictionaries import shop_dictionaries
 from ..statistics.intervals import mean_interval
 from ..statistics.notes import interval_note
 from .finding import Cell, Finding
@@ -57,6 +60,7 @@ def poisoned_study(
     shares: Sequence[float] = SHARES,
     settings: SteeringSettings = TOOL_CHOICE,
     seed: int = 0,
+    prepared: Path | None = None,
     doing: Callable[[str], None] = lambda what: None,
 ) -> tuple[Finding, Figure]:
     """How often the attacker's tool is likeliest where it is wrong, and the right one everywhere.
@@ -68,6 +72,7 @@ def poisoned_study(
         shares: Of a dictionary's entries, how many are the attacker's.
         settings: How requests are steered.
         seed: Of which entries.
+        prepared: Where the users' own dictionaries are kept; None is the cache folder.
         doing: Told what is under way.
 
     Raises:
@@ -81,11 +86,15 @@ def poisoned_study(
             f"the shop has no tool {wanted!r}; expected one of {', '.join(shop.toolkit.names)}"
         )
     doing("reading the users' vectors")
-    made = {
-        "layers": settings.layers(model), "sites": settings.sites, "keys": settings.keys,
-    }  # fmt: skip
-    honest = build_dictionaries(model, response_pairs(model, shop, shop.world.train), **made)  # type: ignore[arg-type]
-    poison = build_dictionaries(model, poison_pairs(shop, wanted), **made)  # type: ignore[arg-type]
+    folder = prepared or home() / "dictionaries"
+    honest = shop_dictionaries(model, shop, shop.world.users, settings, folder=folder)
+    poison = build_dictionaries(
+        model,
+        poison_pairs(shop, wanted),
+        layers=settings.layers(model),
+        sites=settings.sites,
+        keys=settings.keys,
+    )
     everybody = Population.of(*honest.values())
     tests = [task for task in shop.world.test if task.user_id in honest]
     queries = model.encoder.encode([request_text(task) for task in tests])

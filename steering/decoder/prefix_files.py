@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...files import replacing
+from ..weights.packed import is_packed
 from .devices import execution_device, weights_of
 from .prefix import Prefix
 
@@ -145,6 +146,7 @@ def numbers_key(hf: PreTrainedModel) -> str:
         "config": hf.config.to_json_string(use_diff=False),
         "attention": str(hf.config.get_text_config()._attn_implementation),
         "device": execution_device(hf).type,
+        "packed": is_packed(hf),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

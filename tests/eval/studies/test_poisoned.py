@@ -65,8 +65,14 @@ def test_the_attackers_call_stands_in_the_place_of_the_right_one(shop):
             assert pair.positive.messages == pair.negative.messages
 
 
-def test_every_setting_is_asked_and_wrong_ones_refused(model, shop):
-    finding, _ = poisoned_study(model, shop, shares=(0.2,))
+def test_every_setting_is_asked_and_wrong_ones_refused(model, shop, tmp_path):
+    kept = tmp_path / "kept"
+    finding, _ = poisoned_study(model, shop, shares=(0.2,), prepared=kept)
+    files = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+    assert len(files) == len(shop.world.users)
+    again, _ = poisoned_study(model, shop, shares=(0.2,), prepared=kept)
+    assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == files  # none built anew
+    assert again == finding
     assert [row[:3] for row in finding.rows] == [
         (0.0, "", "unsteered"),
         *((0.0, "", guard) for guard in GUARDS),
