@@ -102,8 +102,11 @@ class PrefixFiles:
         self._seen.add(path.name)  # and is not tried again where it cannot be written
         tensors = {"tokens": torch.tensor(prefix.tokens)}
         for number, (keys, values) in enumerate(prefix.states):
-            tensors[f"keys.{number}"] = keys.cpu().contiguous()
-            tensors[f"values.{number}"] = values.cpu().contiguous()
+            for name, states in (("keys", keys), ("values", values)):
+                # A copy: layers may share memory, which no file of this kind can say.
+                tensors[f"{name}.{number}"] = states.cpu().clone(
+                    memory_format=torch.contiguous_format
+                )
         try:
             with replacing(path) as temporary:
                 temporary.chmod(0o600)  # what an agent is told may be nobody else's business

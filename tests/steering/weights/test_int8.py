@@ -29,7 +29,7 @@ def apart(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 9), (3, 40)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 33), (3, 40)])
 def test_few_tokens_and_many_multiply_to_the_rounded_matrix(
     shape: tuple[int, int], bias: bool
 ) -> None:
@@ -45,7 +45,7 @@ def test_few_tokens_and_many_multiply_to_the_rounded_matrix(
     assert apart(found, wanted) < 0.02
     assert apart(found, plain(hidden)) < 0.02
     assert apart(made(hidden), hidden @ made.weight.T + (0 if made.bias is None else made.bias)) < (
-        0.01 if shape[0] * shape[1] <= 8 else 1e-6
+        0.01 if shape[0] * shape[1] <= 32 else 1e-6
     )
 
 
