@@ -79,7 +79,7 @@ def test_every_family_answers_nearly_as_before_or_is_refused(
     tokens = torch.arange(10, 30)[None]
     with torch.inference_mode():
         one, other = (model.hf(input_ids=tokens).logits for model in (plain, made))
-    assert 0 < apart(other, one) < 0.05
+    assert 0 < apart(other, one) < 0.1
 
 
 def test_steering_adds_the_same_to_them(
