@@ -19,6 +19,7 @@ const runs = new Map(); // by side: what is under way
 const answers = new Map(); // by side: what has come
 
 const side = (name) => document.querySelector(`[data-side=${name}]`);
+const hints = new Map(SIDES.map((name) => [name, side(name).querySelector(".flow").textContent]));
 const mode = () => (about.demo ? document.querySelector("[name=mode]:checked").value : "words");
 
 // ---- what is asked ---------------------------------------------------------------------------
@@ -263,7 +264,8 @@ async function userChanged() {
   plan = null;
   leftOut = new Map();
   for (const name of SIDES) {
-    side(name).querySelector(".flow").replaceChildren();
+    const hint = make("p", { className: "hint", textContent: hints.get(name) });
+    side(name).querySelector(".flow").replaceChildren(hint);
     side(name).querySelector(".foot").textContent = "";
   }
   find("picked").replaceChildren();
