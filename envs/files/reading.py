@@ -24,6 +24,8 @@ _GZIP = b"\x1f\x8b"
 _SEPARATORS = ",;\t|"
 # The longest field of a CSV file, in characters; a longer one is an unclosed quote.
 _LONGEST_FIELD = 10_000_000
+# The longest first line of a CSV file, in characters; a longer one names no columns.
+_LONGEST_HEADER = 100_000
 # The longest line of JSON, in bytes; more is no record, and would be held in memory at once.
 _LONGEST_LINE = 32_000_000
 # The longest line that may be a Python literal, in bytes: a tree of its syntax takes far more.
@@ -214,8 +216,8 @@ def _csv_records(content: BinaryIO, path: Path) -> Iterator[Line]:
     content.seek(0)
     wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = io.TextIOWrapper(content, encoding="utf-16" if wide else "utf-8-sig", newline="")
-    header = text.readline(_LONGEST_FIELD)
-    if not header.strip():
+    header = text.readline(_LONGEST_HEADER)
+    if not header.strip() or len(header) == _LONGEST_HEADER:
         raise TrimtabError(f"{path}: expected a CSV file whose first line names its columns")
     separator = max(_SEPARATORS, key=header.count)
     [columns] = csv.reader([header], delimiter=separator)

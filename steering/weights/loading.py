@@ -113,8 +113,13 @@ def quantisation(path: str) -> str | None:
 
     config, _ = PreTrainedConfig.get_config_dict(path)
     declared = config.get("quantization_config") or config.get("compression_config")
-    if not isinstance(declared, dict):
+    if declared is None:
         return None
+    if not isinstance(declared, dict):
+        raise TrimtabError(
+            f"expected the quantization_config of {path} as a JSON object, got {declared!r}; "
+            "fetch its config.json anew"
+        )
     return str(declared.get("quant_method") or "bitsandbytes")
 
 

@@ -69,6 +69,13 @@ def test_a_line_too_long_is_told_and_the_next_one_read(tmp_path, monkeypatch, en
         assert (following.number, following.record) == (2, {"a": "next"})
 
 
+def test_a_first_line_that_names_no_columns_is_refused(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("x" * 200_000, encoding="utf-8")
+    with pytest.raises(TrimtabError, match="whose first line names its columns"):
+        list(reading.read_records(path))
+
+
 def test_a_line_of_some_megabytes_is_read_or_told(tmp_path, monkeypatch):
     long = json.dumps({"a": list(range(400_000))}).encode()
     parsed = []

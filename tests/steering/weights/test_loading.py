@@ -78,3 +78,10 @@ def test_a_quantised_checkpoint_loads_or_names_its_package(
     except TrimtabError as error:
         assert "install" in str(error) and "\n" not in str(error)
         assert str(how.get("quant_method", "bitsandbytes")) in str(error)
+
+
+def test_a_quantisation_that_is_no_object_is_refused(folder: Path) -> None:
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"quantization_config": "4bit"}))
+    with pytest.raises(TrimtabError, match="as a JSON object, got '4bit'"):
+        load_causal_lm(str(folder), device="cpu")
