@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..serve.replicas import ReplicaPlan
     from ..serve.service import Service
 
-_BUILT_AT_ONCE = 4  # of a demonstration's users; the others' when somebody chooses them
+_BUILT_AT_ONCE = 2  # of a demonstration's users, those that the page shows; others when chosen
 
 app = typer.Typer()
 
