@@ -92,7 +92,7 @@ def test_steering_adds_the_same_to_them(
     messages = [{"role": "user", "content": "w20 w21 w22"}]
     [found] = model.generate([Request(messages, steering=steering)], max_new_tokens=5)
     tokens = list(model.prompt_tokens(messages))
-    handle = model.parts.layers[1].mlp.register_forward_hook(
+    handle = model.hf.model.layers[1].mlp.register_forward_hook(
         lambda module, args, out: out + vectors.values[Point(1, "mlp")]
     )
     with torch.inference_mode():
