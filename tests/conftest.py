@@ -195,14 +195,14 @@ def word_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory, tiny_model_folder):
+def folders(tmp_path_factory, word_model_folder):
     """A cache folder, a world and a tiny model, for whole commands."""
     from trimtab.envs.shop.personalwab import save_world
     from trimtab.envs.worlds.bazaar import generate_bazaar
 
     folder = tmp_path_factory.mktemp("run")
     save_world(generate_bazaar(users=3, products=100), folder / "world")
-    (folder / "model").symlink_to(tiny_model_folder)
+    (folder / "model").symlink_to(word_model_folder)
     return folder
 
 

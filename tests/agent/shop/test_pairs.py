@@ -1,4 +1,4 @@
-"""Contrast pairs of shopping tasks, on the real small model."""
+"""Contrast pairs of shopping tasks, on a tiny model and on the real small one."""
 
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from trimtab.agent.loop.memory import remembered_lines
 from trimtab.agent.shop.pairs import context_pairs, task_prompt
 from trimtab.agent.shop.past_requests import past_request, past_requests
 from trimtab.envs import ShopEnvironment
+from trimtab.envs.shop.records import ShoppingTask
 from trimtab.envs.shop.request import request_text
 from trimtab.envs.shop.scoring import right_tool
 from trimtab.envs.worlds.bazaar import generate_bazaar
-from trimtab.steering import SteeredModel
+from trimtab.steering import ContrastPair, SteeredModel
 
 
 class Nothing:
@@ -48,27 +49,54 @@ def test_a_head_ends_with_the_name() -> None:
     assert call_head("search") == '<tool_call>\n{"name": "search"'
 
 
-@pytest.mark.model
+def likeliest_wrong_call(
+    model: SteeredModel, shop: ShopEnvironment, pair: ContrastPair, right: str
+) -> str:
+    """By the bare model: whole rows of prompt and call, a batch a prompt, nothing shared."""
+    names = sorted(set(shop.toolkit.names) - {right})
+    prompt = model.prompt_tokens(pair.positive.messages, pair.positive.tools)
+    heads = [model.tokenizer(call_head(name), add_special_tokens=False).input_ids for name in names]
+    longest = max(map(len, heads))
+    rows = torch.tensor([[*prompt, *head, *[0] * (longest - len(head))] for head in heads])
+    with torch.inference_mode():
+        logs = model.hf(rows, logits_to_keep=longest + 1).logits.log_softmax(-1)
+    scores = [
+        sum(float(logs[row, place, token]) for place, token in enumerate(head))
+        for row, head in enumerate(heads)
+    ]
+    return call_head(names[scores.index(max(scores))])
+
+
+def tasks_of_every_kind(shop: ShopEnvironment, of_each: int) -> list[ShoppingTask]:
+    return [
+        task
+        for kind in ("search", "recommend", "review")
+        for task in [task for task in shop.world.train if task.type == kind][::9][:of_each]
+    ]
+
+
 def test_the_rejected_tool_is_the_models_own_likeliest_wrong_one(
-    shop: ShopEnvironment, smollm2_path: str | Path
+    shop: ShopEnvironment, tiny: SteeredModel
 ) -> None:
+    tasks = tasks_of_every_kind(shop, 4)
+    found = response_pairs(tiny, shop, tasks)
+    for task in tasks:
+        (pair,) = [pair for pair in found[task.user_id] if pair.sample_id == task.id]
+        expected = likeliest_wrong_call(tiny, shop, pair, right_tool(task.type))
+        assert pair.negative.answer == expected
+    times = [[pair.timestamp for pair in own] for own in found.values()]
+    assert times == [sorted(own) for own in times]
+
+
+@pytest.mark.model
+def test_so_it_is_of_the_real_small_model(shop: ShopEnvironment, smollm2_path: str | Path) -> None:
     model = SteeredModel.from_pretrained(str(smollm2_path), dtype=torch.float32, device="cpu")
-    tasks = [task for kind in ("search", "recommend", "review") for task in shop.world.train
-             if task.type == kind][::9][:4]  # fmt: skip
+    tasks = tasks_of_every_kind(shop, 1)
     found = response_pairs(model, shop, tasks)
     for task in tasks:
         (pair,) = [pair for pair in found[task.user_id] if pair.sample_id == task.id]
-        prompt = model.prompt_tokens(pair.positive.messages, pair.positive.tools)
-        scores = {}
-        for name in set(shop.toolkit.names) - {right_tool(task.type)}:
-            answer = model.tokenizer(call_head(name), add_special_tokens=False)["input_ids"]
-            with torch.inference_mode():
-                logs = model.hf(torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
-            start = len(prompt) - 1
-            scores[name] = sum(float(logs[start + n, token]) for n, token in enumerate(answer))
-        assert pair.negative.answer == call_head(max(scores, key=scores.__getitem__))
-    times = [[pair.timestamp for pair in own] for own in found.values()]
-    assert times == [sorted(own) for own in times]
+        expected = likeliest_wrong_call(model, shop, pair, right_tool(task.type))
+        assert pair.negative.answer == expected
 
 
 class Same:

@@ -14,8 +14,8 @@ HOW = "learning_rate=0.01,epochs=1,epochs_p=1,positions=12"
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
-    return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32", device="cpu")
+def model(word_model_folder):
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype="float32", device="cpu")
 
 
 @pytest.fixture
