@@ -172,7 +172,7 @@ def test_what_comes_of_answers_is_counted_by_arm(served_model, tmp_path) -> None
 def test_the_difference_of_two_arms_holds_the_truth_as_often_as_it_says() -> None:
     generator = np.random.default_rng(0)
     held = 0
-    for _ in range(200):
+    for _ in range(80):
         counted = []
         for arm, chance, users in (("steered", 0.5, 60), ("held out", 0.3, 30)):
             for own in generator.beta(8 * chance, 8 * (1 - chance), users):
@@ -183,7 +183,7 @@ def test_the_difference_of_two_arms_holds_the_truth_as_often_as_it_says() -> Non
                 counted.append((arm, {"answers": answers, "good": good, **zeros}))
         gap = compared(counted)[0]
         held += gap.low <= 0.2 <= gap.high
-    assert 180 <= held <= 198
+    assert 70 <= held <= 79
 
 
 def test_one_arm_alone_gives_no_difference() -> None:
