@@ -1,5 +1,6 @@
 """Contrast pairs of shopping tasks, on a tiny model and on the real small one."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -52,18 +53,18 @@ def test_a_head_ends_with_the_name() -> None:
 def likeliest_wrong_call(
     model: SteeredModel, shop: ShopEnvironment, pair: ContrastPair, right: str
 ) -> str:
-    """By the bare model: whole rows of prompt and call, a batch a prompt, nothing shared."""
+    """By the bare model with its own cache: each prompt runs once, each call alone."""
     names = sorted(set(shop.toolkit.names) - {right})
     prompt = model.prompt_tokens(pair.positive.messages, pair.positive.tools)
-    heads = [model.tokenizer(call_head(name), add_special_tokens=False).input_ids for name in names]
-    longest = max(map(len, heads))
-    rows = torch.tensor([[*prompt, *head, *[0] * (longest - len(head))] for head in heads])
+    scores = []
     with torch.inference_mode():
-        logs = model.hf(rows, logits_to_keep=longest + 1).logits.log_softmax(-1)
-    scores = [
-        sum(float(logs[row, place, token]) for place, token in enumerate(head))
-        for row, head in enumerate(heads)
-    ]
+        begun = model.hf(torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+        for name in names:
+            head = model.tokenizer(call_head(name), add_special_tokens=False).input_ids
+            cache = copy.deepcopy(begun.past_key_values)
+            rest = model.hf(torch.tensor([head]), past_key_values=cache).logits
+            logs = torch.cat([begun.logits, rest], dim=1)[0].log_softmax(-1)
+            scores.append(sum(float(logs[place, token]) for place, token in enumerate(head)))
     return call_head(names[scores.index(max(scores))])
 
 

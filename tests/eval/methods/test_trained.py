@@ -27,8 +27,8 @@ EACH = (
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model_folder: Path, letters_encoder) -> SteeredModel:
-    model = SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32", device="cpu")
+def tiny(word_model_folder: Path, letters_encoder) -> SteeredModel:
+    model = SteeredModel.from_pretrained(str(word_model_folder), dtype="float32", device="cpu")
     model.__dict__["encoder"] = letters_encoder
     return model
 
@@ -92,6 +92,22 @@ def test_every_method_is_trained_and_answers_in_one_run(tiny, tmp_path: Path) ->
     assert scores[0] == scores[1]
 
 
+def test_with_past_texts_in_the_prompt_and_an_answer_that_is_scored(tiny, tmp_path: Path) -> None:
+    plan = make_plan(
+        {"task": "headlines", "methods": f"perfit({FAST},rank_c=1,rank_p=1,epochs_p=1,context=1)",
+         "users": 2, "history": 3, "tests": 1, "max_new_tokens": 4, "context": 600,
+         "model": "tiny"},
+    )  # fmt: skip
+    task = TextTask(plan, tiny, plan.dataset(), cache=tmp_path / "cache")
+    run = evaluate(task, plan.methods, tmp_path / "run")
+    people = {user.id: user for user in plan.dataset().users}
+    assert len(run.records) == 2 * 3  # with its two controls
+    for record in run.records:
+        assert {"rouge-1", "rouge-l", "log-likelihood"} <= set(record.scores)
+        past = [each.output for each in people[record.user_id].history]
+        assert sum(text in record.prompt[-1]["content"] for text in past) == 1
+
+
 def test_controls_differ_in_nothing_but_whose_numbers_steer(tiny, tmp_path: Path) -> None:
     users = users_of(tiny, tmp_path)
     samples = users.samples()
@@ -100,7 +116,7 @@ def test_controls_differ_in_nothing_but_whose_numbers_steer(tiny, tmp_path: Path
         treat = method.prepare(users)
         return {s.user_id: treat(s).steer(s.user_id, "", None).stages for s in samples}
 
-    method = get_method("perfit", {"learning_rate": 0.01, "rank_c": 2, "rank_p": 2})
+    method = get_method("perfit", {"learning_rate": 0.01, "rank_c": 2, "rank_p": 2, "patience": 0})
     own, other, population = (stages(each) for each in (method, *method.controls().values()))
     for user in own:
         assert len(own[user]) == len(other[user]) == 2
