@@ -45,7 +45,8 @@ ShopStudy = Callable[["SteeredModel", "ShopEnvironment", Callable[[str], None]],
 """Makes them of a model and a shop; tells what is under way."""
 
 Out = Annotated[
-    Path | None, typer.Option(help="The study's folder; an unfinished study in it is resumed.")
+    Path | None,
+    typer.Option(help="The study's folder; what it keeps of an unfinished study is used again."),
 ]
 
 

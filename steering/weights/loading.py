@@ -38,6 +38,8 @@ QUANTISED_BY = {
 }
 """What pip installs to load a checkpoint that was quantised by a method."""
 
+_BY_ACCELERATE = ("auto", "balanced", "balanced_low_0", "sequential")
+
 
 def load_causal_lm(
     name: str,
@@ -124,7 +126,11 @@ def quantisation(path: str) -> str | None:
 
 
 def _map_of(device_map: str | dict[str, Any]) -> Any:
-    if isinstance(device_map, dict) or not device_map.lstrip().startswith("{"):
+    if isinstance(device_map, dict):
+        return device_map
+    if not device_map.lstrip().startswith("{"):
+        if device_map not in _BY_ACCELERATE:
+            device_of(device_map)
         return device_map
     try:
         return json.loads(device_map)
