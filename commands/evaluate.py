@@ -21,6 +21,7 @@ from .flags import (
     Settings,
     Tests,
     Users,
+    plan_fields,
 )
 from .loading import Device, DeviceMap, Dtype, Placement
 
@@ -131,22 +132,22 @@ def evaluate(
     from ..errors import TrimtabError
     from .console.running import rescore_run, resume_run, run_plan
 
-    given = {
-        "task": task,
-        "methods": methods,
-        "data": data,
-        "model": model,
-        "users": users,
-        "history": history,
-        "tests": tests,
-        "seed": seed,
-        "settings": None if settings is None else str(settings),
-        "generate": None if generate else False,
-        "temperature": temperature,
-        "repeats": repeats,
-        "max_new_tokens": max_new_tokens,
-        "context": context,
-    }
+    given = plan_fields(
+        task=task,
+        methods=methods,
+        data=data,
+        model=model,
+        users=users,
+        history=history,
+        tests=tests,
+        seed=seed,
+        settings=settings,
+        generate=generate,
+        temperature=temperature,
+        repeats=repeats,
+        max_new_tokens=max_new_tokens,
+        context=context,
+    )
     rare = {"part": part, "offered": offered, "references": references, "steer_by": steer_by}
     given |= {name: value for name, value in rare.items() if value is not None}
     placement = Placement(dtype, device, device_map)

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -87,3 +87,12 @@ Asking = Annotated[
     Prompting, typer.Option(help="Plain function calls, or ReAct's thoughts and actions.")
 ]
 Decoding = Annotated[CallDecoding, typer.Option(help="Calls held to the schemas, or free.")]
+
+
+def plan_fields(*, settings: Path | None, generate: bool, **others: Any) -> dict[str, Any]:
+    """A plan's fields as flags give them; None is what was not said."""
+    return {
+        **others,
+        "settings": None if settings is None else str(settings),
+        "generate": None if generate else False,
+    }

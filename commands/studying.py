@@ -25,6 +25,7 @@ from .flags import (
     Settings,
     Tests,
     Users,
+    plan_fields,
 )
 from .loading import Device, DeviceMap, Dtype, ModelName, Placement, load_model
 
@@ -142,19 +143,19 @@ def run_text_study(
     check_plots()
     if batch < 1:
         raise TrimtabError(f"expected a batch of at least 1 row, got {batch}")
-    fields = {
-        "task": task,
-        "methods": methods,
-        "data": data,
-        "model": model,
-        "users": users,
-        "history": history,
-        "tests": tests,
-        "seed": seed,
-        "settings": None if settings is None else str(settings),
-        "generate": None if generate else False,
-        "max_new_tokens": max_new_tokens,
-    }
+    fields = plan_fields(
+        task=task,
+        methods=methods,
+        data=data,
+        model=model,
+        users=users,
+        history=history,
+        tests=tests,
+        seed=seed,
+        settings=settings,
+        generate=generate,
+        max_new_tokens=max_new_tokens,
+    )
     console = Console()
     made = make_plan(fields, file=plan, controls=controls)
     dataset = made.dataset()
