@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..eval.opening import Plan
 
 
-_SPECTRUM = ("part", "offered", "references")
+_SPECTRUM = ("part", "offered", "written", "references")
 """Flags of the task toolspectrum alone."""
 
 
@@ -103,6 +103,14 @@ def evaluate(
             show_default="competing",
         ),
     ] = None,
+    written: Annotated[
+        str | None,
+        typer.Option(
+            help="Of toolspectrum, how far an answer is written: call, or name, which is faster "
+            "and tells the app and the function alone.",
+            show_default="call",
+        ),
+    ] = None,
     steer_by: Annotated[
         str | None,
         typer.Option(
@@ -148,7 +156,13 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         context=context,
     )
-    rare = {"part": part, "offered": offered, "references": references, "steer_by": steer_by}
+    rare = {
+        "part": part,
+        "offered": offered,
+        "written": written,
+        "references": references,
+        "steer_by": steer_by,
+    }
     given |= {name: value for name, value in rare.items() if value is not None}
     placement = Placement(dtype, device, device_map)
     if workers is not None and ray is None:

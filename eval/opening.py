@@ -177,7 +177,9 @@ def summary_of(name: str, records: Sequence[Record]) -> Mapping[str, Any]:
         from .calls.spectrum.scoring import METRICS as SPECTRUM_METRICS
         from .calls.summary import scores_by_category
 
-        return scores_by_category(records, SPECTRUM_METRICS)
+        # Of calls written up to the name, arguments have no score.
+        known = {name for record in records for name in record.scores}
+        return scores_by_category(records, [name for name in SPECTRUM_METRICS if name in known])
     return {}
 
 
@@ -243,7 +245,13 @@ def _spectrum_scores(plan: SpectrumPlan) -> Scores:
             raise TrimtabError(f"{plan.data} has no item {record.sample_id!r}")
         item = items[record.sample_id]
         calls = [ToolCall(made["name"], made["arguments"]) for made in record.detail["calls"]]
-        return spectrum_scores(calls, item, data, offered_apps(item, data, plan))
+        return spectrum_scores(
+            calls,
+            item,
+            data,
+            offered_apps(item, data, plan),
+            name_only=plan.written == "name",
+        )
 
     return scores
 

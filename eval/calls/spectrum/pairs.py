@@ -71,9 +71,9 @@ def persona_pairs(
                 sample_id=f"reference {item.id}",
                 request=item.request,
                 positive=Exchange(
-                    request_messages(item.request, persona=text), _opened_call(), schemas(item)
+                    request_messages(item.request, persona=text), opened_call(), schemas(item)
                 ),
-                negative=Exchange(request_messages(item.request), _opened_call(), schemas(item)),
+                negative=Exchange(request_messages(item.request), opened_call(), schemas(item)),
                 contrast="context",
             )
             for item in references
@@ -116,7 +116,7 @@ def _pair(
     )
 
 
-def _opened_call() -> str:
+def opened_call() -> str:
     """A call up to where the app's name begins."""
     head = call_head("x")
     return head[: head.rindex("x")]

@@ -12,10 +12,13 @@ from ....steering.weights.known import DEFAULT_MODEL
 from ...methods.registry import Named, methods_of
 from ...resuming import reading_configuration
 from .methods import SPECTRUM_METHODS
-from .scoring import METRICS
+from .scoring import METRICS, NAME_METRICS
 
 Offered = Literal["competing", "all"]
 """The functions that a prompt shows: those of the right app and its competitors, or all 42."""
+
+Written = Literal["call", "name"]
+"""How far an answer is written: the whole call, or only up to the end of the function's name."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class SpectrumPlan:
         part: Whose items: settings are chosen on ``tune``, results told of ``test``.
         users: At most this many personas; None is all.
         offered: Which functions a prompt shows.
+        written: How far an answer is written. Its name is the same either way; a name alone takes
+            a fraction of the time, and tells of the app and the function only.
         references: How many requests of others each persona's vector is read from.
         seed: Of the split, the draws, and of who lends to whom.
         max_new_tokens: At most this many tokens an answer.
@@ -40,6 +45,7 @@ class SpectrumPlan:
     part: Part = "test"
     users: int | None = None
     offered: Offered = "competing"
+    written: Written = "call"
     references: int = 4
     seed: int = 0
     max_new_tokens: int = 200
@@ -49,7 +55,7 @@ class SpectrumPlan:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the scores, the main one first."""
-        return METRICS
+        return NAME_METRICS if self.written == "name" else METRICS
 
     @property
     def task(self) -> str:
@@ -67,7 +73,11 @@ class SpectrumPlan:
                 "toolspectrum has no built-in data; give the folder with dataset_persona.json and "
                 "API_description_persona.json as --data"
             )
-        for name, value, kind in (("part", self.part, Part), ("offered", self.offered, Offered)):
+        for name, value, kind in (
+            ("part", self.part, Part),
+            ("offered", self.offered, Offered),
+            ("written", self.written, Written),
+        ):
             if value not in get_args(kind):
                 raise TrimtabError(f"expected {name} {', '.join(get_args(kind))}, got {value!r}")
         if self.references < 1:
@@ -75,7 +85,7 @@ class SpectrumPlan:
 
     def configuration(self) -> dict[str, Any]:
         """What ``of`` needs besides what the task tells of itself."""
-        names = ("data", "model", "part", "users", "offered", "references", "seed")
+        names = ("data", "model", "part", "users", "offered", "written", "references", "seed")
         return {"plan": {name: getattr(self, name) for name in names}}
 
     @classmethod

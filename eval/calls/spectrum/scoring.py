@@ -14,9 +14,17 @@ METRICS = ("app", "function", "required", "personal", "call")
 """The right app where several compete; the right function, whichever app's; the share of the
 required and of the personal arguments that are right; all of it."""
 
+NAME_METRICS = METRICS[:2]
+"""Those of a call that is written up to its function's name."""
+
 
 def spectrum_scores(
-    calls: Sequence[ToolCall], item: SpectrumItem, data: ToolSpectrum, offered: Sequence[str]
+    calls: Sequence[ToolCall],
+    item: SpectrumItem,
+    data: ToolSpectrum,
+    offered: Sequence[str],
+    *,
+    name_only: bool = False,
 ) -> dict[str, float | None]:
     """The scores of an answer's first call; an answer without one scores 0.
 
@@ -28,11 +36,15 @@ def spectrum_scores(
         item: What was asked, and what is right.
         data: The functions.
         offered: The apps whose functions the model was shown.
+        name_only: The call ends with its function's name, so that no argument is scored.
     """
     function = data.function(item.app, item.function)
     called = calls[0] if calls else None
     app = called is not None and called.name.startswith(tool_name(item.app, ""))
     same = called is not None and called.name.rpartition(".")[2] == item.function
+    choice = {"app": float(app) if len(offered) > 1 else None, "function": float(same)}
+    if name_only:
+        return choice
     given = called.arguments if called is not None and same else {}
     required = [name for name in function.required if name in item.arguments]
     personal = [name for name in function.personal if name in item.arguments or name in given]
@@ -41,12 +53,7 @@ def spectrum_scores(
         for kind, names in (("required", required), ("personal", personal))
     }
     whole = app and same and all(share in (None, 1.0) for share in shares.values())
-    return {
-        "app": float(app) if len(offered) > 1 else None,
-        "function": float(same),
-        **shares,
-        "call": float(whole),
-    }
+    return {**choice, **shares, "call": float(whole)}
 
 
 def _share(names: Sequence[str], given: dict[str, Any], item: SpectrumItem) -> float | None:

@@ -17,9 +17,9 @@ from ...sample import Sample
 from ...task import Item, Outcome
 from ...texts.record import picked_entries
 from ..summary import scores_by_category
-from .pairs import reference_items
+from .pairs import opened_call, reference_items
 from .prompt import request_messages
-from .scoring import METRICS, right_call, spectrum_scores
+from .scoring import right_call, spectrum_scores
 from .users import SpectrumUsers
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ...methods.registry import Named
     from ...sample import Progress
     from .plan import SpectrumPlan
+
+_AFTER_NAME = '", "arguments"'
+"""What the grammar writes when a function is chosen."""
 
 
 class SpectrumTask:
@@ -42,7 +45,6 @@ class SpectrumTask:
     """
 
     name = "toolspectrum"
-    metrics = METRICS
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class SpectrumTask:
     ) -> None:
         self.model = model
         self.plan = plan
+        self.metrics = plan.metrics
         self.data = data.part(plan.part, users=plan.users, seed=plan.seed)
         # Whose settings are chosen lends its requests to whose results are told, and back.
         elsewhere = data.part("test" if plan.part == "tune" else "tune", seed=plan.seed)
@@ -87,7 +90,7 @@ class SpectrumTask:
         """What decides the results."""
         return {
             "task": self.name,
-            "metrics": list(METRICS),
+            "metrics": list(self.metrics),
             "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
             "data": {
                 "name": self.name,
@@ -145,6 +148,7 @@ class SpectrumTask:
         answers = self.model.completions(
             [request for _, request in asked],
             max_new_tokens=self.plan.max_new_tokens,
+            stop=(_AFTER_NAME,) if self.plan.written == "name" else (),
             batch_size=max(self.batch_size // narrower, 1),
         )
         for place, completion in answers:
@@ -157,7 +161,7 @@ class SpectrumTask:
 
     def summary(self, records: Sequence[Record]) -> Mapping[str, Any]:
         """Means by group of competing apps."""
-        return scores_by_category(records, METRICS)
+        return scores_by_category(records, self.metrics)
 
     def _toolkit(self, item: SpectrumItem) -> Toolkit:
         group = "" if self.plan.offered == "all" else self.data.group(item.app)
@@ -170,6 +174,14 @@ class SpectrumTask:
 
     def _gold(self, item: SpectrumItem) -> str:
         return format_call(right_call(item, self.data.function(item.app, item.function)))
+
+    def _calls(self, asked: SpectrumItem, completion: Completion) -> list[ToolCall]:
+        if self.plan.written == "name":
+            # The grammar lets nothing else be written before the name.
+            return [ToolCall(completion.text.removeprefix(opened_call()))]
+        tools = self._toolkit(asked).schemas()
+        message = to_message(completion, "either", tools=tools)
+        return [ToolCall(made["name"], made["args"]) for made in message.tool_calls]
 
     def _about(self, item: Item) -> dict[str, Any]:
         sample = item.sample
@@ -184,14 +196,18 @@ class SpectrumTask:
 
     def _record(self, item: Item, request: Request, completion: Completion) -> Record:
         asked = self._items[item.sample.id]
-        tools = self._toolkit(asked).schemas()
-        message = to_message(completion, "either", tools=tools)
-        calls = [ToolCall(made["name"], made["args"]) for made in message.tool_calls]
+        calls = self._calls(asked, completion)
         return Record(
             **self._about(item),
             prompt=[dict(message) for message in request.messages],
             output=completion.text,
-            scores=spectrum_scores(calls, asked, self.data, self._offered(asked)),
+            scores=spectrum_scores(
+                calls,
+                asked,
+                self.data,
+                self._offered(asked),
+                name_only=self.plan.written == "name",
+            ),
             picked=picked_entries(request.steering),
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=len(completion.tokens),

@@ -14,7 +14,7 @@ from trimtab.eval.calls.spectrum.methods import spectrum_methods
 from trimtab.eval.calls.spectrum.plan import SpectrumPlan
 from trimtab.eval.calls.spectrum.scoring import METRICS
 from trimtab.eval.calls.spectrum.task import SpectrumTask
-from trimtab.eval.opening import plan_of, scorer_of
+from trimtab.eval.opening import plan_of, scorer_of, summary_of
 from trimtab.eval.runner import evaluate
 
 FOLDER = Path(__file__).parents[3] / "data" / "toolspectrum"
@@ -102,6 +102,25 @@ def test_all_functions_can_be_offered_at_once(model, tmp_path):
     assert not any(record.scores["app"] is None for record in run.records)
 
 
+def test_a_name_alone_is_the_name_that_a_whole_call_has(model, tmp_path):
+    methods = spectrum_methods("zero-shot,persona,fints(strength=8)", controls=False)
+    whole = evaluate(task_of(model, tmp_path, methods), methods, tmp_path / "whole")
+    short = task_of(model, tmp_path, methods, written="name")
+    names = evaluate(short, methods, tmp_path / "names")
+    assert names.run.metrics == ("app", "function")
+    expected = {(r.method, r.sample_id): r for r in whole.records}
+    assert len(names.records) == len(expected)
+    for record in names.records:
+        call = expected[record.method, record.sample_id]
+        assert record.detail["calls"][0]["name"] == call.detail["calls"][0]["name"]
+        assert record.scores == {name: call.scores[name] for name in ("app", "function")}
+        assert record.completion_tokens < call.completion_tokens
+    assert scorer_of(names.run.configuration)(names.records[0]) == names.records[0].scores
+    summary = json.loads((tmp_path / "names" / "summary.json").read_text())
+    assert {each["metric"] for each in summary["by_category"]} == {"app", "function"}
+    assert summary_of("toolspectrum", names.records)["by_category"] == summary["by_category"]
+
+
 def test_the_command_runs_prints_and_resumes(word_model_folder, trimtab_home, tmp_path, capsys):
     line = ["eval", "toolspectrum", "--data", str(FOLDER), "--model", str(word_model_folder)]
     line += ["--part", "all", "--users", "2", "--methods", "zero-shot,persona", "--quiet"]
@@ -118,6 +137,8 @@ def test_what_cannot_be_run_is_refused(capsys):
         SpectrumPlan(spectrum_methods("zero-shot"), "")
     with pytest.raises(TrimtabError, match="expected part test, tune, all, got 'some'"):
         SpectrumPlan(spectrum_methods("zero-shot"), str(FOLDER), part="some")
+    with pytest.raises(TrimtabError, match="expected written call, name, got 'half'"):
+        SpectrumPlan(spectrum_methods("zero-shot"), str(FOLDER), written="half")
     assert execute(["eval", "bfcl", "--part", "tune"]) == 2
     assert "--part says nothing to the task bfcl" in capsys.readouterr().err
     assert execute(["eval", "headlines", "--offered", "all"]) == 2
