@@ -99,15 +99,32 @@ def bytes_a_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
     return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
 
 
-def select_rows(cache: Cache, rows: Sequence[int]) -> Cache:
+def can_begin_late(config: PreTrainedConfig) -> bool:
+    """Whether a pass may leave out the lower layers: each layer has keys of its own."""
+    layers = len(DynamicCache(config=config).layers)
+    return holds_keys_only(config) and layers == config.get_text_config().num_hidden_layers
+
+
+def select_rows(
+    cache: Cache, rows: Sequence[int], *, above: int = -1, upto: int | None = None
+) -> Cache:
     """A new cache that holds the given rows, which may repeat; ``cache`` stays as it is.
 
     Layers that no forward pass has reached yet stay empty, so a pass that stopped early can be
     resumed.
+
+    Args:
+        cache: The cache.
+        rows: Which rows.
+        above: Only the layers above this one are needed; those that are not are as long, and hold
+            whatever rows.
+        upto: Only the layers up to this one are; None is all.
     """
     selected = copy.copy(cache)
     selected.layers = [_separate(layer) for layer in cache.layers]
-    selected.batch_select_indices(torch.tensor(list(rows), dtype=torch.long))
+    needed = copy.copy(selected)
+    needed.layers = selected.layers[above + 1 : None if upto is None else upto + 1]
+    needed.batch_select_indices(torch.tensor(list(rows), dtype=torch.long))
     return selected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -81,8 +82,11 @@ def _log_likelihoods(
     steerings: Sequence[Sequence[Steering]],
 ) -> Tensor:
     lengths = [len(exchanges[row].prompt) for row in batch.rows]
+    # Of one answer under several steerings, the layers below them all run once.
+    unchanged = min((each.last_unchanged for row in steerings for each in row), default=math.inf)
+    lower = batch.run_lower(int(min(unchanged, model.layer_count)))
     with steered_by_all(model, steerings, lengths):
-        hidden = batch.run()
+        hidden = batch.run(lower)
     assert hidden is not None
     return likelihoods_after(model, batch, hidden)
 

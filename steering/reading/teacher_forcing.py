@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Cache
 
 from ...errors import TrimtabError
-from ..decoder.caches import holds_keys_only, layers_of, select_rows
+from ..decoder.caches import can_begin_late, holds_keys_only, layers_of, select_rows
 from ..decoder.devices import execution_device
 from ..decoder.families import Parts
 from ..decoder.forward import context_of, padded, run, window_passed
-from ..decoder.partial import stopping_after
+from ..decoder.hooks import of_this_thread
+from ..decoder.partial import beginning_after, stopping_after
 from ..decoder.prefix import Prefix
 from ..decoder.prefixes import MIN_SHARED, Prefixes, common, extended_at_once, new_cache
+from ..decoder.sublayers import first_tensor
 from ..vectors.injection import refuse_steered
 
 _MOST_TOKENS = 2048  # wide enough for full matrix products
@@ -58,6 +61,19 @@ class TokenizedExchange:
 
 
 @dataclass(frozen=True)
+class LowerStates:
+    """What the lower layers made of a batch's rows.
+
+    Attributes:
+        layer: The last of them.
+        states: Its output, ``(rows, tokens, hidden_size)``.
+    """
+
+    layer: int
+    states: Tensor
+
+
+@dataclass(frozen=True)
 class AnswerBatch:
     """Rows that are ready for their answers' pass: the prompts have run, but for the last token.
 
@@ -84,16 +100,63 @@ class AnswerBatch:
         """How many tokens the prompts hold in the cache, padding included."""
         return (max(self._cache_rows) + 1) * self._before.shape[1]
 
-    def run(self) -> Tensor | None:
+    def run(self, lower: LowerStates | None = None) -> Tensor | None:
         """Run the answers' pass; may be repeated.
+
+        Args:
+            lower: What ``run_lower`` gave: only the layers above are run.
 
         Returns:
             The decoder's last hidden states ``(rows, tokens, hidden_size)``, or None where the
             pass stops early.
         """
         mask = torch.cat([self._before, self.real], dim=1)
-        cache = select_rows(self._cache, self._cache_rows)
-        return _run(self._parts, self._last, self.tokens, mask, cache)
+        if lower is None:
+            cache = select_rows(self._cache, self._cache_rows)
+            return _run(self._parts, self._last, self.tokens, mask, cache)
+        cache = select_rows(self._cache, self._cache_rows, above=lower.layer)
+        with beginning_after(self._parts, lower.layer, lower.states):
+            return _run(self._parts, self._last, self.tokens, mask, cache)
+
+    def run_lower(self, layer: int) -> LowerStates | None:
+        """Run the layers up to this one, once for all rows of the same prompt and answer.
+
+        For rows that differ in what is added further up.
+
+        Args:
+            layer: The last layer whose own output is the same for such rows.
+
+        Returns:
+            What ``run`` goes on from; None where nothing is saved, or where what runs between the
+            layers is more than one tensor a token.
+        """
+        layer = min(layer, len(self._parts.layers) - 1)
+        blocks = [each.block for each in self._parts.layers]
+        apart = len(set(map(id, blocks))) == len(blocks)  # layers may share a module
+        config = self._parts.decoder.config
+        if layer < 0 or self._last is not None or not apart or not can_begin_late(config):
+            return None
+        told = zip(self._cache_rows, self.tokens.tolist(), self.real.tolist(), strict=True)
+        kinds = [(row, *tokens, *real) for row, tokens, real in told]
+        first = {kind: row for row, kind in reversed(list(enumerate(kinds)))}
+        chosen = sorted(first.values())
+        if len(chosen) == len(kinds):
+            return None
+        found: list[Any] = []
+        handle = self._parts.layers[layer].block.register_forward_hook(
+            of_this_thread(lambda module, args, output: found.append(output))
+        )
+        mask = torch.cat([self._before, self.real], dim=1)
+        cache = select_rows(self._cache, [self._cache_rows[row] for row in chosen], upto=layer)
+        try:
+            _run(self._parts, layer, self.tokens[chosen], mask[chosen], cache)
+        finally:
+            handle.remove()
+        states = first_tensor(found[-1])
+        if states is not found[-1] or states.shape[:2] != (len(chosen), self.tokens.shape[1]):
+            return None
+        place = {row: n for n, row in enumerate(chosen)}
+        return LowerStates(layer, states[[place[first[kind]] for kind in kinds]])
 
 
 def answer_batches(

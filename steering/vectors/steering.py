@@ -100,6 +100,20 @@ class Steering:
         total = math.hypot(*(self.strength_at(point.site) * norms[point] for point in norms))
         return self.max_norm / total if total else math.inf
 
+    @property
+    def last_unchanged(self) -> float:
+        """The last layer whose own output is as it is without steering; -1 where none is.
+
+        What is added after a layer leaves what the layer itself gives. Infinite where nothing is.
+        """
+        changed = [
+            point.layer if point.site == "block" else point.layer - 1
+            for point in self.vectors.points
+        ]
+        for stage in self.stages:
+            changed += [*stage.layers, *(place.layer - 1 for place in stage.modules)]
+        return min(changed, default=math.inf)
+
     def start(self, prompt_length: int) -> int:
         """The first changed position; the cache of all before it is the unsteered one."""
         own = [self.positions] if self.vectors.values or not self.stages else []
