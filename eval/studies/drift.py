@@ -20,8 +20,8 @@ from ...envs.shop.scoring import right_tool
 from ...steering.dictionaries.building import build_dictionaries
 from ..figures import new_figure
 from ..methods.retrieval import RememberedEncoder, nearest
-from ..statistics.intervals import mean_interval
-from ..statistics.notes import interval_note
+from ..statistics.intervals import holm, mean_interval, paired_difference
+from ..statistics.notes import interval_note, p_note
 from .finding import Cell, Finding
 from .tool_choices import SteeredTask, chosen_tools
 
@@ -50,7 +50,7 @@ def drift_study(
     settings: SteeringSettings = TOOL_CHOICE,
     step: int = 2,
     doing: Callable[[str], None] = lambda what: None,
-) -> tuple[Finding, Figure]:
+) -> tuple[list[Finding], Figure]:
     """How often the right tool is likeliest, by how many requests ago the user changed.
 
     Only requests in an idiom count: the others say plainly what is meant.
@@ -61,6 +61,10 @@ def drift_study(
         settings: How requests are steered.
         step: Requests after the change that are told together.
         doing: Told what is under way.
+
+    Returns:
+        The accuracy by request with its figure, and how far apart the methods are over all
+        requests since the change.
     """
     timelines = _timelines(shop)
     every = [task for own in timelines.values() for task in own]
@@ -88,14 +92,17 @@ def drift_study(
             asked.append((RETRIEVAL, number, SteeredTask(task, memory=memory)))
     tools = chosen_tools(model, shop, [each for _, _, each in asked])
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    every_score: dict[str, list[tuple[float, str]]] = {}
     for (method, number, each), tool in zip(asked, tools, strict=True):
-        right = float(tool == right_tool(each.task.type))
-        scores.setdefault((method, number // step), []).append((right, each.task.user_id))
+        score = float(tool == right_tool(each.task.type)), each.task.user_id
+        scores.setdefault((method, number // step), []).append(score)
+        every_score.setdefault(method, []).append(score)
     rates = {
         place: mean_interval([right for right, _ in own], [user for _, user in own])
         for place, own in scores.items()
     }
-    return _finding(rates, len(timelines), step), _figure(rates, step)
+    found = [_finding(rates, len(timelines), step), _differences(every_score, len(timelines))]
+    return found, _figure(rates, step)
 
 
 def _timelines(shop: ShopEnvironment) -> dict[str, list[ShoppingTask]]:
@@ -148,6 +155,41 @@ def _finding(rates: Mapping[tuple[str, int], Estimate], users: int, step: int) -
         ("method", "request", "accuracy", "low", "high", "requests"),
         tuple(rows),
         (f"{users} users; {interval_note([users])}. The tool is the likeliest start of a call.",),
+    )
+
+
+def _differences(scores: Mapping[str, Sequence[tuple[float, str]]], users: int) -> Finding:
+    """Learning at once less each other method, request by request."""
+    own = [right for right, _ in scores[LEARNING]]
+    whose = [user for _, user in scores[LEARNING]]
+    others = [method for method in METHODS if method != LEARNING]
+    apart = [
+        paired_difference(own, [right for right, _ in scores[method]], whose) for method in others
+    ]
+    corrected = holm([each.p_value for each in apart])
+    means = {
+        method: mean_interval([right for right, _ in each], [user for _, user in each])
+        for method, each in scores.items()
+    }
+    rows: list[tuple[Cell, ...]] = [
+        (LEARNING, means[LEARNING].mean, means[LEARNING].low, means[LEARNING].high, *[None] * 4),
+        *(
+            (
+                method, means[method].mean, means[method].low, means[method].high,
+                each.mean, each.low, each.high, p,
+            )
+            for method, each, p in zip(others, apart, corrected, strict=True)
+        ),
+    ]  # fmt: skip
+    return Finding(
+        "drift-differences",
+        f"all requests in an idiom since the change, and how far {LEARNING}, is over the others",
+        ("method", "accuracy", "low", "high", "over it by", "low ", "high ", "p"),
+        tuple(rows),
+        (
+            f"{len(own)} requests of {users} users; {interval_note([users])}. "
+            f"{p_note([users], 'for the methods compared')}.",
+        ),
     )
 
 

@@ -70,7 +70,7 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(model, shop, 
         return ["search_product_by_query"] * len(asked)
 
     monkeypatch.setattr(drift, "chosen_tools", recording)
-    finding, _ = drift.drift_study(model, shop, step=1)
+    (finding, apart), _ = drift.drift_study(model, shop, step=1)
     timelines = drift._timelines(shop)
     times = {task.id: task.timestamp for own in timelines.values() for task in own}
     per_request = len(drift.METHODS)
@@ -87,6 +87,12 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(model, shop, 
     assert {row[0] for row in finding.rows} == set(drift.METHODS)
     assert sum(row[-1] for row in finding.rows) == len(seen)
     assert all(0 <= row[2] <= 1 for row in finding.rows)
+    # All were told to call one tool: no method is over another.
+    assert [row[0] for row in apart.rows] == [
+        drift.LEARNING,
+        *(m for m in drift.METHODS if m != drift.LEARNING),
+    ]
+    assert [row[4] for row in apart.rows] == [None, 0, 0, 0]
 
 
 @torch.inference_mode()
