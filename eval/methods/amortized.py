@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ...steering.contrast.pairs import Exchange
 from ...steering.dictionaries.steer import Whose
 from ...steering.vectors.low_rank import Stage
 from ...steering.vectors.steering_vectors import Point
 from ..sample import counted
 from ..training.amortized import Amortized as Map
 from ..training.amortized import Directions
+from ..training.lower_layers import LastLower
 from ..training.trainable import ShiftStack
+from .activations import KeptActivations
 from .learning import Learning, costs, example, whose, with_past
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class AmortizedShift(Learning):
         width = model.hf.config.get_text_config().hidden_size
         shift = ShiftStack(layers, width, self.where, device=model.device)
         pooled = [replace(e, owner=0) for e in learned], [replace(e, owner=0) for e in held]
-        first = self.learned(users, "a collective shift", shift, *pooled)
+        lower = LastLower()  # both trainings' samples are the same
+        first = self.learned(users, "a collective shift", shift, *pooled, last_lower=lower)
         start = {layer: shift.numbers[str(layer)][0].detach().cpu() for layer in layers}
         trainable = Map(z, start, self.rank, self.where, seed=self.seed, device=model.device)
         options = replace(
@@ -93,7 +95,7 @@ class AmortizedShift(Learning):
             learning_rate=self.rate_map or self.learning_rate,
             weight_decay=self.decay_map,
         )
-        second = self.learned(users, "the map", trainable, learned, held, (), options)
+        second = self.learned(users, "the map", trainable, learned, held, (), options, lower)
         own = features if not self.data else self._features(users, "")
         people = [user for user, there in own.items() if there]
         of_user = {user: directions.z(torch.stack([*own[user].values()])) for user in people}
@@ -131,9 +133,8 @@ class AmortizedShift(Learning):
         points = sorted({Point(model.layer_at(depth), "block") for depth in self.read})
         flat = [(user, place, text) for user, own in outputs.items() for place, text in own.items()]
         done = counted(users.progress, "reading histories", len(flat))
-        read = model.mean_activations(
-            [Exchange(_PROMPT, text) for *_, text in flat], points, progress=done
-        )
+        kept = KeptActivations(users.folder / "activations.sqlite")
+        read = kept.means(model, _PROMPT, [text for *_, text in flat], points, progress=done)
         features: dict[str, dict[str, Tensor]] = {user: {} for user in outputs}
         for (user, place, _), activation in zip(flat, read, strict=True):
             features[user][place] = activation.flatten()

@@ -23,6 +23,7 @@ from .retrieval import By
 if TYPE_CHECKING:
     from ...steering.model import SteeredModel
     from ..sample import Sample
+    from ..training.lower_layers import LastLower
     from ..training.passes import Before
     from ..training.trainable import Trainable
     from .method import PreparedUsers, Treat, UsersWithPast
@@ -113,6 +114,7 @@ class Learning(TrainingOptions):
         held: Sequence[Example],
         before: Before = (),
         options: TrainingOptions | None = None,
+        last_lower: LastLower | None = None,
     ) -> Trained:
         """Train, kept in the users' folder; tells how far it is."""
         tell = users.progress
@@ -129,6 +131,7 @@ class Learning(TrainingOptions):
             held=held,
             before=before,
             folder=users.folder / "trained",
+            last_lower=last_lower,
             progress=progress,
         )
 

@@ -7,7 +7,7 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +193,7 @@ class UsersWithPast(PreparedUsers, Protocol):
         targets: int = 0,
         shown: int = 0,
         by: By = "encoder",
+        people: Collection[str] | None = None,
     ) -> dict[str, list[PastExchange]]:
         """Each user's past samples as prompts with answers, oldest first.
 
@@ -202,6 +203,7 @@ class UsersWithPast(PreparedUsers, Protocol):
             targets: At most so many of each user's, the latest; 0 is all.
             shown: How many earlier samples of the same user stand in the prompt.
             by: Which of them come first.
+            people: Of these users alone; None is all.
 
         Raises:
             TrimtabError: The data cannot be read, or the task has no such past samples.

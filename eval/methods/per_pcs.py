@@ -65,12 +65,17 @@ class PerPcs(LoraC):
         """Train everybody's, the sharers' and their gates; choose each user's pieces."""
         users = with_past(users, self.name)
         first, done = self.shared(users)
-        exchanges = users.exchanges(self.data, latest=self.latest, shown=self.context, by=self.by)
+        past_texts = users.outputs(self.data, latest=self.latest)
+        ranked = sorted(past_texts, key=lambda user: (-len(past_texts[user]), user))
         # Without other people's data the tested users share; nobody is then built from their own.
-        ranked = sorted(
-            (u for u in exchanges if exchanges[u]), key=lambda u: (-len(exchanges[u]), u)
+        exchanges = users.exchanges(
+            self.data,
+            latest=self.latest,
+            shown=self.context,
+            by=self.by,
+            people=ranked[: self.sharers],
         )
-        sharing = ranked[: self.sharers]
+        sharing = [user for user in ranked[: self.sharers] if exchanges[user]]
         examples = [
             example(users.model, owner, e) for owner, u in enumerate(sharing) for e in exchanges[u]
         ]
@@ -87,7 +92,7 @@ class PerPcs(LoraC):
         gates = GateStack(stack)
         options = replace(options, epochs=self.epochs_gate, learning_rate=self.rate_gate)
         third = self.learned(users, "their gates", gates, examples, [], before, options)
-        own = exchanges if not self.data else users.exchanges("", shown=self.context, by=self.by)
+        own = users.exchanges("", shown=self.context, by=self.by)
         people = [user for user in own if own[user]]
         past: list[Example] = [
             example(users.model, owner, e) for owner, u in enumerate(people) for e in own[u]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import TrimtabError
+from .kept import KeptValues, digest
 
 if TYPE_CHECKING:
     from ...steering.model import SteeredModel
@@ -33,7 +29,7 @@ class WrittenTexts:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._texts = KeptValues(path, "texts", "text", "the texts that models wrote")
 
     def answers(
         self,
@@ -71,11 +67,11 @@ class WrittenTexts:
             _FORM, model.fingerprint, str(model.hf.dtype), variant, max_new_tokens, temperature
         ]  # fmt: skip
         keys = [
-            [_digest([*about, [dict(m) for m in prompt], n]) for n in range(count)]
+            [digest([*about, [dict(m) for m in prompt], n]) for n in range(count)]
             for prompt in prompts
         ]
         prompt_of = {key: prompt for prompt, own in zip(prompts, keys, strict=True) for key in own}
-        texts = self._kept(list(prompt_of))
+        texts = self._texts.get(list(prompt_of))
         if progress:
             progress(sum(key in texts for own in keys for key in own))
         # By length, so that what is generated together is alike.
@@ -92,46 +88,8 @@ class WrittenTexts:
                 batch_size=batch_size,
             )
             fresh = {key: done.text.strip() for key, done in zip(some, completions, strict=True)}
-            self._keep(fresh)
+            self._texts.put(fresh)
             texts.update(fresh)
             if progress:
                 progress(sum(key in fresh for own in keys for key in own))
         return [[texts[key] for key in own] for own in keys]
-
-    def _kept(self, keys: Sequence[str]) -> dict[str, str]:
-        if not self.path.exists():
-            return {}
-        texts: dict[str, str] = {}
-        with self._open() as connection:
-            for start in range(0, len(keys), 500):
-                some = keys[start : start + 500]
-                marks = ",".join("?" * len(some))
-                rows = connection.execute(
-                    f"SELECT key, text FROM texts WHERE key IN ({marks})", some
-                )
-                texts.update(rows.fetchall())
-        return texts
-
-    def _keep(self, texts: Mapping[str, str]) -> None:
-        with self._open() as connection:
-            connection.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts.items())
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """The file as a database; what is done to it is kept when the context ends."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, text TEXT)"
-                )
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise TrimtabError(
-                f"cannot use {self.path} for the texts that models wrote: {error}; make room, or "
-                "delete it: nothing in it is lost for good"
-            ) from error
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,6 +205,7 @@ class ShopUsers:
         targets: int = 0,
         shown: int = 0,
         by: By = "encoder",
+        people: Collection[str] | None = None,
     ) -> dict[str, list[PastExchange]]:
         """Each user's past requests with the beginning of the right call, up to the tool's name.
 
@@ -221,6 +222,8 @@ class ShopUsers:
             )
         by_user: dict[str, list[PastExchange]] = {}
         for user in self._users:
+            if people is not None and user not in people:
+                continue
             tasks = self._learned_from(user)[-targets:]
             # One pair for each wrong tool: the right one is the same in all.
             right = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -43,7 +43,12 @@ class HavePast(Protocol):
 
 
 def past_exchanges(
-    users: HavePast, *, targets: int = 0, shown: int = 0, by: By = "encoder"
+    users: HavePast,
+    *,
+    targets: int = 0,
+    shown: int = 0,
+    by: By = "encoder",
+    people: Collection[str] | None = None,
 ) -> dict[str, list[PastExchange]]:
     """Each user's past samples as prompts with answers, oldest first.
 
@@ -52,8 +57,13 @@ def past_exchanges(
         targets: At most so many of each user's, the latest; 0 is all.
         shown: How many earlier samples of the same user stand in the prompt.
         by: Which of them come first.
+        people: Of these users alone; None is all.
     """
-    histories = {user.id: user.history for user in users.users.values()}
+    histories = {
+        user.id: user.history
+        for user in users.users.values()
+        if people is None or user.id in people
+    }
     chosen = {
         user: [n for n, past in enumerate(own) if past.output.strip()][-targets:]
         for user, own in histories.items()

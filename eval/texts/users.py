@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -129,10 +129,11 @@ class TextUsers(TextHistories):
         targets: int = 0,
         shown: int = 0,
         by: By = "encoder",
+        people: Collection[str] | None = None,
     ) -> dict[str, list[PastExchange]]:
         """Each user's past samples as prompts with answers, oldest first; see the protocol."""
         users = self._others(data, latest) if data else self
-        return past_exchanges(users, targets=targets, shown=shown, by=by)
+        return past_exchanges(users, targets=targets, shown=shown, by=by, people=people)
 
     def _others(self, data: str, latest: int) -> TextUsers:
         """The users of other data, made ready in the same way."""

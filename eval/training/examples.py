@@ -96,7 +96,13 @@ class TrainingBatch:
 
 
 def steps(
-    examples: Sequence[Example], size: int, *, apart: bool, seed: int, epoch: int
+    examples: Sequence[Example],
+    size: int,
+    *,
+    apart: bool,
+    seed: int,
+    epoch: int,
+    answers_alone: bool = False,
 ) -> list[list[int]]:
     """The steps of one epoch: each holds the places of its examples.
 
@@ -107,11 +113,13 @@ def steps(
             gets does not depend on who is trained beside them.
         seed: Of the order.
         epoch: Which pass this is.
+        answers_alone: Whether passes hold the answers alone: then their lengths make a batch alike.
     """
+    lengths = [len(each.answer if answers_alone else each.tokens) for each in examples]
     own: dict[int, list[int]] = {}
     for place, example in enumerate(examples):
         own.setdefault(example.owner if apart else 0, []).append(place)
-    batches = [_shuffled(examples, places, size, f"{seed}/{epoch}") for places in own.values()]
+    batches = [_shuffled(lengths, places, size, f"{seed}/{epoch}") for places in own.values()]
     most = max(map(len, batches), default=0)
     return [
         [place for each in batches if number < len(each) for place in each[number]]
@@ -120,7 +128,7 @@ def steps(
 
 
 def _shuffled(
-    examples: Sequence[Example], places: Sequence[int], size: int, seed: str
+    lengths: Sequence[int], places: Sequence[int], size: int, seed: str
 ) -> list[list[int]]:
     """Batches of examples of similar length, in an order that is drawn."""
     drawn = random.Random(seed)
@@ -129,7 +137,7 @@ def _shuffled(
     batches: list[list[int]] = []
     window = 16 * size  # wide enough for batches of alike lengths, which still differ by epoch
     for start in range(0, len(order), window):
-        some = sorted(order[start : start + window], key=lambda place: len(examples[place].tokens))
+        some = sorted(order[start : start + window], key=lambda place: lengths[place])
         batches += [some[n : n + size] for n in range(0, len(some), size)]
     drawn.shuffle(batches)
     return batches

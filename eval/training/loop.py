@@ -19,7 +19,7 @@ from ...steering.decoder.devices import out_of_memory
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .examples import Example, TrainingBatch, narrow, steps
 from .loss import answer_nats
-from .lower_layers import Lower, changes_answers_alone, lowest_unchanged
+from .lower_layers import LastLower, changes_answers_alone, lowest_unchanged
 from .optimiser import RowAdamW
 from .options import TrainingOptions
 from .passes import Before
@@ -33,7 +33,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 # Changes whenever the same samples and options would train other numbers.
-_FORM = 1
+_FORM = 2
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}
 """Tokens in one pass, padding included, by kind of device."""
@@ -70,6 +70,7 @@ def train(
     folder: Path | None = None,
     tokens_at_once: int | None = None,
     keep_lower: bool = True,
+    last_lower: LastLower | None = None,
     checkpoint_seconds: float = 20.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
@@ -90,6 +91,7 @@ def train(
             gives it back, one that holds a part of it resumes. None keeps nothing.
         tokens_at_once: Tokens in one pass, padding included; halved once where memory runs out.
         keep_lower: Compute the hidden states below the lowest change once.
+        last_lower: What was computed for the training before this one, of the same model.
         checkpoint_seconds: Time between two writes of what is trained so far.
         progress: Told how many steps are done, and of how many.
 
@@ -113,6 +115,7 @@ def train(
         path,
         tokens_at_once or TOKENS_AT_ONCE.get(model.device.type, 4096),
         keep_lower,
+        last_lower or LastLower(),
         checkpoint_seconds,
         progress,
     ).train()
@@ -167,13 +170,16 @@ class _Training:
     path: Path | None
     tokens_at_once: int
     keep_lower: bool
+    last_lower: LastLower
     checkpoint_seconds: float
     progress: Callable[[int, int], None] | None
     halved: bool = False
+    moving: bool = False  # between two states that training may be resumed from
     losses: list[Tensor] = field(default_factory=list)  # of the held-back, by epoch and owner
 
     def train(self) -> Trained:
         self.apart = self.trainable.apart
+        self.answers_alone = changes_answers_alone(self.trainable, self.before)
         first = next(iter(self.trainable.numbers.values()))
         self.owners = len(first) if self.apart else 1
         self.optimiser = RowAdamW(self.trainable.numbers, self.options, apart=self.apart)
@@ -203,32 +209,31 @@ class _Training:
         self.lower = None
         if self.keep_lower:
             self.lower = self._within_memory(
-                lambda: Lower.keep(
+                lambda: self.last_lower.keep(
                     self.model,
                     every,
                     lowest_unchanged(self.trainable, self.before),
-                    answers_alone=changes_answers_alone(self.trainable, self.before),
+                    answers_alone=self.answers_alone,
                     token_budget=self.tokens_at_once,
                 )
             )
         total = self.options.epochs * len(self._steps(0))
         try:
             if not self.losses:
-                self._judge()
+                self._judge(first=True)
             while self.epoch < self.options.epochs and not self._over():
                 epoch = self._steps(self.epoch)
                 while self.step < len(epoch):
                     self._step(epoch[self.step])
-                    self.step += 1
                     if self.progress:
                         self.progress(self.epoch * len(epoch) + self.step, total)
                     if time.monotonic() - self.written > self.checkpoint_seconds:
                         self._save()
-                self.epoch, self.step = self.epoch + 1, 0
                 self._judge()
                 self._save()
         except KeyboardInterrupt:
-            self._save()
+            if not self.moving:  # else the last checkpoint stays
+                self._save()
             raise
         self._save(done=True)
         if self.progress:
@@ -237,14 +242,22 @@ class _Training:
     def _steps(self, epoch: int) -> list[list[int]]:
         options = self.options
         return steps(
-            self.examples, options.batch_size, apart=self.apart, seed=options.seed, epoch=epoch
+            self.examples,
+            options.batch_size,
+            apart=self.apart,
+            seed=options.seed,
+            epoch=epoch,
+            answers_alone=self.answers_alone,
         )
 
     def _step(self, rows: Sequence[int]) -> None:
         self._within_memory(lambda: self._gradients(rows))
         active = torch.zeros(self.owners, dtype=torch.bool, device=self.optimiser.count.device)
         active[[self._owner(self.examples[row]) for row in rows]] = True
+        self.moving = True
         self.optimiser.step(active)
+        self.step += 1
+        self.moving = False
 
     def _within_memory(self, work: Callable[[], T]) -> T:
         """Do it, and once more in passes of half as many tokens where memory runs out.
@@ -314,11 +327,18 @@ class _Training:
         return nats
 
     @torch.no_grad()
-    def _judge(self) -> None:
-        """Look at the held-back samples; numbers that are the best so far are kept."""
+    def _judge(self, *, first: bool = False) -> None:
+        """Look at the held-back samples, and end an epoch; the best numbers so far are kept.
+
+        Args:
+            first: Before all epochs.
+        """
         nats = self._within_memory(self._held_nats)
         earlier = torch.stack(self.losses).amin(dim=0) if self.losses else None
+        self.moving = True
         self.losses.append(nats)
+        if not first:
+            self.epoch, self.step = self.epoch + 1, 0
         # Whoever holds nothing back, and whoever wants the last epoch's, keeps the latest.
         better = torch.ones(self.owners, dtype=torch.bool)
         if earlier is not None and self.options.patience:
@@ -327,6 +347,7 @@ class _Training:
             where = better.to(numbers.device)
             where = where.reshape(-1, *[1] * (numbers.ndim - 1)) if self.apart else where[0]
             self.best[name] = torch.where(where, numbers.detach(), self.best[name])
+        self.moving = False
 
     def _held_tokens(self) -> Tensor:
         tokens = torch.zeros(self.owners)

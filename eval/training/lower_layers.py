@@ -2,14 +2,14 @@
 
 The hidden states below the lowest change never change. Where nothing before a prompt's last token
 is changed, neither do the keys and values of that part: a pass then holds the answer's tokens
-alone.
+alone, and what all prompts begin with is run, and kept, once.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from ...steering.decoder.budget import free_memory
-from ...steering.decoder.caches import bytes_a_token, layers_of
+from ...steering.decoder.caches import bytes_a_token, holds_keys_only, layers_of, select_rows
 from ...steering.decoder.families import Parts
 from ...steering.decoder.forward import window_passed
 from ...steering.decoder.hooks import of_this_thread
 from ...steering.decoder.language_model import LanguageModel
 from ...steering.decoder.partial import beginning_after, stopping_after
+from ...steering.decoder.prefixes import MIN_SHARED, common
 from ...steering.decoder.sublayers import first_tensor
 from ...steering.vectors.positions import PromptEdges, start_of
 from .examples import Example, TrainingBatch, narrow
@@ -71,11 +72,14 @@ class Lower:
         layer: int,
         states: Sequence[Tensor],
         keys: Sequence[Tensor] | None = None,
+        shared: Tensor | None = None,
     ) -> None:
         self.layer = layer
         self._states = states
         self._keys = keys
-        self.starts = [0] * len(states) if keys is None else [own.shape[-2] for own in keys]
+        self._shared = shared  # the keys of what all prompts begin with
+        before = 0 if shared is None else shared.shape[-2]
+        self.starts = [0] * len(states) if keys is None else [before + k.shape[-2] for k in keys]
 
     @classmethod
     @torch.no_grad()
@@ -108,10 +112,12 @@ class Lower:
         room = _KEPT_SHARE * free_memory(model.device)
         a_state = config.hidden_size * model.hf.dtype.itemsize
         a_key = bytes_a_token(config, model.hf.dtype) * above / model.layer_count
+        beginning = _beginning(model, examples) if answers_alone else ()
         answers = sum(len(each.answer) + 1 for each in examples)
-        prompts = sum(len(each.prompt) - 1 for each in examples)
+        prompts = sum(len(each.prompt) - 1 - len(beginning) for each in examples)
         if answers_alone and answers * a_state + prompts * a_key > room:
-            answers_alone = False
+            answers_alone, beginning = False, ()
+            prompts = sum(len(each.prompt) - 1 for each in examples)
         if not answers_alone and (answers + prompts) * a_state > room:
             _log.warning(
                 "the lower layers' hidden states would take %.1f GB: they are not kept, and "
@@ -121,21 +127,28 @@ class Lower:
             return None
         states: list[Tensor] = [torch.empty(0)] * len(examples)
         keys: list[Tensor] = [torch.empty(0)] * len(examples)
+        shared = _Shared.run(model, beginning) if beginning else None
         for rows in narrow(examples, range(len(examples)), token_budget):
-            batch = TrainingBatch.of(examples, rows, model.device)
-            hidden = _after(model.parts, layer, batch)
+            batch = TrainingBatch.of(examples, rows, model.device).after(
+                [len(beginning)] * len(rows)
+            )
+            hidden = _after(model.parts, layer, batch, shared)
             if answers_alone:
-                prompt_keys = _prompt_keys(model, layer, batch, hidden)
+                prompt_keys = _prompt_keys(model, layer, batch, hidden, shared)
                 if prompt_keys is None:
                     return cls.keep(model, examples, layer, token_budget=token_budget)
                 for row, own in zip(rows, prompt_keys, strict=True):
                     keys[row] = own
             for row, state in zip(rows, hidden, strict=True):
-                start = len(examples[row].prompt) - 1 if answers_alone else 0
-                states[row] = state[start : len(examples[row].tokens)].clone()
+                start = len(examples[row].prompt) - 1 - len(beginning) if answers_alone else 0
+                end = len(examples[row].tokens) - len(beginning)
+                states[row] = state[start:end].clone()
             if progress:
                 progress(len(rows))
-        return cls(layer, states, keys if answers_alone else None)
+        if not answers_alone:
+            return cls(layer, states)
+        kept = _stacked(shared.cache, layer) if shared else None
+        return cls(layer, states, keys, None if kept is None else kept[0])
 
     def of(self, batch: TrainingBatch) -> Tensor:
         """The batch's hidden states, padded: ``(rows, longest, hidden_size)``."""
@@ -155,6 +168,10 @@ class Lower:
                 for keys, n in zip(own, lengths, strict=True)
             ]
         )
+        if self._shared is not None:
+            every = self._shared.expand(len(own), *self._shared.shape)
+            padded = torch.cat([every, padded], dim=-2)
+            mask = torch.cat([mask.new_ones(len(own), self._shared.shape[-2]), mask], dim=1)
         cache = layers_of(parts.decoder.config)
         for number, layer in enumerate(cache.layers):
             above = number - self.layer - 1
@@ -165,35 +182,115 @@ class Lower:
         return cache, mask.to(batch.mask.device)
 
 
+@dataclass
+class LastLower:
+    """What was kept for the last training, for the next one on the same samples."""
+
+    _of: tuple[Any, ...] = ()
+    _lower: Lower | None = None
+
+    def keep(
+        self, model: LanguageModel, examples: Sequence[Example], layer: int, **how: Any
+    ) -> Lower | None:
+        """As ``Lower.keep``; run only where the samples, their order or the layer are others."""
+        rows = tuple((each.prompt, each.answer) for each in examples)
+        of = (model.fingerprint, str(model.hf.dtype), rows, layer, how.get("answers_alone", False))
+        if self._lower is None or self._of != of:
+            self._lower = None  # what is not wanted any more makes room first
+            self._lower = Lower.keep(model, examples, layer, **how)
+            self._of = of
+        return self._lower
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all prompts begin with, after its pass."""
+
+    cache: Cache
+    length: int
+
+    @classmethod
+    def run(cls, model: LanguageModel, tokens: Sequence[int]) -> _Shared:
+        """Run it."""
+        cache = layers_of(model.parts.decoder.config)
+        # Its last token is no answer's: what comes after it is all the same here.
+        row = TrainingBatch.of([Example(0, tuple(tokens), (0,))], [0], model.device)
+        row = replace(row, tokens=row.tokens[:, :-1], mask=row.mask[:, :-1])
+        run_batch(model.parts, row, cache, row.mask.new_zeros(1, 0))
+        return cls(cache, len(tokens))
+
+    def rows(self, batch: TrainingBatch) -> tuple[Cache, Tensor]:
+        """A cache of its own for a batch, and the mask of what it holds."""
+        count = len(batch.rows)
+        return select_rows(self.cache, [0] * count), batch.mask.new_ones(count, self.length)
+
+
+def _beginning(model: LanguageModel, examples: Sequence[Example]) -> tuple[int, ...]:
+    """What all prompts begin with, short of their last two tokens; empty where it is too little."""
+    prompts = [each.prompt for each in examples]
+    if not holds_keys_only(model.parts.decoder.config):
+        return ()
+    # What the first and the last in order share, all between them share.
+    count = min(common(min(prompts), max(prompts)), min(map(len, prompts)) - 2)
+    return prompts[0][:count] if count >= MIN_SHARED and len(prompts) > 1 else ()
+
+
 def _prompt_keys(
-    model: LanguageModel, layer: int, batch: TrainingBatch, hidden: Tensor
+    model: LanguageModel,
+    layer: int,
+    batch: TrainingBatch,
+    hidden: Tensor,
+    shared: _Shared | None,
 ) -> list[Tensor] | None:
     """The keys and values of each row's prompt but for its last token, in the layers above.
+
+    Args:
+        model: The model.
+        layer: Above this layer.
+        batch: The rows, without what is shared.
+        hidden: What the layer gives, ``(rows, tokens, hidden_size)``.
+        shared: What comes before; its keys are not among those returned.
 
     Returns:
         By row ``(layers, 2, heads, tokens, head_size)``; None where layers share keys, or theirs
         are of several shapes.
     """
-    starts = [length - 1 for length in batch.prompt_lengths]
+    before = shared.length if shared else 0
+    starts = [length - 1 - before for length in batch.prompt_lengths]
     longest = max(starts)
     real = torch.arange(longest, device=batch.mask.device) < torch.tensor(
         [[start] for start in starts], device=batch.mask.device
     )
     prompts = replace(batch, tokens=batch.tokens[:, :longest], mask=real.long())
-    cache = layers_of(model.parts.decoder.config)
+    if shared:
+        cache, mask = shared.rows(batch)
+    else:
+        cache = layers_of(model.parts.decoder.config)
+        mask = real.new_zeros(len(starts), 0).long()
     with beginning_after(model.parts, layer, hidden[:, :longest]):
-        run_batch(model.parts, prompts, cache, real.new_zeros(len(starts), 0).long())
+        run_batch(model.parts, prompts, cache, mask)
+    states = _stacked(cache, layer)
+    if states is None or len(cache.layers) != model.layer_count:
+        return None
+    return [
+        states[row, ..., before : before + start, :].clone() for row, start in enumerate(starts)
+    ]
+
+
+def _stacked(cache: Cache, layer: int) -> Tensor | None:
+    """Keys and values above a layer, ``(rows, layers, 2, heads, tokens, head_size)``.
+
+    None where layers share keys, or theirs are of several shapes.
+    """
     above = cache.layers[layer + 1 :]
     pairs = [(getattr(each, "keys", None), getattr(each, "values", None)) for each in above]
     shapes = {None if part is None else part.shape for pair in pairs for part in pair}
-    if len(shapes) != 1 or None in shapes or len(cache.layers) != model.layer_count:
+    if len(shapes) != 1 or None in shapes:
         return None
-    states = torch.stack([torch.stack(pair, 1) for pair in pairs], 1)  # type: ignore[arg-type]
-    # (rows, layers, 2, heads, tokens, head_size)
-    return [states[row, ..., :start, :].clone() for row, start in enumerate(starts)]
+    return torch.stack([torch.stack(pair, 1) for pair in pairs], 1)  # type: ignore[arg-type]
 
 
-def _after(parts: Parts, layer: int, batch: TrainingBatch) -> Tensor:
+def _after(parts: Parts, layer: int, batch: TrainingBatch, shared: _Shared | None = None) -> Tensor:
     """The hidden states after a layer, ``(rows, tokens, hidden_size)``."""
     states: list[Tensor] = []
 
@@ -203,7 +300,7 @@ def _after(parts: Parts, layer: int, batch: TrainingBatch) -> Tensor:
     handle = parts.layers[layer].block.register_forward_hook(of_this_thread(keep))
     try:
         with stopping_after(parts, layer):
-            run_batch(parts, batch)
+            run_batch(parts, batch, *(shared.rows(batch) if shared else ()))
     finally:
         handle.remove()
     return states[-1]

@@ -164,6 +164,28 @@ def test_learns_on_other_people(tiny, tmp_path: Path) -> None:
         users.exchanges("elsewhere")
 
 
+def test_only_those_who_share_pieces_are_asked_for_requests(tiny, tmp_path: Path) -> None:
+    """Nobody's texts are rewritten who is not trained on."""
+    users = users_of(tiny, tmp_path)
+    long, short = list(users.users)[2:4], next(iter(users.users))
+    people = {**users.users, short: replace(users.users[short], history=())}
+    for user in people.values():
+        silent = tuple(replace(past, input="") for past in user.history)
+        people[user.id] = replace(user, history=silent if user.id in long else silent[:2])
+    asked = []
+    users.rewritten = lambda texts: asked.extend(texts) or list(texts)  # type: ignore[method-assign]
+    users.users = people
+    found = users.exchanges(people=long)
+    assert set(found) == set(long)
+    assert sorted(asked) == sorted(past.output for user in long for past in people[user].history)
+    seen = []
+    real = users.exchanges
+    users.exchanges = lambda *a, **how: seen.append(how.get("people")) or real(*a, **how)  # type: ignore[method-assign]
+    get_method("per-pcs", {"sharers": 2, "rank": 2, "epochs": 1, "epochs_p": 1, "epochs_gate": 1,
+                           "pieces": 1}).prepare(users)  # fmt: skip
+    assert [set(each) for each in seen if each is not None] == [set(long)]
+
+
 def test_directions_tell_people_apart_and_trust_long_histories() -> None:
     torch.manual_seed(0)
     means = torch.randn(40, 6) * torch.tensor([3.0, 3.0, 0.0, 0.0, 0.0, 0.0])

@@ -1,9 +1,11 @@
 """Training against plain PyTorch: full passes, ``torch.optim.AdamW``, one user at a time."""
 
 import copy
+import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,16 @@ import torch
 from torch import nn
 
 from trimtab import TrimtabError
-from trimtab.eval.training.examples import TrainingBatch, steps
-from trimtab.eval.training.loop import train
+from trimtab.eval.training.examples import Example, TrainingBatch, steps
+from trimtab.eval.training.loop import _Training, train
 from trimtab.eval.training.loss import answer_nats
-from trimtab.eval.training.lower_layers import Lower, changes_answers_alone, lowest_unchanged
+from trimtab.eval.training.lower_layers import (
+    LastLower,
+    Lower,
+    changes_answers_alone,
+    lowest_unchanged,
+)
+from trimtab.eval.training.optimiser import RowAdamW
 from trimtab.eval.training.options import TrainingOptions
 from trimtab.eval.training.trainable import (
     LoraStack,
@@ -56,7 +64,8 @@ def by_plain_pytorch(model, examples, options, start: LowRankStack) -> dict[str,
     )
     blocks = [layer.block for layer in model.parts.layers]
     for epoch in range(options.epochs):
-        for step in steps(examples, options.batch_size, apart=True, seed=options.seed, epoch=epoch):
+        how = {"apart": True, "seed": options.seed, "epoch": epoch, "answers_alone": True}
+        for step in steps(examples, options.batch_size, **how):
             losses = []
             for example in (examples[row] for row in step):
                 handles = []
@@ -127,9 +136,13 @@ def test_gives_what_plain_training_gives(language_model, examples, keep_lower, t
     ],
 )
 @pytest.mark.parametrize("positions", ["answer", 2, "all", PromptEdges(1, 2)])
-def test_what_is_kept_changes_no_number(causal, examples, family, shape, positions):
+@pytest.mark.parametrize("beginning", [0, 20])
+def test_what_is_kept_changes_no_number(causal, examples, family, shape, positions, beginning):
     model = causal(family, shape)
-    some = examples([5])
+    # What all prompts begin with is run once.
+    some = [
+        replace(each, prompt=(*range(5, 5 + beginning), *each.prompt)) for each in examples([5])
+    ]
     frozen = [[low_rank(positions=positions, layers=(2,), seed=3).stage(0)]]
     trainable = low_rank(positions=positions, layers=(1, 2))
     with torch.no_grad():
@@ -138,9 +151,11 @@ def test_what_is_kept_changes_no_number(causal, examples, family, shape, positio
     assert alone == (positions in ("answer", 2))
     layer = lowest_unchanged(trainable, frozen)
     assert layer == 1
-    lower = Lower.keep(model, some, layer, answers_alone=alone, token_budget=60)
+    lower = Lower.keep(model, some, layer, answers_alone=alone, token_budget=60 + 3 * beginning)
     assert lower is not None
     kept = any(lower.starts)
+    assert not kept or lower.starts == [len(each.prompt) - 1 for each in some]
+    assert (lower._shared is not None) == (kept and beginning > 0)
     assert kept == (alone and shape != {"head_dim": 8, "sliding_window": 8})
     batch = TrainingBatch.of(some, [3, 0, 4, 1], torch.device("cpu"))
     numbers = list(trainable.numbers.values())
@@ -149,6 +164,51 @@ def test_what_is_kept_changes_no_number(causal, examples, family, shape, positio
     gradients = [torch.autograd.grad(each.sum(), numbers) for each in found]
     for plain, ours in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, ours, atol=1e-4, rtol=1e-4)
+
+
+def test_batches_hold_answers_of_alike_lengths_where_passes_hold_answers_alone():
+    drawn = random.Random(0)
+    some = [
+        Example(0, (5,) * drawn.randint(2, 90), (6,) * drawn.randint(1, 40)) for _ in range(160)
+    ]
+
+    def padding(answers_alone: bool) -> int:
+        batches = steps(some, 16, apart=False, seed=0, epoch=1, answers_alone=answers_alone)
+        assert sorted(place for batch in batches for place in batch) == list(range(160))
+        lengths = [[len(some[place].answer) for place in batch] for batch in batches]
+        return sum(max(own) * len(own) - sum(own) for own in lengths)
+
+    assert padding(True) < 0.2 * padding(False)
+
+
+def test_a_training_on_the_same_samples_finds_the_lower_layers_run(
+    language_model, examples, monkeypatch
+):
+    runs: list[int] = []
+    keep = Lower.keep
+
+    def counting(model, every, layer, **how):
+        runs.append(layer)
+        return keep(model, every, layer, **how)
+
+    monkeypatch.setattr(Lower, "keep", counting)
+    last = LastLower()
+
+    def numbers(some, layers, last_lower):
+        trainable = low_rank(owners=2, layers=layers)
+        train(language_model, trainable, some, OPTIONS, last_lower=last_lower)
+        return trainable.numbers
+
+    some = examples([6])
+    first = numbers(some, (1, 2), last)
+    # Whose they are is all the same to what lies below.
+    second = numbers([replace(each, owner=1) for each in some], (1, 2), last)
+    assert runs == [1]
+    for name in first:
+        torch.testing.assert_close(first[name][0], second[name][1])
+    close(numbers(some[:4], (1, 2), last), numbers(some[:4], (1, 2), None))
+    close(numbers(some[:4], (2,), last), numbers(some[:4], (2,), None))
+    assert runs == [1, 1, 1, 2, 2]
 
 
 def test_many_users_in_one_batch_get_what_each_gets_alone(language_model, examples):
@@ -327,6 +387,40 @@ def test_ctrl_c_keeps_what_is_trained(language_model, examples, tmp_path: Path):
         progress=lambda done, total: counted.append((done, total)),
     )  # fmt: skip
     assert counted[0] == (3, 6)
+
+
+@pytest.mark.parametrize("patience", [0, 5])
+@pytest.mark.parametrize(
+    ("where", "when"),
+    [("judging", 1), ("judging", 2), ("judging", 3), ("moving", 2), ("moving", 5)],
+)
+def test_ctrl_c_at_any_place_ends_in_the_same_numbers(
+    language_model, examples, tmp_path: Path, monkeypatch, where, when, patience
+):
+    """While held-back samples are looked at, and while the numbers are moved."""
+    some, held = examples([11]), examples([3], seed=3)
+    options = replace(OPTIONS, patience=patience)
+    expected = low_rank()
+    told = train(language_model, expected, some, options, held=held)
+    owner, name = {"judging": (_Training, "_held_nats"), "moving": (RowAdamW, "step")}[where]
+    real, calls = getattr(owner, name), []
+
+    def interrupted(self, *args):
+        calls.append(None)
+        if len(calls) == when and where == "moving":
+            real(self, *args)  # as if the last of the numbers were still to come
+        if len(calls) == when:
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(language_model, low_rank(), some, options, held=held, folder=tmp_path)
+    resumed = low_rank()
+    again = train(language_model, resumed, some, options, held=held, folder=tmp_path)
+    close(expected.numbers, resumed.numbers, atol=1e-6, rtol=1e-6)
+    assert again.held == pytest.approx(told.held, rel=1e-6)
+    assert (again.steps, again.best) == (told.steps, told.best)
 
 
 def test_other_samples_options_or_model_are_trained_anew(language_model, examples, tmp_path: Path):
