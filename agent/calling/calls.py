@@ -26,7 +26,7 @@ from .formats.table import HERMES, formats
 from .formats.unmarked import UNMARKED
 from .grammar import CALL_CLOSE, CALL_OPEN
 from .grammar import call_grammar as call_grammar
-from .lenient_json import Unreadable, read_value
+from .lenient_json import Unreadable, read_strictly, read_value
 from .python_calls import read_arguments
 from .tool_call import ToolCall as ToolCall
 
@@ -35,6 +35,7 @@ Tools = Sequence[Mapping[str, Any]]
 
 _MAX_TEXT = 50_000  # characters that are looked at
 _MAX_STARTS = 50  # places in one text where a call is looked for
+_MAX_REPAIRED = 200_000  # characters of one text that are put right in vain, all places together
 _BLOCK = re.compile(rf"{CALL_OPEN}(.*?)(?:{CALL_CLOSE}|(?={CALL_OPEN})|\Z)", re.DOTALL)
 _FENCE = re.compile(r"```[\w-]*[^\S\n]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _FENCE_OPEN = re.compile(r"```[\w-]*\s*(?=[{\[])")
@@ -308,14 +309,17 @@ def _fenced(text: str) -> list[str]:
 
 def _objects(text: str) -> Iterator[NamedArguments]:
     """Calls written as objects, at any place in the text."""
-    at = 0
+    at, left = 0, _MAX_REPAIRED
     for _ in range(_MAX_STARTS):
         at = text.find("{", at)
         if at < 0:
             return
+        # Each place is put right with all that follows it, which takes long where braces are many.
+        read = read_value if len(text) - at <= left else read_strictly
         try:
-            value, end = read_value(text, at)
+            value, end = read(text, at)
         except Unreadable:
+            left -= len(text) - at
             at += 1
             continue
         yield from calls_in(value)

@@ -13,7 +13,9 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from trimtab import TrimtabError
+from trimtab.agent.calling import calls
 from trimtab.agent.calling.calls import ToolCall, call_grammar, format_call, parse_call, parse_calls
+from trimtab.agent.calling.lenient_json import read_value
 from trimtab.tools.toolkit import ToolError
 
 BYTES = LLTokenizer("byte")
@@ -394,3 +396,21 @@ def test_long_hostile_texts_are_read_in_reasonable_time() -> None:
         "\\",
     ):
         check_any(piece * 20_000)
+
+
+def test_braces_that_never_close_are_put_right_a_few_times_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def counted(text: str, at: int = 0) -> tuple[Any, int]:
+        seen.append(len(text) - at)
+        return read_value(text, at)
+
+    monkeypatch.setattr(calls, "read_value", counted)
+    endless = '{"k": {"z": [1, 2], ' * 10 + '"' + "word " * 3000
+    assert parse_calls(endless) == []
+    assert 0 < sum(seen) <= 2 * 200_000  # once as it is, once more at each keyword
+    code = "if (x) { y(); " * 20 + "word " * 3000
+    [call] = parse_calls(code + '{"name": "search", "arguments": {"query": "lamp"}}')
+    assert (call.name, call.arguments) == ("search", {"query": "lamp"})
