@@ -2,7 +2,8 @@
 
 PyTorch multiplies float32 by a BLAS that lays the weights out anew in every call, which is most of
 the time where few tokens are multiplied, as in decoding. oneDNN takes them as they were laid out
-once. The layers keep their own weights, for whoever reads, trains or saves them.
+once; and for a single token it reads a layer's own weights, row after row, faster than any copy.
+The layers keep their own weights, for whoever reads, trains or saves them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ _MEMORY_SHARE = 0.5  # of the free memory, for all copies
 
 
 def pack_linears(model: nn.Module) -> int:
-    """Let a model's linear layers multiply by packed copies of their weights, outside training.
+    """Let a model's linear layers multiply by oneDNN outside training, several tokens by copies.
 
-    A layer's copy is made when it is first used, and anew when its weights have changed.
+    A layer's copy is made when it is first used, and anew when its weights have changed. Where all
+    copies would take more than half of the free memory, there are none: a single token is
+    multiplied as fast without, several are multiplied as PyTorch does it.
 
     Args:
-        model: Left as it is but for its large float32 linear layers on an x86 processor, and
-            altogether where the copies would take more than half of the free memory.
+        model: Left as it is but for its large float32 linear layers on an x86 processor.
 
     Returns:
         How many layers.
@@ -38,16 +40,16 @@ def pack_linears(model: nn.Module) -> int:
     layers = [one for one in model.modules() if type(one) is nn.Linear and _is_worth_it(one)]
     weights = {id(layer.weight): layer.weight for layer in layers}
     size = sum(weight.numel() * weight.itemsize for weight in weights.values())
-    if size > _MEMORY_SHARE * psutil.virtual_memory().available:
-        return 0
+    copies = size <= _MEMORY_SHARE * psutil.virtual_memory().available
     for layer in layers:
-        layer.forward = _PackedForward(layer)  # type: ignore[assignment]
+        layer.forward = _PackedForward(layer, copies)  # type: ignore[assignment]
     return len(layers)
 
 
 def is_packed(model: nn.Module) -> bool:
-    """Whether any layer of a model multiplies by a packed copy of its weights."""
-    return any(isinstance(vars(m).get("forward"), _PackedForward) for m in model.modules())
+    """Whether any layer of a model multiplies several tokens by a packed copy of its weights."""
+    ways = (vars(module).get("forward") for module in model.modules())
+    return any(isinstance(way, _PackedForward) and way.copies for way in ways)
 
 
 def _is_worth_it(layer: nn.Linear) -> bool:
@@ -68,33 +70,41 @@ class _Copy(NamedTuple):
 
 
 class _PackedForward:
-    """The forward pass of a linear layer, by a packed copy of its weights."""
+    """The forward pass of a linear layer, by oneDNN."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear, copies: bool) -> None:
+        self.copies = copies
         self._layer = layer
         self._copy: _Copy | None = None
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """As ``nn.Linear``."""
         weight, bias = self._layer.weight, self._layer.bias
+        single = hidden.numel() == hidden.shape[-1]
         if (
-            not torch.is_inference_mode_enabled()
+            not (single or self.copies)
+            or not torch.is_inference_mode_enabled()
             or torch.compiler.is_compiling()
             or not weight.is_contiguous()
             or any(t.device.type != "cpu" or t.dtype != torch.float32 for t in (hidden, weight))
         ):
             return linear(hidden, weight, bias)
-        copy = self._copy
-        if copy is None or not _is_of(copy, weight):
-            copy = self._copy = _packed(weight)
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(hidden, copy.packed, bias, "none", [], "")
+        laid_out = weight if single else self._packed(weight)
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(hidden, laid_out, bias, "none", [], "")
         return made
 
+    def _packed(self, weight: Tensor) -> Tensor:
+        """The copy, made anew where the weights are others now."""
+        if self._copy is None or not _is_of(self._copy, weight):
+            self._copy = _copied(weight)
+        return self._copy.packed
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"_layer": self._layer, "_copy": None}  # a copy of the model packs its own
+        # A copy of the model packs its own.
+        return {"copies": self.copies, "_layer": self._layer, "_copy": None}
 
 
-def _packed(weight: Tensor) -> _Copy:
+def _copied(weight: Tensor) -> _Copy:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _TOKENS)
     return _Copy(_state(weight), _probe(weight).clone(), packed)
 

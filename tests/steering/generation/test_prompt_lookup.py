@@ -51,6 +51,17 @@ def test_a_single_word_counts_only_where_it_is_asked_for() -> None:
     assert PromptLookup(words("bX.qb"), chr, least=2).propose(4) == []
 
 
+def test_nothing_is_proposed_where_such_matches_are_mostly_wrong() -> None:
+    lookup = PromptLookup(words("ax"), chr)
+    lookup.extend(words("a"))
+    assert lookup.propose(1) == words("x")
+    lookup.extend(words("qaras"))  # after an "a" never what came after the last one
+    lookup.extend(words("a"))
+    assert lookup.propose(1) == []
+    lookup.extend(words("sasa"))  # and by now the same again and again
+    assert lookup.propose(1) == words("s")
+
+
 def test_words_are_alike_with_and_without_a_space() -> None:
     alike = {0: "red", 1: "red", 2: "lamp", 9: ","}.__getitem__
     assert PromptLookup([0, 2, 9, 1], alike).propose(4) == [2, 9]

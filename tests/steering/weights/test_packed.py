@@ -89,12 +89,12 @@ def test_weights_that_have_changed_are_packed_anew(
     model: Two, change: Callable[[nn.Parameter], None]
 ) -> None:
     pack_linears(model)
-    hidden = torch.randn(4, 512)
-    assert agrees(model, hidden)
+    one, several = torch.randn(1, 512), torch.randn(4, 512)
+    assert agrees(model, one) and agrees(model, several)
     change(model.up.weight)
-    assert agrees(model, hidden)
+    assert agrees(model, one) and agrees(model, several)
     model.down.weight = nn.Parameter(torch.randn(512, 640))
-    assert agrees(model, hidden)
+    assert agrees(model, one) and agrees(model, several)
 
 
 def test_training_and_other_types_go_the_plain_way(model: Two) -> None:
@@ -134,15 +134,22 @@ def test_a_copy_is_a_model_of_its_own(model: Two) -> None:
     assert agrees(model, hidden)
 
 
-def test_what_would_not_gain_or_fit_stays_as_it_is(
-    model: Two, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_would_not_gain_stays_as_it_is(model: Two) -> None:
     assert pack_linears(Two().bfloat16()) == 0
     assert pack_linears(Two().to("meta")) == 0
     model.up.forward = model.up.forward  # somebody's own
     assert pack_linears(model) == 1
+
+
+def test_where_memory_is_short_there_are_no_copies(
+    model: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4_000_000))
-    assert pack_linears(Two()) == 0
+    assert pack_linears(model) == 2
+    assert not is_packed(model)
+    for tokens in (1, 4):
+        assert agrees(model, torch.randn(tokens, 512))
+    assert all(layer.forward._copy is None for layer in (model.up, model.down))
 
 
 def test_an_adapter_that_is_merged_counts() -> None:
