@@ -34,6 +34,9 @@ Tells = Callable[[str], None]
 Scores = Callable[["Record"], "dict[str, float | None]"]
 """A record's scores, worked out anew from its output."""
 
+_LIVE_A_ROW = 3
+"""Episodes under way for each answer that is decoded, so that others wait when one has ended."""
+
 
 def plan_of(configuration: Mapping[str, Any]) -> Plan:
     """The plan of the run whose configuration this is.
@@ -132,7 +135,8 @@ def _shop(
             seed=plan.seed,
             plan=plan.configuration(),
             cache=cache,
-            max_live=batch_size,
+            max_live=batch_size if batch_size == 1 else _LIVE_A_ROW * batch_size,
+            batch_size=batch_size,
         )
 
 

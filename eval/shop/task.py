@@ -44,10 +44,6 @@ if TYPE_CHECKING:
     from ..sample import Progress, Sample
 
 
-_ROWS = 48
-"""At most this many answers are decoded at once, however many episodes wait for one."""
-
-
 class ShopTask:
     """PersonalWAB's test tasks, played by the agent.
 
@@ -66,6 +62,8 @@ class ShopTask:
         plan: What else tells this task from another one, as plain data.
         cache: Where what is prepared is kept; None is trimtab's own folder.
         max_live: How many episodes are played at once.
+        batch_size: At most so many answers are decoded at once. With more episodes than that, one
+            that is answered gives its place to one that waits.
 
     Raises:
         TrimtabError: A number out of its range.
@@ -90,9 +88,12 @@ class ShopTask:
         plan: Mapping[str, Any] | None = None,
         cache: Path | None = None,
         max_live: int = 48,
+        batch_size: int = 48,
     ) -> None:
-        if max_live < 1:
-            raise TrimtabError(f"expected max_live of at least 1, got {max_live}")
+        if max_live < 1 or batch_size < 1:
+            raise TrimtabError(
+                f"expected max_live and batch_size of at least 1, got {max_live} and {batch_size}"
+            )
         self.model = model
         self.environment = environment
         self.tasks = {task.id: task for task in tasks}
@@ -107,6 +108,7 @@ class ShopTask:
         self.plan = dict(plan or {})
         self.cache = cache or home()
         self.max_live = max_live
+        self.batch_size = batch_size
 
     def samples(self) -> list[Sample]:
         """The test tasks."""
@@ -165,7 +167,7 @@ class ShopTask:
             given=self.dictionaries,
             folder=self.cache,
             seed=self.seed,
-            batch_size=self.max_live,
+            batch_size=self.batch_size,
             progress=progress,
         )
 
@@ -180,10 +182,12 @@ class ShopTask:
             variants.setdefault(item.treatment.variant, []).append(item)
         for variant, some in variants.items():
             with variant.active(self.model) if variant else nullcontext():
-                yield from self._played(some, max(self.max_live // narrower, 1))
+                yield from self._played(some, narrower)
 
-    def _played(self, items: Sequence[Item], max_live: int) -> Iterator[Outcome]:
-        model = BatchedModel(self.model, batch_size=min(max_live, _ROWS))
+    def _played(self, items: Sequence[Item], narrower: int) -> Iterator[Outcome]:
+        rows = max(min(self.batch_size, self.max_live) // narrower, 1)
+        max_live = max(self.max_live // narrower, 1)
+        model = BatchedModel(self.model, batch_size=rows)
         user = None if self.user is None else self.user.user(model)
         shown = ShownRequests(items)
         agents: dict[tuple[str, Steer | None], Any] = {}

@@ -90,3 +90,38 @@ def test_a_vector_that_is_added_is_seen_in_the_logits_of_a_whole_run(folders, tm
     assert not torch.isclose(plain, steered).all(dim=1).any()
     assert not torch.isclose(plain, population).all(dim=1).any()
     assert math.isfinite(float(steered.sum()))
+
+
+def test_answers_are_the_same_however_many_episodes_and_rows_run_at_once(
+    folders, tmp_path, monkeypatch
+):
+    """With more episodes than rows, one that is answered gives its place to one that waits."""
+    from trimtab.eval.shop.opening import open_shop
+    from trimtab.steering import SteeredModel
+
+    shop = open_shop(str(folders / "world"))
+    model = SteeredModel.from_pretrained(str(folders / "model"), dtype=torch.float32)
+    tasks = shop.world.test[:6]
+    asked = []
+    completions = model.completions
+
+    def noted(requests, **options):
+        asked.append((len(requests), options["batch_size"]))
+        return completions(requests, **options)
+
+    monkeypatch.setattr(model, "completions", noted)
+
+    def played(live, rows):
+        task = ShopTask(
+            model, shop, tasks, cache=folders / "home", max_live=live, batch_size=rows, steps=2
+        )
+        named = shop_methods("zero-shot,fints", controls=False)
+        run = evaluate(task, named, tmp_path / f"{live}-{rows}")
+        assert not any(record.error for record in run.records)
+        return {(record.method, record.sample_id): record.output for record in run.records}
+
+    alone = played(1, 1)
+    assert len(alone) == 12 and set(asked) == {(1, 1)}
+    asked.clear()
+    assert played(12, 2) == alone
+    assert asked[0] == (12, 2)
