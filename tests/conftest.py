@@ -1,5 +1,6 @@
 """What every test may ask for: an empty cache folder, the real models, and one that is scripted."""
 
+import gc
 import json
 import os
 import shutil
@@ -27,6 +28,19 @@ drawn_by.load_profile("suite")
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+LONG = ("test_ray.py", "test_end_to_end.py", "test_every_family.py")
+"""Files that take a minute: they come first, so that no worker is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    # All that was imported stays; nothing looks through it again for what can be freed.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -313,7 +327,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Postg
         server.run("initdb", "-D", str(folder / "data"), "-U", "trimtab", "-A", "trust", "-N")
         server.start()
         yield server
-        server.stop()
+        server.stop("immediate")
 
 
 @dataclass
@@ -334,12 +348,14 @@ class PostgresServer:
             pytest.skip(f"{program} of PostgreSQL does not run here: {done.stderr[-300:]}")
 
     def start(self) -> None:
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        # Nothing here outlives the tests: no log of what is written beyond what a start needs.
+        lasting = "-c fsync=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0"
+        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=60 {lasting}"
         log = str(self.folder / "log")
         self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", log, "-o", options, "start")
 
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "fast", "-w", "stop")
+    def stop(self, mode: str = "fast") -> None:
+        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
 
     def url(self, database: str) -> str:
         return f"postgresql://trimtab@/{database}?host={self.folder}"

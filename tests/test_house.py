@@ -1,12 +1,12 @@
 """What holds for the package as a whole: what is in the wheel, who imports whom, what is lazy."""
 
 import ast
+import functools
 import importlib
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -46,6 +46,11 @@ MODULES = {module_of(path): path for path in package_files() if path.suffix == "
 LAZY = [f"trimtab.{module_of(p)}".rstrip(".") for p in package_files() if p.name == "__init__.pyi"]
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 @dataclass(frozen=True)
 class Import:
     module: str
@@ -55,9 +60,10 @@ class Import:
     """Not in a function, and not for the type checker alone."""
 
 
-def imports_of(module: str, path: Path) -> Iterator[Import]:
+@functools.cache
+def imports_of(module: str, path: Path) -> tuple[Import, ...]:
     """Every relative import of a file, wherever it stands, with names seen through the stubs."""
-    tree = ast.parse(path.read_text())
+    tree, found = tree_of(path), []
     later = set()
     for node in ast.walk(tree):
         types = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
@@ -71,7 +77,9 @@ def imports_of(module: str, path: Path) -> Iterator[Import]:
         base = parts[: len(parts) - up]
         target = ".".join([*base, *(node.module.split(".") if node.module else [])])
         for alias in node.names:
-            yield Import(*defined_in(target, alias.name), node.lineno, node not in later)
+            place = defined_in(target, alias.name)
+            found.append(Import(*place, node.lineno, node not in later))
+    return tuple(found)
 
 
 def defined_in(module: str, name: str) -> tuple[str, str]:
@@ -103,7 +111,7 @@ def test_nothing_imports_the_command_line_or_itself_by_name() -> None:
     faults = []
     for module, path in MODULES.items():
         faults += [f"{path}:{i.line}" for i in imports_of(module, path) if i.module == "cli"]
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
@@ -116,7 +124,7 @@ def test_what_knows_a_terminal_stays_in_the_commands() -> None:
     for module, path in MODULES.items():
         if module.partition(".")[0] in ("commands", "cli", "serve"):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
@@ -144,7 +152,7 @@ def test_one_class_name_means_one_class() -> None:
     """Private or not: `Batch` and `_Batch` are told apart by nobody."""
     places: dict[str, list[str]] = {}
     for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name.lstrip("_"), []).append(f"{path}:{node.lineno}")
     assert not {name: where for name, where in places.items() if len(where) > 1}

@@ -1,6 +1,7 @@
 """How function calls are decoded, as methods: nothing of a user is in them, as cases have none.
 
-Steered by a stranger's dictionary, they show what steering costs where it is not wanted.
+Steered by the dictionary of a user who has nothing to do with a case, they show what steering costs
+where it is not wanted.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Free:
         Raises:
             TrimtabError: It holds nobody's dictionary, or those of another model.
         """
-        steer = steer_by_strangers(self.store, users) if self.store else None
+        steer = steer_by_drawn_users(self.store, users) if self.store else None
         return lambda sample: Treatment(decode=self.decode, steer=steer)
 
     def controls(self) -> Mapping[str, Method]:
@@ -66,7 +67,7 @@ class Auto(Free):
     decode: ClassVar[Decode] = "auto"
 
 
-def steer_by_strangers(uri: str, users: PreparedUsers) -> Steer:
+def steer_by_drawn_users(uri: str, users: PreparedUsers) -> Steer:
     """Steer every case by the dictionary of a user drawn for it, at the shop's settings.
 
     Raises:
@@ -77,14 +78,14 @@ def steer_by_strangers(uri: str, users: PreparedUsers) -> Steer:
     from ...steering.store.steering_store import SteeringStore
 
     store = SteeringStore(uri, model=users.model, audit_reads=False, existing=True)
-    strangers = sorted(store)
-    if not strangers:
+    owners = sorted(store)
+    if not owners:
         raise TrimtabError(f"the store {uri} holds nobody's dictionary to steer by")
     steer = steer_by(store, TOOL_CHOICE, model=users.model)
 
     def steered(user: str, query: str | Tensor, before: int | None = None) -> Steering | None:
         # Every case is a user of its own.
-        return steer(random.Random(f"{users.seed}/{user}").choice(strangers), query)
+        return steer(random.Random(f"{users.seed}/{user}").choice(owners), query)
 
     return steered
 

@@ -1,25 +1,17 @@
-"""Processes that play an episode with a scripted model, for tests that kill them.
+"""A process at a terminal that plays an episode with a scripted model, for tests that kill it.
 
-This program starts one for each line of its input, a list in JSON: TERMINAL, WORLD, FOLDER and, if
-it is to be killed there, STEP. It has imported everything by then. It prints the process's number,
-and its exit code when it has ended.
-
-Each step that the model is asked for is a line of FOLDER/asked. Before the answer to STEP, the
-process says "blocked" and waits to be killed.
+Each step that the model is asked for is a line of FOLDER/asked. Before the answer to the step that
+blocks, the process says "blocked" and waits to be killed.
 """
 
 import json
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 import torch
 
-# What a play imports when it begins.
-import trimtab.agent.shop.agent
-import trimtab.eval.shop.record  # noqa: F401
 from trimtab.commands.play import play_command
 from trimtab.errors import TrimtabError
 from trimtab.steering import Completion, SteeredModel
@@ -71,34 +63,15 @@ def play(world, folder, blocked=None):
         print("error:", error)
 
 
-def at(opened):
-    """Make an opened terminal all that this process reads and writes."""
+def at_terminal(line, terminal, home, *arguments):
+    """Make a terminal all that this process reads and writes, and play there."""
     os.setsid()
+    opened = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+    line.send("open")
     for number in range(3):
         os.dup2(opened, number)
+    os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-
-
-def main():
-    for line in sys.stdin:
-        terminal, *arguments = json.loads(line)
-        opened = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                at(opened)
-                play(*arguments)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-        os.close(opened)
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    os.environ.update(TRIMTAB_HOME=home, COLUMNS="120")
+    play(*arguments)
+    sys.stdout.flush()

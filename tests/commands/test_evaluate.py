@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from rich.console import Console
@@ -15,9 +12,13 @@ from trimtab.commands.console.running import rescore_run, run_plan
 from trimtab.commands.evaluate import plan_from
 from trimtab.eval.runs.record import read_run
 
+from ..forks import Forked
+
 # The command, which the system kills once it has kept its seventh record.
 KILLED = """
-import os, signal, sys
+import os, signal
+os.environ["TRIMTAB_HOME"] = home
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 from trimtab import cli
 from trimtab.eval.runs.folder import RunFolder
 
@@ -29,7 +30,7 @@ def append_or_die(folder, record):
         os.kill(os.getpid(), signal.SIGKILL)
 
 RunFolder.append = append_or_die
-cli.execute(sys.argv[1:])
+cli.execute(["eval", *arguments])
 """
 
 
@@ -42,20 +43,16 @@ def flags(byte_model_path):
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("trimtab_home")
-def test_a_run_that_is_killed_is_resumed_to_the_same_end(flags, tmp_path, capsys):
+def test_a_run_that_is_killed_is_resumed_to_the_same_end(flags, tmp_path, capsys, trimtab_home):
     results = tmp_path / "killed/results.jsonl"
     whole = [*flags, "--out", str(tmp_path / "whole")]
     assert cli.execute(["eval", *whole]) == 0
     expected = (tmp_path / "whole/results.jsonl").read_text().splitlines()
     assert len(expected) == 3 * 5
 
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "eval", *flags, "--out", str(results.parent)],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert killed.returncode == -signal.SIGKILL
+    arguments = [*flags, "--out", str(results.parent)]
+    killed = Forked(KILLED, home=str(trimtab_home), arguments=arguments)
+    assert killed.ended() == -signal.SIGKILL
     before = results.read_bytes()
     assert before.count(b"\n") == 7
     capsys.readouterr()

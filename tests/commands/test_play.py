@@ -5,9 +5,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,17 +14,22 @@ from rich.console import Console
 from trimtab.commands.play import play_command
 from trimtab.errors import TrimtabError
 
+from ..forks import Forked
+
 
 class Terminal:
-    """A process at a pseudo-terminal of its own, started by one that has imported everything."""
+    """A process at a pseudo-terminal of its own."""
 
-    def __init__(self, starter, *arguments):
-        self.starter = starter
+    def __init__(self, **values):
         self.master, slave = pty.openpty()
-        starter.stdin.write(json.dumps([os.ttyname(slave), *arguments]) + "\n")
-        starter.stdin.flush()
-        # Not its number, which after its end may be another process's.
-        self.process = os.pidfd_open(int(starter.stdout.readline()))
+        self.process = Forked(
+            "import runpy; runpy.run_path(script)['at_terminal'](line, terminal, home, *arguments)",
+            script=str(Path(__file__).with_name("played.py")),
+            terminal=os.ttyname(slave),
+            **values,
+        )
+        # Until it has opened its side: a terminal whose last side is closed is gone.
+        assert self.process.said.recv() == "open"
         os.close(slave)
         self.text = ""
 
@@ -48,12 +50,14 @@ class Terminal:
     def say(self, line):
         os.write(self.master, f"{line}\n".encode())
 
-    def end(self, number=None):
-        if number is not None:
-            signal.pidfd_send_signal(self.process, number)
-        code = int(self.starter.stdout.readline())
+    def end(self):
+        code = self.process.ended()
         os.close(self.master)
         return code
+
+    def kill(self):
+        self.process.kill()
+        return self.end()
 
     def _read(self, problem):
         try:
@@ -68,27 +72,16 @@ class Terminal:
 @pytest.fixture
 def terminal(folders, tmp_path):
     """Start the scripted play at a terminal; with a step before which it waits to be killed."""
-    environment = {"TRIMTAB_HOME": str(folders / "home"), "COLUMNS": "120"}
-    starter = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("played.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-        start_new_session=True,
-    )
-    with starter:
-        started = []
+    started = []
 
-        def start(*blocked):
-            started.append(Terminal(starter, str(folders / "world"), str(tmp_path), *blocked))
-            return started[-1]
+    def start(*blocked):
+        arguments = [str(folders / "world"), str(tmp_path), *blocked]
+        started.append(Terminal(home=str(folders / "home"), arguments=arguments))
+        return started[-1]
 
-        yield start
-        for one in started:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(one.process, signal.SIGKILL)
-        starter.kill()
+    yield start
+    for one in started:
+        one.process.kill()
 
 
 def test_an_episode_survives_kills_and_goes_on(terminal, tmp_path):
@@ -99,12 +92,12 @@ def test_an_episode_survives_kills_and_goes_on(terminal, tmp_path):
     first.until("to leave) >")
     first.say("the light one")
     first.until("blocked")
-    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    assert first.kill() == -signal.SIGKILL
 
     second = terminal()
     assert "steps so far: 1" in second.until("The agent says: Is it this one?")
     second.until("to leave) >")
-    assert second.end(signal.SIGKILL) == -signal.SIGKILL
+    assert second.kill() == -signal.SIGKILL
 
     third = terminal()
     assert "steps so far: 3" in third.until("to leave) >")

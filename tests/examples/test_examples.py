@@ -1,12 +1,13 @@
 """The examples run, and do what they say."""
 
+import functools
 import importlib.util
 from pathlib import Path
 
 import pytest
 
 from trimtab.agent.calling.formats import table
-from trimtab.steering import FAMILIES
+from trimtab.steering import FAMILIES, SteeredModel
 
 FOLDER = Path(__file__).parents[2] / "examples"
 MODEL = "smollm2-135m-instruct"
@@ -14,10 +15,17 @@ MODEL = "smollm2-135m-instruct"
 pytestmark = pytest.mark.model
 
 
+@pytest.fixture(scope="module")
+def loads():
+    """Loads a model by its name, once for all examples."""
+    return functools.cache(SteeredModel.from_pretrained)
+
+
 @pytest.fixture
-def run(monkeypatch, smollm2_path):
+def run(monkeypatch, smollm2_path, loads):
     """Run an example's main function; what it registers is gone afterwards."""
     monkeypatch.setattr(table, "_FORMATS", list(table._FORMATS))
+    monkeypatch.setattr(SteeredModel, "from_pretrained", loads)
 
     def main(name):
         spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")

@@ -13,6 +13,7 @@ from openai import OpenAI
 
 from trimtab.serve.app import create_app
 from trimtab.serve.opening import open_service
+from trimtab.serve.service import RequestLimits
 from trimtab.steering.dictionaries.settings import SteeringSettings
 from trimtab.steering.model import SteeredModel
 
@@ -49,11 +50,19 @@ def served_model(tiny_model_folder: Path) -> SteeredModel:
     return SteeredModel.from_pretrained(str(tiny_model_folder), dtype="float32")
 
 
+@pytest.fixture(scope="session")
+def shop_model(word_model_folder: Path) -> SteeredModel:
+    """One that reads the shop's words, whose prompts are long."""
+    return SteeredModel.from_pretrained(str(word_model_folder), dtype="float32")
+
+
 @pytest.fixture(scope="module")
 def server(served_model, tmp_path_factory) -> Iterator[str]:
     """A server with an empty store."""
     store = tmp_path_factory.mktemp("served") / "users.db"
-    with running(open_service(served_model, store, settings=SETTINGS, name="tiny")) as url:
+    short = RequestLimits(new_tokens=48)  # an answer, where a test says nothing
+    service = open_service(served_model, store, settings=SETTINGS, name="tiny", limits=short)
+    with running(service) as url:
         yield url
 
 

@@ -85,7 +85,7 @@ def test_a_killed_server_keeps_its_word(tiny_model_folder, tmp_path) -> None:
             ]
             for talk in talks:
                 talk.start()
-            time.sleep(chance.uniform(0.05, 4.0))
+            time.sleep(chance.uniform(0.05, 2.0))
             server.kill()
             over.set()
             for talk in talks:

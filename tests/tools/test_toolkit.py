@@ -2,7 +2,6 @@ import asyncio
 import contextvars
 import datetime
 import json
-import sys
 import threading
 from dataclasses import dataclass, replace
 from typing import Any
@@ -329,16 +328,6 @@ def test_any_call_is_answered_and_classified(name, arguments):
         assert not calls
         assert "\n" not in result.content
         result.content.encode()
-
-
-def test_the_package_needs_no_torch(tmp_path):
-    import subprocess
-
-    code = (
-        "import sys; from trimtab.tools import ToolSpec, Toolkit, SearchIndex, shopping_toolkit;"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
 def replace_limit(toolkit: Toolkit, limit: int) -> Toolkit:

@@ -1,4 +1,4 @@
-"""Function calls under a stranger's dictionary: what steering costs where it is not wanted."""
+"""Function calls under any user's dictionary: what steering costs where it is not wanted."""
 
 from pathlib import Path
 

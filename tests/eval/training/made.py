@@ -1,15 +1,8 @@
-"""A tiny model and samples of random tokens, the same in every process.
-
-    python made.py FOLDER WRITES
-
-trains the model and is killed: the first so many writes of what is trained are whole, and in the
-middle of the next one the system ends the process.
-"""
+"""A tiny model and samples of random tokens, the same in every process."""
 
 import os
 import random
 import signal
-import sys
 from pathlib import Path
 
 import safetensors.torch
@@ -68,7 +61,8 @@ def trained(model, folder=None, **how):
     return {name: each.detach() for name, each in numbers.numbers.items()}, told.held
 
 
-def main(folder: Path, writes: int) -> None:
+def train_until_killed(folder: Path, writes: int) -> None:
+    """The first so many writes of what is trained are whole; in the next one the system ends us."""
     whole = safetensors.torch.save_file
 
     def save_file(tensors, path, metadata=None):
@@ -81,7 +75,3 @@ def main(folder: Path, writes: int) -> None:
 
     safetensors.torch.save_file = save_file
     trained(tiny_language_model(), folder, checkpoint_seconds=0)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

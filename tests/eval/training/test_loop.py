@@ -3,8 +3,6 @@
 import copy
 import random
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +36,7 @@ from trimtab.steering.reading.teacher_forcing import TokenizedExchange
 from trimtab.steering.vectors.positions import PromptEdges
 from trimtab.steering.vectors.steering import Steering
 
+from ...forks import Forked
 from .made import trained
 
 OPTIONS = TrainingOptions(learning_rate=1e-2, batch_size=4, epochs=2, patience=0)
@@ -360,9 +359,14 @@ def test_resumed_after_an_interruption_at_any_step_it_ends_the_same(
 def test_killed_while_it_writes_it_is_resumed_to_the_same_numbers(language_model, tmp_path: Path):
     expected, losses = trained(language_model)
     # The sixth write, in the middle of the second epoch, has no end.
-    script = Path(__file__).with_name("made.py")
-    child = subprocess.run([sys.executable, script, tmp_path, "5"])
-    assert child.returncode == -signal.SIGKILL
+    script = str(Path(__file__).with_name("made.py"))
+    child = Forked(
+        "import runpy; runpy.run_path(script)['train_until_killed'](folder, writes)",
+        script=script,
+        folder=tmp_path,
+        writes=5,
+    )
+    assert child.ended() == -signal.SIGKILL
     counted = []
     again, told = trained(
         language_model, tmp_path, progress=lambda done, total: counted.append(done)

@@ -12,6 +12,7 @@ import torch
 from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.eval.shop.dictionaries import shop_dictionaries
+from trimtab.eval.studies.tool_choices import NothingRecommended
 from trimtab.serve.opening import open_service
 from trimtab.serve.page.building import Building
 from trimtab.serve.page.episodes import Episodes
@@ -20,22 +21,15 @@ from trimtab.steering.dictionaries.settings import SteeringSettings
 SETTINGS = SteeringSettings(sites=("block",), depths=(0.5,), strength=4.0)
 
 
-class Nobody:
-    """Recommends nothing, and need not be trained."""
-
-    def recommend(self, sequence: list[str], k: int = 10) -> list[str]:
-        return []
-
-
 @pytest.fixture
 def shop(tmp_path: Any) -> ShopEnvironment:
     world = generate_bazaar(users=3, products=100)
-    return ShopEnvironment(world, tmp_path / "shop", recommender=Nobody())
+    return ShopEnvironment(world, tmp_path / "shop", recommender=NothingRecommended())
 
 
 @pytest.fixture
-def service(served_model: Any, tmp_path: Any, trimtab_home: Any) -> Iterator[Any]:
-    opened = open_service(served_model, tmp_path / "users.db", settings=SETTINGS, name="tiny")
+def service(shop_model: Any, tmp_path: Any, trimtab_home: Any) -> Iterator[Any]:
+    opened = open_service(shop_model, tmp_path / "users.db", settings=SETTINGS, name="tiny")
     yield opened
     opened.close()
 

@@ -1,6 +1,7 @@
 """The report in a real browser: it loads, sorts, filters and pages without a complaint."""
 
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,9 +12,22 @@ from trimtab.eval.runs.record import read_run
 from trimtab.eval.runs.report import write_report
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("report") / "report.html"
+
+
 @pytest.fixture
-def page(open_page, text_run):
-    return open_page(write_report(read_run(text_run())))
+def report(kept, text_run):
+    """The report of the usual run, written once."""
+    if not kept.exists():
+        shutil.copy(write_report(read_run(text_run())), kept)
+    return kept
+
+
+@pytest.fixture
+def page(open_page, report):
+    return open_page(report)
 
 
 def shown_samples(page):
@@ -26,8 +40,8 @@ def column(page, number):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_its_window_in_both_themes(open_page, text_run, width, theme):
-    page = open_page(write_report(read_run(text_run())), width, theme)
+def test_it_fits_its_window_in_both_themes(open_page, report, width, theme):
+    page = open_page(report, width, theme)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     expect(page.locator("#sample-list article")).to_have_count(10)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -69,8 +83,8 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_and_marks_stand_out_from_what_is_behind_them(open_page, text_run, theme):
-    page = open_page(write_report(read_run(text_run())), theme=theme)
+def test_text_and_marks_stand_out_from_what_is_behind_them(open_page, report, theme):
+    page = open_page(report, theme=theme)
     page.check("[name=missing]")
     page.locator("#sample-list summary").first.click()
     expect(page.locator("#sample-list del").first).to_be_visible()
