@@ -15,14 +15,12 @@ from trimtab.eval.studies.tool_choices import NothingRecommended
 from trimtab.serve.access import Users, make_key
 from trimtab.serve.opening import open_service
 from trimtab.serve.page.episodes import Episodes
-from trimtab.serve.service import RequestLimits
 from trimtab.steering.dictionaries.dictionary import SteeringDictionary
 from trimtab.steering.dictionaries.settings import SteeringSettings
 from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
 
 SETTINGS = SteeringSettings(sites=("block",), depths=(0.5,), strength=4.0, k=3)
-SHORT = RequestLimits(new_tokens=48)
 HOSTILE = "<img src=x onerror='window.hacked = 1'>"
 
 
@@ -48,9 +46,9 @@ def world() -> Any:
 
 
 @pytest.fixture(scope="module")
-def service(shop_model: Any, world: Any, tmp_path_factory: Any) -> Any:
+def service(served_model: Any, world: Any, tmp_path_factory: Any) -> Any:
     store = tmp_path_factory.mktemp("page") / "users.db"
-    opened = open_service(shop_model, store, settings=SETTINGS, name="tiny", limits=SHORT)
+    opened = open_service(served_model, store, settings=SETTINGS, name="tiny")
     for seed, user in enumerate(["ann", "bob", HOSTILE, *world.users]):
         opened.store.put(own(opened, user, seed))
     return opened
@@ -302,10 +300,9 @@ CONTRAST = """() => {
 
 
 def test_a_key_shows_its_own_users_alone(
-    shop_model: Any, serving: Any, browser: Any, tmp_path: Path
+    served_model: Any, serving: Any, browser: Any, tmp_path: Path
 ) -> None:
-    store = tmp_path / "users.db"
-    opened = open_service(shop_model, store, settings=SETTINGS, name="tiny", limits=SHORT)
+    opened = open_service(served_model, tmp_path / "users.db", settings=SETTINGS, name="tiny")
     for seed, user in enumerate(["shop-1", "shop-2", "bank-1"]):
         opened.store.put(own(opened, user, seed))
     rights = frozenset({"chat", "manage"})
