@@ -10,6 +10,10 @@ its Lance store is measured in the same run; with a URL, so is a PostgreSQL data
 empty and is left filled; `--no-sqlite` leaves the SQLite store out:
 
     python benchmarks/store.py --last-release /tmp/last --postgresql postgresql://me@/bench
+
+Filling takes many times as long as measuring. `--keep FOLDER` keeps the filled stores, and goes on
+with what a run before has filled there, so that both can be done at different times (`--fill-only`
+ends before measuring).
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +84,16 @@ def dictionary(user: int, entries: int, hidden: int, seed: int = 0) -> SteeringD
 def fill(uri: str, users: int, entries: int, hidden: int) -> dict[str, float]:
     store = SteeringStore(uri)
     start = time.perf_counter()
-    for first in range(0, users, USERS_AT_ONCE):
+    there = len(store) // USERS_AT_ONCE * USERS_AT_ONCE  # of a run that was cut off
+    for first in range(there, users, USERS_AT_ONCE):
         chunk = range(first, min(first + USERS_AT_ONCE, users))
         store.put(*(dictionary(user, entries, hidden) for user in chunk))
         print(f"\r{uri}: {chunk.stop:,} of {users:,} users", end="", flush=True, file=sys.stderr)
     print(file=sys.stderr)
     filled = time.perf_counter()
     store.compact()
-    return {"fill": filled - start, "compact": time.perf_counter() - filled}
+    rate = max(users - there, 0) * entries / (filled - start)
+    return {"rate": rate, "compact": time.perf_counter() - filled}
 
 
 def quantiles(action: Callable[[int], object], count: int) -> list[float]:
@@ -151,15 +158,19 @@ def measure(uri: str, users: int, entries: int, hidden: int, reads: int) -> dict
     found["add"] = quantiles(lambda n: store.add(fresh[n]), len(fresh))
     if hasattr(store, "switch"):
         found["switch"] = quantiles(
-            lambda n: store.switch(strangers[n // 2], enabled=bool(n % 2)), 50
+            lambda n: store.switch(strangers[n // 2 % len(strangers)], enabled=bool(n % 2)), 50
         )
     found["population"] = quantiles(
         lambda n: store.population(without=strangers[n]).mean("response"), min(100, len(strangers))
     )
     start = time.perf_counter()
     store.forget(strangers[0])
-    slow = time.perf_counter() - start > 1
-    found["forget"] = quantiles(lambda n: store.forget(strangers[1 + n]), 3 if slow else 50)
+    times = 3 if time.perf_counter() - start > 1 else min(50, len(strangers) - 1)
+    found["forget"] = quantiles(lambda n: store.forget(strangers[1 + n]), times)
+    # As it was, so that a store that is kept can be measured again.
+    gone = [int(user.removeprefix("user-")) for user in strangers[: 1 + times]]
+    store.put(*(dictionary(user, entries, hidden) for user in gone))
+    store.forget(thousand.user_id)
     store.close()
     return found
 
@@ -188,10 +199,18 @@ def in_process(step: str, uri: str, args: argparse.Namespace, package: Path | No
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def benchmark(uri: str, folder: Path, args: argparse.Namespace, package: Path | None) -> Any:
-    filled = in_process("fill", uri, args, package)
-    disk = size(uri, folder)
-    return filled | {"bytes": disk} | in_process("measure", uri, args, package)
+def filled(
+    title: str, uri: str, folder: Path, args: argparse.Namespace, package: Path | None
+) -> dict[str, float]:
+    """How long filling took and what it takes on the disk; from a run before where that is kept."""
+    note = None if args.keep is None else args.keep / f"{title}, {args.entries}.json"
+    if note is not None and note.exists():
+        return dict(json.loads(note.read_text()))
+    found: dict[str, float] = in_process("fill", uri, args, package)
+    found["bytes"] = size(uri, folder)
+    if note is not None:
+        note.write_text(json.dumps(found))
+    return found
 
 
 def show(results: dict[str, Any], entries: int, users: int, hidden: int) -> None:
@@ -208,7 +227,7 @@ def show(results: dict[str, Any], entries: int, users: int, hidden: int) -> None
         "disk, GB": lambda found: f"{found['bytes'] / 1e9:.2f}",
         "bytes an entry": lambda found: f"{found['bytes'] / entries:,.0f}",
         "memory for reading, MB": lambda found: f"{found['memory']:,.0f}",
-        "fill, entries a second": lambda found: f"{entries / found['fill']:,.0f}",
+        "fill, entries a second": lambda found: f"{found['rate']:,.0f}",
         "compact, s": lambda found: f"{found['compact']:.1f}",
     }.items():
         table.add_row(title, *map(number, results.values()))
@@ -227,6 +246,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=576)
     parser.add_argument("--reads", type=int, default=1000)
     parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the filled stores")
+    parser.add_argument("--fill-only", action="store_true", help="measure nothing; with --keep")
     parser.add_argument("--last-release", type=Path, help="a folder with its package `trimtab`")
     parser.add_argument("--postgresql", help="the URL of an empty database")
     parser.add_argument("--no-sqlite", action="store_true")
@@ -240,18 +261,32 @@ def main() -> None:
     if args.step == "measure":
         print(json.dumps(measure(args.uri, users, args.per_user, args.hidden, args.reads)))
         return
-    results = {}
-    with tempfile.TemporaryDirectory(dir=args.folder, prefix="trimtab-store-") as name:
+    with ExitStack() as stack:
+        root = args.keep or Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(dir=args.folder, prefix="trimtab-store-")
+            )
+        )
+        stores: dict[str, tuple[str, Path, Path | None]] = {}
         for title, file, package in (
             ("SQLite", "sqlite/users.db", None),
             ("Lance, the last release", "lance/users", args.last_release),
         ):
             if (title == "SQLite" and not args.no_sqlite) or package is not None:
-                place = Path(name) / file
-                place.parent.mkdir()
-                results[title] = benchmark(str(place), place.parent, args, package)
-    if args.postgresql:
-        results["PostgreSQL"] = benchmark(args.postgresql, Path(), args, None)
+                place = root / file
+                place.parent.mkdir(parents=True, exist_ok=True)
+                stores[title] = str(place), place.parent, package
+        if args.postgresql:
+            stores["PostgreSQL"] = args.postgresql, Path(), None
+        found = {
+            title: filled(title, *store[:2], args, store[2]) for title, store in stores.items()
+        }
+        if args.fill_only:
+            return
+        results = {
+            title: found[title] | in_process("measure", uri, args, package)
+            for title, (uri, _, package) in stores.items()
+        }
     show(results, args.entries, users, args.hidden)
 
 

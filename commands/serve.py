@@ -46,7 +46,7 @@ def serve(
         typer.Option(min=1, help="So many servers on Ray Serve, on a PostgreSQL store."),
     ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Answers decoded together.")] = 16,
-    max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait.")] = 64,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 64,
     name: Annotated[
         str | None, typer.Option(help="What callers name the model; default: its own name.")
     ] = None,
@@ -155,9 +155,15 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}"
         console.print(f"serving {service.name} at {url}", highlight=False, soft_wrap=True)
-        # uvicorn raises the signal again once it has shut down, which would end the process by it.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+
+        def end(*_: Any) -> None:
+            server.should_exit = True
+
+        # uvicorn takes the signal's place while it runs; once it has shut down, it raises it again,
+        # which would end the process by it.
+        signal.signal(signal.SIGTERM, end)
+        server.run(sockets=[listener])
 
 
 def _check_keys(store: str, host: str) -> None:

@@ -36,9 +36,9 @@ def create_app(service: Service, *, episodes: Episodes | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await to_thread.run_sync(service.close)
         if episodes is not None and episodes.building is not None:
             await to_thread.run_sync(episodes.building.close)
-        await to_thread.run_sync(service.close)
 
     app = FastAPI(
         lifespan=lifespan,

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .failures import ApiError, error_response
 
-_KEPT_RAW = (b"/v1/users/", b"/v1/chat/completions/")
+_KEPT_RAW = (b"/v1/users/", b"/v1/chat/completions/", b"/page/users/")
 
 
 class Bodies:

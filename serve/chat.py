@@ -63,7 +63,7 @@ class Answering:
         options: How they are decoded.
         steered: What is added.
         tickets: The engine's, one a question.
-        created: When it came, in seconds since 1970.
+        asked: When it came, in milliseconds since 1970.
         began: When it came, by the monotonic clock.
     """
 
@@ -73,8 +73,13 @@ class Answering:
     options: Options
     steered: SteeringDecision
     tickets: list[Ticket] = field(default_factory=list)
-    created: int = field(default_factory=lambda: int(time.time()))
+    asked: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def created(self) -> int:
+        """When it came, in seconds since 1970."""
+        return self.asked // 1000
 
     def cancel(self) -> None:
         """Give all rows back."""
@@ -274,7 +279,7 @@ def _account(
         new_tokens=usage.completion_tokens,
         seconds=seconds,
     )
-    service.outcomes.came(body.user, came)
+    service.outcomes.came(body.user, came, since=answering.asked)
     answered = Answered(
         id=answering.id,
         user=body.user,
@@ -282,6 +287,7 @@ def _account(
         messages=words["messages"],
         tools=[tool.plain() for tool in body.tools],
         answers=words["answers"],
+        asked=answering.asked,
         size=len(body.model_dump_json()) + 8 * usage.completion_tokens,
     )
     service.recent.keep(answered)

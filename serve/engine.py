@@ -3,7 +3,8 @@
 It knows no HTTP. Each turn of its loop lets go of rows that were cancelled or ran out of time,
 lets requests that wait begin, runs a bounded part of their prompts, and makes one decode step for
 all rows that are under way. So an answer that is long holds up nobody, and a prompt that is long
-holds the others up by no more than one bounded pass a step.
+holds the others up by no more than one bounded pass a step. Who reads the model beside it takes
+turns with it, a bounded pass each time.
 """
 
 from __future__ import annotations
@@ -12,11 +13,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from ..errors import TrimtabError
 from ..steering.decoder.budget import tokens_that_fit
@@ -25,6 +24,7 @@ from ..steering.generation.decode_loop import Batch
 from ..steering.generation.requests import Options, Request
 from ..steering.generation.row import Row
 from ..steering.model import SteeredModel
+from ..steering.reading.teacher_forcing import Pace
 from ..steering.vectors.injection import check_fits, row_by_row, set_aside
 from .engine_counts import EngineCounts, EngineStatistics
 from .joining import taken
@@ -39,8 +39,6 @@ __all__ = [
     "QueueFull",
     "Ticket",
 ]
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +81,8 @@ class Engine:
     """One loop over one model, in a thread of its own.
 
     Args:
-        model: The model; whoever else uses it goes through ``call``, which waits for one step, or
-            holds ``model.lock``, which a busy engine may let wait for long.
+        model: The model; whoever else uses it holds ``model.lock``, as ``in_turns`` does, which
+            comes round after one turn of the loop.
         max_rows: At most this many answers under way at once.
         max_waiting: At most this many requests wait for a row.
         max_tokens: At most this many tokens of all rows in the cache, padding included: rows
@@ -122,7 +120,6 @@ class Engine:
         self._changed = threading.Condition()
         # Guarded by `_changed`:
         self._waiting: deque[Ticket] = deque()
-        self._calls: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._closing = False
         self._stopped = False
         self._counts = EngineCounts()
@@ -142,6 +139,7 @@ class Engine:
         *,
         deadline: float | None = None,
         logprobs: int | None = None,
+        beyond: bool = False,
     ) -> Ticket:
         """Take a request; it begins as soon as there is a row for it, first come, first served.
 
@@ -155,6 +153,8 @@ class Engine:
             deadline: When it ends with what there is, even if it still waits: a time of
                 ``time.monotonic()``. None: when it ends by itself.
             logprobs: In the place of the options' own.
+            beyond: Take it though the queue is full: for a caller who asks one at a time, and whom
+                requests that keep the queue full would otherwise keep out for good.
 
         Raises:
             QueueFull: So many wait that this one cannot.
@@ -165,7 +165,7 @@ class Engine:
         if logprobs is not None:
             wanted = replace(wanted, logprobs=logprobs)
         with self._changed:
-            self._admit_one_more()
+            self._admit_one_more(beyond)
         with set_aside(self._model.parts) as around:
             [steerings] = row_by_row(around, [request.steering])
         for steering in steerings:
@@ -182,23 +182,33 @@ class Engine:
             ticket.advance()
             return ticket
         with self._changed:
-            self._admit_one_more()
+            self._admit_one_more(beyond)
             self._waiting.append(ticket)
             self._changed.notify_all()
         return ticket
 
-    def call(self, function: Callable[[], T]) -> Future[T]:
-        """Run a function in the engine's thread between two steps, as to read vectors.
+    @contextmanager
+    def in_turns(self) -> Iterator[Pace]:
+        """Use the model in the calling thread, as to read vectors, in turns with the engine.
 
-        It has the model for itself; rows that are under way wait for its end.
+        Inside, the engine waits until what is done there gives way, as a reading that is given the
+        pace does after each bounded pass. So neither of the two can keep the other from going on.
+
+        Yields:
+            The pace; its ``between`` raises ``EngineClosed`` once the engine is being closed.
+
+        Raises:
+            EngineClosed: The engine is being closed.
         """
-        future: Future[T] = Future()
-        with self._changed:
+
+        def give_way() -> None:
+            self._model.lock.give_way()
             if self._closing:
-                raise EngineClosed("the engine is closed, and runs nothing more")
-            self._calls.append((function, future))  # type: ignore[arg-type]  # one type at a time
-            self._changed.notify_all()
-        return future
+                raise EngineClosed("the engine is closed, and what was read beside it ends")
+
+        with self._model.lock:
+            give_way()
+            yield Pace(self._pass_tokens, give_way)
 
     def close(self, drain: bool = True, timeout: float = 30.0) -> None:
         """Take no more requests, and end.
@@ -224,11 +234,11 @@ class Engine:
         with self._changed:
             return self._counts.statistics(running=len(self._tickets), waiting=len(self._waiting))
 
-    def _admit_one_more(self) -> None:
+    def _admit_one_more(self, beyond: bool) -> None:
         """Refuse what there is no room for; holds ``_changed``."""
         if self._closing:
             raise EngineClosed("the engine is closed, and takes no more requests")
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self._max_waiting and not beyond:
             self._counts.turned_away()
             raise QueueFull(self._max_waiting, min(max(self._counts.seconds, 1.0), 60.0))
 
@@ -259,41 +269,25 @@ class Engine:
             self._end(row)
         with self._changed:
             left, self._waiting = list(self._waiting), deque()
-            calls, self._calls = list(self._calls), deque()
             for ticket in left:
                 ticket.row.finish = "cancelled"
                 self._counts.ended(ticket.row)
         for ticket in left:
             ticket.advance()
-        for _, future in calls:
-            future.cancel()
 
     def _busy(self) -> bool:
-        return bool(self._tickets or self._waiting or self._calls)
+        return bool(self._tickets or self._waiting)
 
     def _has_work(self) -> bool:
         return self._stopped or self._closing or self._busy()
 
     def _turn(self) -> None:
         """Let go, take in, run a part of a prompt, and make a step."""
-        self._run_calls()
         self._let_go()
         with self._model.lock:
             self._take_in()
             self._run_prompts()
             self._step()
-
-    def _run_calls(self) -> None:
-        while self._calls:
-            self._unhook()
-            function, future = self._calls.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                with self._model.lock:
-                    future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
 
     def _let_go(self) -> None:
         """End what was cancelled or has run out of time, whether it waits or is under way."""

@@ -45,4 +45,6 @@ class Expiring:
                     _log.info("%d entries expired", gone)
             except TrimtabError as error:
                 _log.warning("expiry waits for the store: %s", error)
+            except Exception:  # what is too old must not stay for good because of one fault
+                _log.exception("expiry failed by a fault of the server")
             over = self._ended.wait(self._seconds)

@@ -85,7 +85,8 @@ def response_of(error: Exception) -> JSONResponse:
             headers=error.headers,
         )
     if isinstance(error, UnknownUser):
-        return error_response(404, str(error), code="user_not_found")
+        # The error's own words help whoever owns the store: they name it, and the nearest user.
+        return error_response(404, "nothing is kept of this user", code="user_not_found")
     if isinstance(error, QueueFull):
         wait = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         return error_response(429, str(error), code="queue_full", headers=wait)

@@ -69,21 +69,20 @@ async def feedback(
             code="completion_not_found",
         )
     caller.check("learn", answered.user)
-    service.outcomes.came(
-        answered.user,
-        Came(
-            good=body.rating == "good",
-            bad=body.rating == "bad",
-            corrected=body.chosen is not None,
-            tool_error=body.tool_error,
-        ),
-    )
+    said = {
+        "good": body.rating == "good",
+        "bad": body.rating == "bad",
+        "corrected": body.chosen is not None,
+        "tool_error": body.tool_error,
+    }
+    told = service.recent.first_told(answered, body.choice, [one for one in said if said[one]])
+    service.outcomes.came(answered.user, Came(**dict.fromkeys(told, True)), since=answered.asked)
     answer = answered.answers[body.choice]
     if body.chosen is None and body.rating != "good":
         return Acknowledged(id=id, status="counted")
     chosen = answer if body.chosen is None else side_of(body.chosen)
     done = Done(
-        id=id,
+        id=id if body.choice == 0 else f"{id}-{body.choice}",  # each choice is an answer of its own
         request=answered.request,
         messages=answered.messages,
         tools=answered.tools,
@@ -91,5 +90,7 @@ async def feedback(
         rejected=None if body.chosen is None else answer,
         time=int(time.time()) if body.time is None else body.time,
     )
-    fresh = await to_thread.run_sync(service.learner.keep, answered.user, done)
-    return Acknowledged(id=id, status="kept" if fresh else "known")
+    fresh = await to_thread.run_sync(
+        lambda: service.learner.keep(answered.user, done, since=answered.asked)
+    )
+    return Acknowledged(id=done.id, status="kept" if fresh else "known")

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,11 +85,11 @@ class Done:
 
 
 class Learner:
-    """Builds entries in a thread of its own; the model's passes run in the engine's.
+    """Builds entries in a thread of its own, which takes turns with the engine at the model.
 
     Args:
         model: Read, and asked for what nobody rejected.
-        engine: Runs the passes between two decode steps.
+        engine: Asked, and taken turns with.
         store: Where interactions wait, and entries go.
         settings: Where vectors are read, as long as the store holds none.
         metrics: Told what was learned and what was not.
@@ -121,16 +121,22 @@ class Learner:
         self._thread = threading.Thread(target=self._run, name="trimtab-learner", daemon=True)
         self._thread.start()
 
-    def keep(self, user: str, done: Done) -> bool:
+    def keep(self, user: str, done: Done, *, since: int | None = None) -> bool:
         """Acknowledge what a user did; the entry is built later.
+
+        Args:
+            user: Who.
+            done: What.
+            since: When the answer that it is about was given, in milliseconds since 1970.
 
         Returns:
             False if it is known already.
 
         Raises:
+            UnknownUser: The user was forgotten after ``since``.
             TrimtabError: The store cannot be written.
         """
-        fresh = self._store.interactions.keep(user, done.id, done.content())
+        fresh = self._store.interactions.keep(user, done.id, done.content(), since=since)
         if fresh:
             with self._lock:
                 self._open[user][done.id] = Future()
@@ -235,9 +241,8 @@ class Learner:
         """
         pairs = [self._pair(done, rejected) for rejected in self._rejected(done)]
         points = self._points()
-        read = self._in_engine(
-            lambda: read_entries(self._model, {user: pairs}, points, self._settings.keys)
-        )
+        with self._engine.in_turns() as pace:
+            read = read_entries(self._model, {user: pairs}, points, self._settings.keys, pace=pace)
         entries, keys, vectors = read[user]
         return SteeringDictionary(
             user_id=user,
@@ -280,7 +285,9 @@ class Learner:
         request = Request(done.messages, tuple(done.tools))
         for temperature in (0.0, 0.7, 1.0):
             options = Options(max_new_tokens=_NEW_TOKENS, temperature=temperature)
-            text = self._engine.submit(request, options).result(timeout=300).text.strip()
+            # Beyond a full queue, since what is learned must not wait for a quiet hour.
+            ticket = self._engine.submit(request, options, beyond=True)
+            text = ticket.result(timeout=300).text.strip()
             if text and text != str(done.chosen.get("content", "")).strip():
                 return [{"content": text}]
         raise NoContrast("the model answers so anyway")
@@ -302,8 +309,6 @@ class Learner:
         exchanges = [
             self._model.tokenized(Exchange(done.messages, start, done.tools)) for start in starts
         ]
-        scores = self._in_engine(lambda: answer_log_likelihoods(self._model, exchanges))
+        with self._engine.in_turns() as pace:
+            scores = answer_log_likelihoods(self._model, exchanges, pace=pace)
         return others[int(scores.argmax())]
-
-    def _in_engine(self, function: Callable[[], Any]) -> Any:
-        return self._engine.call(function).result(timeout=300)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 
 from ..errors import TrimtabError
@@ -76,19 +75,27 @@ class Tally:
             self._thread = threading.Thread(target=self._run, name="trimtab-tally", daemon=True)
             self._thread.start()
 
-    def came(self, user: str | None, what: Came) -> None:
-        """Count what came of an answer to a user."""
+    def came(self, user: str | None, what: Came, *, since: int) -> None:
+        """Count what came of an answer to a user.
+
+        Args:
+            user: Whose; nobody's is not counted.
+            what: What came of it.
+            since: When it was asked for, in milliseconds since 1970: who is forgotten after that is
+                not counted.
+        """
         if user is None or self._thread is None:
             return
-        more = what.counts()
         with self._lock:
-            known = self._counted.get(user)
-            if known is None:
-                since = time.time_ns() // 1_000_000
-                self._counted[user] = Counted(user, self._holdout.arm(user), since, more)
-            else:
-                added = {name: known.counts[name] + number for name, number in more.items()}
-                self._counted[user] = known._replace(counts=added)
+            self._add(Counted(user, self._holdout.arm(user), since, what.counts()))
+
+    def _add(self, more: Counted) -> None:
+        """Add to what is counted; holds the lock."""
+        known = self._counted.get(more.user_id)
+        if known is not None:
+            added = {name: known.counts[name] + number for name, number in more.counts.items()}
+            more = more._replace(since=min(known.since, more.since), counts=added)
+        self._counted[more.user_id] = more
 
     def forget(self, user: str) -> None:
         """Drop what is counted of a user and not written."""
@@ -107,8 +114,8 @@ class Tally:
             self._store.outcomes.add(given.values())
         except TrimtabError:
             with self._lock:
-                given |= self._counted  # of who was counted since, the later counts alone
-                self._counted = given
+                for one in given.values():
+                    self._add(one)
             raise
 
     def close(self) -> None:
@@ -125,3 +132,5 @@ class Tally:
                 self.flush()
             except TrimtabError as error:
                 _log.warning("counts wait for the store: %s", error)
+            except Exception:
+                _log.exception("counts were not written by a fault of the server")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -21,7 +21,9 @@ class Answered:
         messages: The conversation, as plain dicts.
         tools: The tools that could be called.
         answers: What was answered, one for each choice: ``content`` or ``tool_calls``.
+        asked: When, in milliseconds since 1970.
         size: About how many bytes all of it is.
+        told: What feedback said of it: of which choice, and what.
     """
 
     id: str
@@ -30,7 +32,9 @@ class Answered:
     messages: Sequence[dict[str, Any]]
     tools: Sequence[dict[str, Any]]
     answers: Sequence[dict[str, Any]]
+    asked: int
     size: int
+    told: set[tuple[int, str]] = field(default_factory=set)
 
 
 class Recent:
@@ -69,6 +73,13 @@ class Recent:
             if answered is None or time.monotonic() - since > self._seconds:
                 return None
             return answered
+
+    def first_told(self, answered: Answered, choice: int, said: Iterable[str]) -> set[str]:
+        """What of this feedback is told for the first time; a client may tell it again."""
+        with self._lock:
+            fresh = {one for one in said if (choice, one) not in answered.told}
+            answered.told.update((choice, one) for one in fresh)
+        return fresh
 
     def forget(self, user: str) -> None:
         """Remember nothing of a user."""

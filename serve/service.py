@@ -88,8 +88,8 @@ class Service:
             return
         self.draining = True
         self.expiring.close()
+        self.engine.close()  # which ends what is read beside it
         self.learner.close()
-        self.engine.close()
         self.outcomes.close()
         self.store.close()
 

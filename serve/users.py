@@ -262,7 +262,13 @@ async def forget(user: User, caller: CallerOf, service: Served) -> Forgotten:
 async def copy(user: User, caller: CallerOf, service: Served) -> dict[str, Any]:
     """Everything that is kept of a user, numbers of vectors included."""
     caller.check("manage", user)
-    return await to_thread.run_sync(lambda: service.store.copy_of(user).to_dict())
+
+    def copied() -> dict[str, Any]:
+        if service.store.user(user) is None:
+            raise ApiError(404, "nothing is kept of this user", code="user_not_found")
+        return service.store.copy_of(user).to_dict()
+
+    return await to_thread.run_sync(copied)
 
 
 @router.get("/audit")

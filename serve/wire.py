@@ -117,6 +117,12 @@ class ResponseFormat(Incoming):
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
 
+    @model_validator(mode="after")
+    def _described(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("response_format of type json_schema needs json_schema")
+        return self
+
     @property
     def schema_of_answer(self) -> dict[str, Any] | None:
         """The JSON Schema that an answer fits; None leaves the words free."""

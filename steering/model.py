@@ -20,7 +20,7 @@ from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from .generation.generate import completions, generate, stream
 from .generation.requests import Completion, Request
 from .reading.capture import mean_activations
-from .reading.teacher_forcing import TokenizedExchange
+from .reading.teacher_forcing import Pace, TokenizedExchange
 from .vectors.injection import steered
 from .vectors.steering import Steering
 from .vectors.steering_vectors import Point
@@ -140,6 +140,7 @@ class SteeredModel(LanguageModel):
         points: Sequence[Point],
         *,
         progress: Callable[[int], None] | None = None,
+        pace: Pace | None = None,
     ) -> Tensor:
         """Activations averaged over each answer's tokens: ``(exchanges, points, hidden_size)``.
 
@@ -147,7 +148,7 @@ class SteeredModel(LanguageModel):
         """
         tokenized = [self.tokenized(exchange) for exchange in exchanges]
         return mean_activations(
-            self.parts, tokenized, points, prefixes=self.prefixes, progress=progress
+            self.parts, tokenized, points, prefixes=self.prefixes, progress=progress, pace=pace
         )
 
     def generate(

@@ -1,8 +1,8 @@
 """A demonstration's users get their dictionaries behind the page: whoever is looked at comes first.
 
 A dictionary takes some tens of seconds on a plain machine, and the world has a hundred users; so
-some are built at the start, and the others when somebody chooses them. The model's passes run in
-the engine's thread, a few past tasks at a time and while no answer is under way.
+some are built at the start, and the others when somebody chooses them. A reading begins while no
+answer is under way, and takes turns with those that come meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_TASKS_AT_ONCE = 5  # a request that comes meanwhile waits for so many
+_TASKS_AT_ONCE = 5
 _IDLE_SECONDS = 0.2  # between two looks whether the engine has nothing else to do
 
 
@@ -136,12 +135,13 @@ class Building:
         for start in range(0, len(tasks), _TASKS_AT_ONCE):
             some = tasks[start : start + _TASKS_AT_ONCE]
             pairs = [pair for task in some for pair in of_task[task]]
-            read = partial(
-                read_entries, model, {user: pairs}, points, settings.keys, rejected="likeliest"
-            )
             if not self._idle():
                 return
-            found, embedded, differences = self._service.engine.call(read).result()[user]
+            with self._service.engine.in_turns() as pace:
+                read = read_entries(
+                    model, {user: pairs}, points, settings.keys, rejected="likeliest", pace=pace
+                )
+            found, embedded, differences = read[user]
             entries += found
             keys.append(embedded)
             vectors.append(differences)

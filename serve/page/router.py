@@ -15,6 +15,7 @@ from ...steering.dictionaries.switches import MAX_STRENGTH
 from ..callers import CallerOf
 from ..failures import ApiError
 from ..service import Service, service_of
+from ..users import User
 from ..wire import Incoming, ToolName
 from .endpoints import endpoints_page
 from .episodes import Episodes, is_clear
@@ -24,7 +25,9 @@ router = APIRouter(include_in_schema=False)
 Served = Annotated[Service, Depends(service_of)]
 
 MOST_USERS = 500
-"""So many users are listed; of a larger store, an id is typed."""
+"""So many users are listed, of those that came first; of a larger store, an id is typed."""
+
+_LOOKED_AT = 5_000
 
 _FILES = {
     "page.css": "text/css",
@@ -176,7 +179,9 @@ async def about(request: Request, caller: CallerOf, service: Served) -> About:
     """What the page starts from."""
     caller.check("chat")
     episodes = _episodes(request)
-    known = await to_thread.run_sync(service.store.users)
+    # Ids are sealed one by one: a page must not open those of a million users.
+    known = await to_thread.run_sync(lambda: service.store.users(limit=_LOOKED_AT))
+    more = len(known) == _LOOKED_AT
     if episodes is not None:
         known = list(dict.fromkeys([*episodes.users, *known]))
     if caller.key is not None:
@@ -190,7 +195,7 @@ async def about(request: Request, caller: CallerOf, service: Served) -> About:
     return About(
         model=service.name,
         users=listed,
-        more=len(known) > MOST_USERS,
+        more=more or len(known) > MOST_USERS,
         strength=service.settings.strength,
         k=service.settings.k,
         demo=episodes is not None,
@@ -205,25 +210,25 @@ async def tools(request: Request, caller: CallerOf) -> list[dict[str, Any]]:
 
 
 @router.get("/page/users/{user_id}")
-async def player(user_id: str, request: Request, caller: CallerOf) -> Player:
+async def player(user: User, request: Request, caller: CallerOf) -> Player:
     """Who a user of the demonstration is, and their episodes."""
-    caller.check("chat", user_id)
+    caller.check("chat", user)
     episodes = _demo(request)
     return Player(
-        profile=dict(episodes.profile(user_id)),
+        profile=dict(episodes.profile(user)),
         episodes=[
             ListedEpisode(id=task.id, request=task.task, clear=is_clear(task))
-            for task in episodes.of_user(user_id)
+            for task in episodes.of_user(user)
         ],
     )
 
 
 @router.get("/page/users/{user_id}/building")
-async def building(user_id: str, request: Request, caller: CallerOf) -> Built:
+async def building(user: User, request: Request, caller: CallerOf) -> Built:
     """How far a user's dictionary is, which is built next because somebody asks."""
-    caller.check("chat", user_id)
+    caller.check("chat", user)
     builds = _demo(request).building
-    return Built(**vars(builds.want(user_id))) if builds else Built(ready=True, done=0, of=0)
+    return Built(**vars(builds.want(user))) if builds else Built(ready=True, done=0, of=0)
 
 
 @router.get("/page/episodes/{task_id}")

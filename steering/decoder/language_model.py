@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
@@ -23,6 +22,7 @@ from .devices import execution_device, weights_of
 from .families import Parts
 from .prefix_files import PrefixFiles
 from .prefixes import Prefixes, common
+from .turns import Turns
 from .vocabulary import logits_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LanguageModel:
         hf: The Hugging Face model, frozen and in evaluation mode; its weights never change here.
         tokenizer: Its tokenizer.
         parts: Its decoder and layers.
-        lock: Held by whoever generates.
+        lock: Held by whoever generates; threads get it in the order in which they ask.
 
     Raises:
         TrimtabError: The model cannot be steered; the line says why.
@@ -66,7 +66,7 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.parts: Parts
         self.parts, self._head = checked_parts(hf)
-        self.lock = threading.RLock()
+        self.lock = Turns()
         spread = len(set(getattr(hf, "hf_device_map", {"": 0}).values())) > 1
         files = None if prefix_folder is None or spread else PrefixFiles(prefix_folder, hf)
         self._prefixes = Prefixes(files=files)

@@ -117,16 +117,3 @@ def extended(
             run(decoder, torch.tensor([list(part)]), mask, cache)
         yield
     return Prefix.of(cache, tokens)
-
-
-def extended_at_once(
-    prefix: Prefix | None, tokens: Sequence[int], decoder: PreTrainedModel
-) -> Prefix:
-    """``extended``, in one pass."""
-    passes = extended(prefix, tokens, decoder, len(tokens))
-    while True:
-        try:
-            next(passes)
-        except StopIteration as end:
-            whole: Prefix = end.value
-            return whole

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import TrimtabError
 from ..contrast.pairs import ContrastPair, Keys
 from ..reading.answers import read_answers
+from ..reading.teacher_forcing import Pace
 from ..vectors.entries import Contrast, Entry
 from ..vectors.steering_vectors import Point
 
@@ -33,6 +34,7 @@ def read_entries(
     progress: Callable[[int], None] | None = None,
     *,
     rejected: Rejected = "mean",
+    pace: Pace | None = None,
 ) -> dict[str, tuple[list[Entry], Tensor, Tensor]]:
     """Each user's entries with key embeddings and vectors, read in shared batches.
 
@@ -43,6 +45,7 @@ def read_entries(
         keys: What the key texts are made of.
         progress: Told after each batch how many answers it held.
         rejected: What becomes of several pairs of one sample and kind.
+        pace: How others are given room to use the model meanwhile; None gives them none.
 
     Returns:
         By user: the entries, their key embeddings ``(entries, dimensions)``, and their vectors
@@ -61,11 +64,13 @@ def read_entries(
     sides = [side for pair in every for side in (pair.positive, pair.negative)]
     likelihoods: list[float] = []
     if rejected == "mean":
-        read = model.mean_activations(sides, points, progress=progress)
+        read = model.mean_activations(sides, points, progress=progress, pace=pace)
     else:
         chosen_among = _sides_chosen_among(pairs)
         tokenized = [model.tokenized(side) for side in sides]
-        read, likely = read_answers(model, tokenized, points, chosen_among, progress=progress)
+        read, likely = read_answers(
+            model, tokenized, points, chosen_among, progress=progress, pace=pace
+        )
         likelihoods = likely[1::2].tolist()
     difference = read[0::2] - read[1::2]
     embedded = model.encoder.encode([pair.key(keys) for pair in every])

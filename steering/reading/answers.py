@@ -13,7 +13,7 @@ from ..decoder.language_model import LanguageModel
 from ..vectors.steering_vectors import Point
 from .capture import last_of, read_batch
 from .likelihood import likelihoods_after
-from .teacher_forcing import TokenizedExchange, answer_batches, different
+from .teacher_forcing import Pace, TokenizedExchange, answer_batches, different
 
 
 class AnswersRead(NamedTuple):
@@ -38,6 +38,7 @@ def read_answers(
     likelihoods_of: Sequence[bool],
     *,
     progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
 ) -> AnswersRead:
     """What ``mean_activations`` and ``answer_log_likelihoods`` tell, each prompt run once for both.
 
@@ -48,6 +49,7 @@ def read_answers(
         likelihoods_of: Which answers' likelihoods are wanted, one flag an answer; what they add is
             the layers after the last point, and the vocabulary.
         progress: Told after each batch how many answers it held.
+        pace: How others are given room meanwhile; None gives them none.
 
     Raises:
         TrimtabError: As ``mean_activations``.
@@ -64,6 +66,7 @@ def read_answers(
         once,
         last_layer=None if scored.any() else last,
         prefixes=model.prefixes,
+        pace=pace,
     )
     for batch in batches:
         read, hidden = read_batch(model.parts, batch, points)

@@ -19,7 +19,7 @@ from ..decoder.hooks import of_this_thread
 from ..decoder.prefixes import Prefixes
 from ..decoder.sublayers import Sublayer, first_tensor
 from ..vectors.steering_vectors import Point
-from .teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches, different
+from .teacher_forcing import AnswerBatch, Pace, TokenizedExchange, answer_batches, different
 
 
 @contextmanager
@@ -89,6 +89,7 @@ def mean_activations(
     token_budget: int | None = None,
     prefixes: Prefixes | None = None,
     progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
 ) -> Tensor:
     """The activation at each point, averaged over each answer's tokens.
 
@@ -100,6 +101,7 @@ def mean_activations(
         token_budget: Tokens in one batch, padding included; None is what the machine likes.
         prefixes: Beginnings of prompts that have run before.
         progress: Told after each batch how many answers it held.
+        pace: How others are given room meanwhile; None gives them none.
 
     Returns:
         Shape ``(len(exchanges), len(points), hidden_size)``, float32, on the CPU.
@@ -112,7 +114,7 @@ def mean_activations(
     times = Counter(places)
     means: list[Tensor] = [torch.empty(0)] * len(once)
     batches = answer_batches(
-        parts, once, last_layer=last, token_budget=token_budget, prefixes=prefixes
+        parts, once, last_layer=last, token_budget=token_budget, prefixes=prefixes, pace=pace
     )
     for batch in batches:
         read, _ = read_batch(parts, batch, points)
@@ -149,11 +151,18 @@ def read_batch(
         hidden_size)``, float32, on the CPU; and what ``batch.run`` returns.
     """
     found: list[Tensor] = [torch.empty(0)] * len(points)
+    summed: list[Tensor] = []
+    states: list[Tensor] = []
+    start = 0
 
     def keep(index: int, hidden: Tensor) -> None:
-        share = batch.answer[..., None].to(hidden.device)
-        found[index] = ((hidden.float() * share).sum(1) / share.sum(1)).cpu()
+        share = batch.answer[:, start : start + hidden.shape[1], None].to(hidden.device)
+        found[index] = (hidden.float() * share).sum(1).cpu()
 
     with reading(parts, points, keep):
-        hidden = batch.run()
-    return torch.stack(found, dim=1), hidden
+        for part, hidden in batch.passes():
+            summed.append(torch.stack(found, dim=1))
+            states += [] if hidden is None else [hidden]
+            start = part.stop
+    lengths = batch.answer.sum(1)[:, None, None].cpu()
+    return sum(summed[1:], summed[0]) / lengths, torch.cat(states, dim=1) if states else None

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..decoder.language_model import LanguageModel
 from ..vectors.injection import refuse_steered, row_by_row, set_aside, steered_by_all
 from ..vectors.steering import Steering
-from .teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches
+from .teacher_forcing import AnswerBatch, Pace, TokenizedExchange, answer_batches
 
 _LOGIT_ROWS = 256  # tokens whose logits are in memory at once: 150 MB of a vocabulary of 150,000
 
@@ -23,6 +23,7 @@ def answer_log_likelihoods(
     steerings: Sequence[Steering | None] | None = None,
     *,
     progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
 ) -> Tensor:
     """Log-probability of each answer given its prompt, summed over the answer's tokens.
 
@@ -35,6 +36,7 @@ def answer_log_likelihoods(
         exchanges: Prompts with answers.
         steerings: One a sample; default none.
         progress: Told after each batch how many answers it held.
+        pace: How others are given room meanwhile; None gives them none.
 
     Returns:
         Shape ``(len(exchanges),)``, nats, float32.
@@ -51,7 +53,9 @@ def answer_log_likelihoods(
             for steering in row
         )
         prefixes = model.prefixes
-        for batch in answer_batches(model.parts, exchanges, prefill=untouched, prefixes=prefixes):
+        for batch in answer_batches(
+            model.parts, exchanges, prefill=untouched, prefixes=prefixes, pace=pace
+        ):
             rows = [every[row] for row in batch.rows]
             total[list(batch.rows)] = _log_likelihoods(model, batch, exchanges, rows)
             if progress:

@@ -24,7 +24,7 @@ from ..decoder.forward import context_of, padded, run, window_passed
 from ..decoder.hooks import of_this_thread
 from ..decoder.partial import beginning_after, stopping_after
 from ..decoder.prefix import Prefix
-from ..decoder.prefixes import MIN_SHARED, Prefixes, common, extended_at_once, new_cache
+from ..decoder.prefixes import MIN_SHARED, Prefixes, common, extended, new_cache
 from ..decoder.sublayers import first_tensor
 from ..vectors.injection import refuse_steered
 
@@ -50,6 +50,28 @@ def tokens_at_once(parts: Parts) -> int:
         widest = max(widest)
     fitting = _KEPT_BYTES // (widest * parts.decoder.dtype.itemsize)
     return min(max(fitting - fitting % 64, _FEWEST_TOKENS), _MOST_TOKENS)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a reading that takes long leaves room for others.
+
+    Attributes:
+        tokens: At most so many tokens in a forward pass, padding included, where the model allows
+            to part it: with a sliding window that is passed, and with linear attention, it does
+            not.
+        between: Called between two passes.
+    """
+
+    tokens: int
+    between: Callable[[], None]
+
+    def columns(self, rows: int, width: int) -> Iterator[slice]:
+        """The parts of ``(rows, width)`` tokens that are run one after the other."""
+        step = max(self.tokens // rows, 1)
+        for start in range(0, width, step):
+            yield slice(start, min(start + step, width))
+            self.between()
 
 
 @dataclass(frozen=True)
@@ -94,6 +116,7 @@ class AnswerBatch:
     _before: Tensor
     _cache: Cache
     _cache_rows: tuple[int, ...]
+    _pace: Pace | None
 
     @property
     def cached_tokens(self) -> int:
@@ -110,13 +133,26 @@ class AnswerBatch:
             The decoder's last hidden states ``(rows, tokens, hidden_size)``, or None where the
             pass stops early.
         """
+        if lower is not None:
+            mask = torch.cat([self._before, self.real], dim=1)
+            cache = select_rows(self._cache, self._cache_rows, above=lower.layer)
+            with beginning_after(self._parts, lower.layer, lower.states):
+                return _run(self._parts, self._last, self.tokens, mask, cache)
+        states = [hidden for _, hidden in self.passes() if hidden is not None]
+        return torch.cat(states, dim=1) if states else None
+
+    def passes(self) -> Iterator[tuple[slice, Tensor | None]]:
+        """``run``, one forward pass at a time: one is all, unless a pace bounds it.
+
+        Yields:
+            Which of ``tokens`` the pass ran, and what ``run`` returns of them.
+        """
         mask = torch.cat([self._before, self.real], dim=1)
-        if lower is None:
-            cache = select_rows(self._cache, self._cache_rows)
-            return _run(self._parts, self._last, self.tokens, mask, cache)
-        cache = select_rows(self._cache, self._cache_rows, above=lower.layer)
-        with beginning_after(self._parts, lower.layer, lower.states):
-            return _run(self._parts, self._last, self.tokens, mask, cache)
+        cache = select_rows(self._cache, self._cache_rows)
+        before, (rows, width) = self._before.shape[1], self.tokens.shape
+        for part in _columns(self._pace, rows, width):
+            run = mask[:, : before + part.stop]
+            yield part, _run(self._parts, self._last, self.tokens[:, part], run, cache)
 
     def run_lower(self, layer: int) -> LowerStates | None:
         """Run the layers up to this one, once for all rows of the same prompt and answer.
@@ -167,6 +203,7 @@ def answer_batches(
     prefill: bool = True,
     token_budget: int | None = None,
     prefixes: Prefixes | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[AnswerBatch]:
     """Run the prompts and yield batches that are ready for their answers.
 
@@ -180,6 +217,7 @@ def answer_batches(
         token_budget: Tokens in one batch, padding included; None is ``tokens_at_once``.
         prefixes: Beginnings of prompts that have run before; what all prompts share is taken from
             there where it is known, and kept there.
+        pace: How others are given room; None runs each pass as a whole.
 
     Raises:
         TrimtabError: Nothing to force, a prompt of fewer than two tokens, an empty answer, or more
@@ -207,17 +245,19 @@ def answer_batches(
         )
     # What runs apart is padded apart, which leaves padding between a row's tokens.
     prefill = prefill and not window_passed(parts.decoder.config, longest)
+    if not prefill:
+        pace = None
     if token_budget is None:
         token_budget = tokens_at_once(parts)
-    shared, beginning = _beginning(parts, last_layer, prompts if prefill else (), prefixes)
+    shared, beginning = _beginning(parts, last_layer, prompts if prefill else (), prefixes, pace)
 
     for batch in _by_length(prompts, answers, exchanges, shared, token_budget):
         cache = beginning(len(batch))
         ready = [prompt[shared:-1] if prefill else () for prompt in batch]
         tokens, real = padded(ready, left=True)
         before = torch.cat([real.new_ones(len(batch), shared), real], dim=1)
-        if tokens.shape[1]:
-            _fill(parts, last_layer, tokens, before, cache)
+        for part in _columns(pace, *tokens.shape):
+            _fill(parts, last_layer, tokens[:, part], before[:, : shared + part.stop], cache)
         rows = [index for own in batch.values() for index in own]
         of_prompt = [n for n, own in enumerate(batch.values()) for _ in own]
         leading = [exchanges[row].prompt[-1:] if prefill else exchanges[row].prompt for row in rows]
@@ -238,6 +278,7 @@ def answer_batches(
             _before=before[of_prompt],
             _cache=cache,
             _cache_rows=tuple(of_prompt),
+            _pace=pace,
         )
 
 
@@ -264,6 +305,7 @@ def _beginning(
     last_layer: int | None,
     prompts: Sequence[tuple[int, ...]],
     prefixes: Prefixes | None,
+    pace: Pace | None,
 ) -> tuple[int, Callable[[int], Cache]]:
     """How many first tokens of all prompts have run, and what makes a cache that begins with them.
 
@@ -272,6 +314,7 @@ def _beginning(
         last_layer: Stop after this layer; None runs all.
         prompts: Those that run beforehand, in order.
         prefixes: What has run before, and what is kept; None keeps nothing.
+        pace: How others are given room.
     """
     config = parts.decoder.config
     shared = shared_prefix(prompts)
@@ -279,14 +322,39 @@ def _beginning(
         most = shared if len(prompts) > 1 else len(prompts[0]) - 1
         prefix: Prefix | None = prefixes.longest(prompts[0][:most])
         if shared:
-            prefix = extended_at_once(prefix, prompts[0][:shared], parts.decoder)
+            prefix = _extended(prefix, prompts[0][:shared], parts, pace)
             prefixes.keep(prefix)
         return len(prefix.tokens) if prefix else 0, lambda rows: new_cache(config, prefix, rows, 0)
     cache = layers_of(config)
     if shared:
         start = torch.tensor([prompts[0][:shared]])
-        _fill(parts, last_layer, start, torch.ones_like(start), cache)
+        for part in _columns(pace, *start.shape):
+            ones = torch.ones_like(start[:, : part.stop])
+            _fill(parts, last_layer, start[:, part], ones, cache)
     return shared, lambda rows: select_rows(cache, [0] * rows)
+
+
+def _extended(
+    prefix: Prefix | None, tokens: tuple[int, ...], parts: Parts, pace: Pace | None
+) -> Prefix:
+    """The whole of ``tokens`` as a prefix, where the beginning of it is one."""
+    passes = extended(prefix, tokens, parts.decoder, len(tokens) if pace is None else pace.tokens)
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            whole: Prefix = end.value
+            return whole
+        if pace is not None:
+            pace.between()
+
+
+def _columns(pace: Pace | None, rows: int, width: int) -> Iterator[slice]:
+    """The parts of ``(rows, width)`` tokens that are run one after the other."""
+    if pace is not None:
+        yield from pace.columns(rows, width)
+    elif width:
+        yield slice(0, width)
 
 
 def _by_length(

@@ -178,12 +178,12 @@ class Access:
             raise self.unknown(user_id)
         return row
 
-    def names(self) -> list[str]:
-        """Everyone with a dictionary, sorted."""
+    def names(self, limit: int | None = None) -> list[str]:
+        """Everyone with a dictionary, sorted; at most so many, those who came first."""
         with self.reading() as connection:
             if connection is None:
                 return []
-            return sorted(user.user_id for user in stored_users(connection))
+            return sorted(user.user_id for user in stored_users(connection, limit))
 
     def count(self) -> int:
         """How many users have a dictionary."""

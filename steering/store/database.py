@@ -113,14 +113,14 @@ class Database:
         """Take what SQLite's log still holds of older states off the disk.
 
         Raises:
-            TrimtabError: A reader keeps the log in use for longer than the patience.
+            StoreUnavailable: A reader keeps the log in use for longer than the patience.
         """
         if not self.is_file:
             return
         end = time.monotonic() + self._patience
         while self._outside("PRAGMA wal_checkpoint(TRUNCATE)")[0]:
             if time.monotonic() > end:
-                raise TrimtabError(
+                raise StoreUnavailable(
                     f"what was forgotten is out of the store at {self.place.shown}, but another "
                     "process that reads keeps it in the log file; end it, then compact the store"
                 )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ...errors import TrimtabError
 from ..dictionaries.dictionary import SteeringDictionary
-from .access import Access
+from .access import Access, UnknownUser
 from .layout import head_of, rest_of, with_head
 from .schema import pending, secret_slots, users
 from .user_rows import user_of
@@ -43,18 +43,27 @@ class Interactions:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def keep(self, user_id: str, interaction_id: str, content: Mapping[str, Any]) -> bool:
+    def keep(
+        self,
+        user_id: str,
+        interaction_id: str,
+        content: Mapping[str, Any],
+        *,
+        since: int | None = None,
+    ) -> bool:
         """Keep an interaction until it is learned from.
 
         Args:
             user_id: Whose.
             interaction_id: Its id, unique to the user.
             content: What it was: plain JSON values.
+            since: When the conversation that it is about was held, in milliseconds since 1970.
 
         Returns:
             False if it waits already, or was learned from.
 
         Raises:
+            UnknownUser: The user was forgotten after ``since``.
             TrimtabError: No proper id, content that is not plain JSON, or the store cannot be
                 written.
         """
@@ -68,6 +77,9 @@ class Interactions:
                 f"interaction {interaction_id!r}: expected plain JSON values, {error}"
             ) from error
         with self._access.writing([user_id], make=True) as write:
+            owner = self._access.owner(user_id)
+            if since is not None and write.forgotten([owner]).get(owner, 0) >= since:
+                raise UnknownUser(f"user {user_id!r} was forgotten; what was said before is gone")
             return write.wait(write.user_or_new(user_id), interaction_id, sealable)
 
     def waiting(self, *, limit: int | None = None) -> list[Waiting]:

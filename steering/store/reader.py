@@ -126,9 +126,14 @@ class StoreReader(Mapping[str, SteeringDictionary]):
             row = self._access.find(connection, user_id)
             return row is not None and row.stored
 
-    def users(self) -> list[str]:
-        """Everyone in the store, sorted."""
-        return self._access.names()
+    def users(self, *, limit: int | None = None) -> list[str]:
+        """Everyone in the store, sorted.
+
+        Args:
+            limit: At most so many, those who came first; None is all, which opens every user's
+                sealed id.
+        """
+        return self._access.names(limit)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.users())

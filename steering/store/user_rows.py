@@ -75,9 +75,10 @@ def user_of(row: Any) -> UserRow:
     )
 
 
-def stored_users(connection: Connection) -> list[UserRow]:
-    """Everyone with a dictionary."""
-    return [user_of(row) for row in connection.execute(_USER.where(users.c.stored))]
+def stored_users(connection: Connection, limit: int | None = None) -> list[UserRow]:
+    """Everyone with a dictionary; at most so many, those who came first."""
+    query = _USER.where(users.c.stored).order_by(users.c.id).limit(limit)
+    return [user_of(row) for row in connection.execute(query)]
 
 
 def entry_rows(connection: Connection, user: UserRow) -> Sequence[Any]:

@@ -186,13 +186,16 @@ class StoreWrite:
         return int(self._connection.execute(query).scalar_one())
 
     def leave(self, user: UserRow) -> None:
-        """A user whose last entry is gone has no dictionary; without anything else, no row."""
+        """A user whose last entry is gone has no dictionary; without anything else, no row.
+
+        What came of the user's answers stays, since the comparison of the arms counts everybody.
+        """
         self.change(user, stored=False)
         more = sum(
             self._connection.execute(
                 sa.select(sa.func.count()).where(table.c.user == user.id)
             ).scalar_one()
-            for table in (weights, pending)
+            for table in (weights, pending, outcomes)
         )
         if user.enabled and user.strength == 1 and not more:
             self.remove(user)

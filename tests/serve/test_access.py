@@ -121,7 +121,7 @@ def test_without_keys_this_machine_alone_is_answered(server, tmp_path) -> None:
     assert status() == 200
     assert status(Origin=server) == 200
     assert status(Origin="https://evil.example") == 403
-    assert status(Origin="null") == 200  # a file; it names no other site
+    assert status(Origin="null") == 403  # as a page in a sandboxed frame of any site
     assert status(Host="evil.example") == 403
     assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
     assert [is_loopback(h) for h in ("0.0.0.0", "::", "10.0.0.1", "a.example")] == [False] * 4

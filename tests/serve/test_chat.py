@@ -146,6 +146,7 @@ def test_the_model_is_listed(client: OpenAI) -> None:
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
+        ({"response_format": {"type": "json_schema"}}, "needs json_schema"),
         ({"max_tokens": 3_000}, "context"),
         ({"max_tokens": 100_000}, "at most"),
         ({"extra_body": {"steering": {"whos": "own"}}}, "steering.whos"),

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,8 +24,9 @@ from transformers import (
 from trimtab.errors import TrimtabError
 from trimtab.serve.engine import Engine, EngineClosed, EngineFailure, QueueFull
 from trimtab.serve.ticket import Ticket
-from trimtab.steering import Point, Request, SteeredModel, Steering, SteeringVectors
+from trimtab.steering import Exchange, Point, Request, SteeredModel, Steering, SteeringVectors
 from trimtab.steering.generation.requests import Options
+from trimtab.steering.reading.teacher_forcing import Pace
 
 ASKS = ["a lamp", "a desk for a small room, please", "mugs", "what else would I like?", "no"]
 SYSTEM = "You help people who look for lamps, desks and mugs."
@@ -148,15 +150,12 @@ def test_requests_that_come_while_others_run_join_them(
             tickets[k].result(60)
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(3)]
-    held = threading.Event()
-    busy = engine.call(held.wait)  # until each has asked once, so that they are sure to meet
-    for thread in threads:
-        thread.start()
-    while engine.statistics.waiting < len(threads):
-        assert all(thread.is_alive() for thread in threads)
-        time.sleep(0.01)
-    held.set()
-    assert busy.result(60)
+    with tiny_model.lock:  # until each has asked once, so that they are sure to meet
+        for thread in threads:
+            thread.start()
+        while engine.statistics.waiting < len(threads):
+            assert all(thread.is_alive() for thread in threads)
+            time.sleep(0.01)
     for thread in threads:
         thread.join()
     assert [ticket.result(0) for ticket in tickets if ticket] == expected
@@ -273,15 +272,13 @@ def test_a_deadline_ends_an_answer_with_what_there_is(engine: Engine) -> None:
 def test_a_full_queue_says_when_to_come_back(tiny_model: SteeredModel) -> None:
     engine = Engine(tiny_model, max_rows=1, max_waiting=2)
     try:
-        held = threading.Event()
-        busy = engine.call(held.wait)
-        kept = [engine.submit(Request(talk("x")), Options(4)) for _ in range(2)]
-        with pytest.raises(QueueFull, match="ask again in") as full:
-            engine.submit(Request(talk("x")), Options(4))
-        assert 1 <= full.value.retry_after <= 60
-        assert isinstance(full.value, TrimtabError)
-        held.set()
-        assert busy.result(60)
+        with tiny_model.lock:
+            kept = [engine.submit(Request(talk("x")), Options(4)) for _ in range(2)]
+            with pytest.raises(QueueFull, match="ask again in") as full:
+                engine.submit(Request(talk("x")), Options(4))
+            assert 1 <= full.value.retry_after <= 60
+            assert isinstance(full.value, TrimtabError)
+            kept.append(engine.submit(Request(talk("x")), Options(4), beyond=True))
         assert all(ticket.result(60).tokens for ticket in kept)
         assert engine.statistics.turned_away == 1
     finally:
@@ -387,9 +384,70 @@ def test_steering_around_a_request_is_added(engine: Engine, tiny_model: SteeredM
     assert engine.submit(Request(talk("x")), options).result(60) != expected
 
 
-def test_what_is_called_has_the_model_for_itself(engine: Engine) -> None:
-    ticket = engine.submit(Request(talk("x")), Options(20))
-    assert engine.call(lambda: threading.current_thread().name).result(60) == "trimtab-engine"
-    with pytest.raises(ZeroDivisionError):
-        engine.call(lambda: 1 // 0).result(60)
-    assert ticket.result(60).tokens
+class Endless:
+    """Requests without end: as soon as one is answered, the next is asked."""
+
+    def __init__(self, engine: Engine, count: int) -> None:
+        self._engine = engine
+        self.answered = 0
+        self.over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        while not self.over.is_set():
+            options = Options(60, temperature=1.0, seed=self.answered)
+            self._engine.submit(Request(talk("x"), grammar=string(50, 60)), options).result(60)
+            self.answered += 1
+
+    def end(self) -> None:
+        self.over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_whoever_reads_and_whoever_is_answered_take_turns(
+    engine: Engine, tiny_model: SteeredModel
+) -> None:
+    points = [Point(1, "mlp")]
+    exchanges = [Exchange(talk("lamp " * 60), "a lamp " * 40)]
+    expected = tiny_model.mean_activations(exchanges, points)
+    asked = Endless(engine, 4)
+    try:
+        for _ in range(3):  # the reading ends although the answers never do
+            with engine.in_turns() as pace:
+                steps = engine.statistics.steps
+                waits = []
+
+                def between(pace: Pace = pace, waits: list[int] = waits) -> None:
+                    before = engine.statistics.steps
+                    pace.between()
+                    waits.append(engine.statistics.steps - before)
+
+                read = tiny_model.mean_activations(
+                    exchanges, points, pace=replace(pace, between=between)
+                )
+            torch.testing.assert_close(read, expected, atol=1e-4, rtol=1e-4)
+            # It waited for one turn of the loop at a time, and the answers for one pass.
+            assert len(waits) > 20
+            assert max(waits) <= 1
+            assert engine.statistics.steps > steps
+        with engine.in_turns() as pace:  # an answer ends although the reading goes on
+            answered = asked.answered
+            while asked.answered == answered:
+                pace.between()
+    finally:
+        asked.end()
+
+
+def test_who_reads_beside_a_closed_engine_ends(tiny_model: SteeredModel) -> None:
+    engine = Engine(tiny_model)
+    with pytest.raises(EngineClosed), engine.in_turns() as pace:
+        closing = threading.Thread(target=engine.close)
+        closing.start()
+        while True:
+            pace.between()
+    closing.join()
+    with pytest.raises(EngineClosed), engine.in_turns():
+        raise AssertionError("it must not come here")

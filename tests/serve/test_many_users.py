@@ -1,6 +1,7 @@
 """64 users at once, each with a dictionary that makes the answer theirs: never another user's."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -28,6 +29,24 @@ def all_right(urls: list[str], wanted: dict[str, str], rounds: int) -> None:
     assert asked.right == rounds * len(wanted)
 
 
+def told_at_once(http: httpx.Client, urls: list[str], user: str) -> list[str]:
+    """What servers say of one interaction that they are told sixteen times at once."""
+    done = {"id": "once", "request": "Who am I?", "chosen": "You.", "rejected": "Nobody."}
+
+    def tell(number: int) -> str:
+        url = urls[number % len(urls)]
+        return str(http.post(f"{url}/v1/users/{user}/interactions", json=done).json()["status"])
+
+    with ThreadPoolExecutor(16) as pool:
+        said = sorted(pool.map(tell, range(16)))
+    ask = {"model": "tiny", "messages": [{"role": "user", "content": "Who am I?"}], "user": user}
+    for url in urls:  # whichever of them learns from it
+        http.post(f"{url}/v1/chat/completions", json={**ask, "max_tokens": 1})
+    ids = [one["id"] for one in http.get(f"{urls[0]}/v1/users/{user}").json()["entries"]]
+    assert ids == ["s", "once"]
+    return said
+
+
 def test_nobody_is_answered_by_another_users_vectors(served_model, letters) -> None:
     place, wanted = letters
     service = open_service(served_model, place, settings=LAST, name="tiny", max_waiting=USERS)
@@ -44,6 +63,7 @@ def test_nor_by_two_processes_on_one_database(letters, tiny_model_folder, tmp_pa
         all_right(urls, wanted, rounds=2)
         # Told to one, a change counts in the other at once.
         with httpx.Client(timeout=60) as http:
+            assert told_at_once(http, urls, "user-5") == ["kept"] + 15 * ["known"]
             http.patch(f"{urls[0]}/v1/users/user-3", json={"enabled": False})
             ask = {"model": "tiny", "messages": [{"role": "user", "content": "Who am I?"}]}
             answer = http.post(f"{urls[1]}/v1/chat/completions", json={**ask, "user": "user-3"})

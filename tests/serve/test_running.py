@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +18,14 @@ from trimtab.serve.engine import Engine
 from trimtab.serve.holdout import Holdout
 from trimtab.serve.logs import JsonLines
 from trimtab.serve.opening import open_service
+from trimtab.serve.outcomes import Came, Tally
 from trimtab.serve.recent import Answered, Recent
 from trimtab.serve.report import compared
 from trimtab.serve.service import RequestLimits
+from trimtab.steering import Request
+from trimtab.steering.generation.requests import Options
+from trimtab.steering.store.database import StoreUnavailable
+from trimtab.steering.store.outcomes import Outcomes
 from trimtab.steering.store.steering_store import SteeringStore
 
 from .conftest import SETTINGS, running
@@ -96,16 +100,24 @@ def test_a_full_queue_says_when_to_come_again_and_a_lost_client_frees_its_row(na
     assert client.chat.completions.create(**{**LONG, "max_tokens": 2}).usage.completion_tokens <= 2
 
 
+def test_learning_goes_on_while_requests_keep_the_queue_full(served_model, tmp_path) -> None:
+    service = open_service(
+        served_model, tmp_path / "users.db", settings=SETTINGS, name="tiny", max_waiting=1
+    )
+    done = {"request": "Which lamp?", "chosen": "The green one."}  # the model is asked for the rest
+    with running(service) as url, httpx.Client(base_url=url) as http:
+        with _held(service.engine):
+            service.engine.submit(Request([{"role": "user", "content": "A lamp?"}]), Options(2))
+            assert http.post("/v1/users/ann/interactions", json=done).status_code == 202
+            _until(lambda: service.engine.statistics.waiting == 2)
+        _until(lambda: len(http.get("/v1/users/ann").json()["entries"]) == 1)
+
+
 @contextmanager
 def _held(engine: Engine) -> Iterator[None]:
     """The engine waits until the context ends."""
-    reached, over = threading.Event(), threading.Event()
-    engine.call(lambda: (reached.set(), over.wait(60)))
-    assert reached.wait(60)
-    try:
+    with engine.in_turns():
         yield
-    finally:
-        over.set()
 
 
 def _until(true) -> None:
@@ -157,7 +169,8 @@ def test_what_comes_of_answers_is_counted_by_arm(served_model, tmp_path) -> None
             assert held == arms.holds(user)
             rating = "bad" if held else "good"
             path = f"{url}/v1/chat/completions/{answer.id}/feedback"
-            httpx.post(path, json={"rating": rating, "tool_error": held})
+            for _ in range(2):  # told again, it counts once
+                httpx.post(path, json={"rating": rating, "tool_error": held})
         httpx.delete(f"{url}/v1/users/{users[0]}")
     with SteeringStore(place) as store:
         counted = store.outcomes.all()
@@ -168,6 +181,25 @@ def test_what_comes_of_answers_is_counted_by_arm(served_model, tmp_path) -> None
     assert (gaps["tool errors"].steered.mean, gaps["tool errors"].held_out.mean) == (0, 1)
     assert gaps["liked"].held_out.users == sum(map(arms.holds, left))
     assert gaps["seconds"].steered.mean > 0
+
+
+def test_what_could_not_be_counted_is_counted_later(tmp_path, monkeypatch) -> None:
+    with SteeringStore(tmp_path / "users.db") as store:
+        tally = Tally(store, Holdout(0.5), seconds=3600)
+        tally.came("ann", Came(answers=1, good=True), since=1)
+
+        def unreachable(self: Outcomes, counted: object) -> None:
+            tally.came("ann", Came(answers=1), since=2)  # meanwhile
+            raise StoreUnavailable("the store cannot be written")
+
+        with monkeypatch.context() as patch, pytest.raises(StoreUnavailable):
+            patch.setattr(Outcomes, "add", unreachable)
+            tally.flush()
+        assert store.outcomes.all() == []
+        tally.flush()
+        [(_, counts)] = store.outcomes.all()
+        assert (counts["answers"], counts["good"]) == (2, 1)
+        tally.close()
 
 
 def test_the_difference_of_two_arms_holds_the_truth_as_often_as_it_says(monkeypatch) -> None:
@@ -221,7 +253,7 @@ def test_answers_are_remembered_within_bounds() -> None:
     recent = Recent(limit=8000)
 
     def answered(id: str, user: str, size: int = 1000) -> Answered:
-        return Answered(id, user, "", [], [], [], size)
+        return Answered(id, user, "", [], [], [], 0, size)
 
     for number in range(20):
         recent.keep(answered(str(number), "ann" if number % 2 else "bob"))

@@ -131,6 +131,14 @@ def test_who_is_forgotten_while_it_waits_is_not_waited_for(
     assert (see["entries"], see["waiting"]) == ([], 0)
 
 
+def test_an_error_names_no_other_user(client: OpenAI, http: httpx.Client) -> None:
+    told(http, "zelda-81")
+    answered(client, "zelda-81")
+    missing = http.get("/v1/users/zelda-82/copy")
+    assert missing.status_code == 404
+    assert missing.json()["error"]["message"] == "nothing is kept of this user"
+
+
 def test_feedback_by_the_id_of_an_answer_is_learned_from(
     client: OpenAI, http: httpx.Client
 ) -> None:
@@ -143,6 +151,14 @@ def test_feedback_by_the_id_of_an_answer_is_learned_from(
     assert [p["id"] for p in answered(client, "kim").steering["picked"]] == [answer.id]
     [entry] = http.get("/v1/users/kim").json()["entries"]
     assert entry["chosen"] == "The red one."
+    # Each of several answers takes feedback of its own.
+    two = client.chat.completions.create(
+        model="tiny", messages=ASK, user="kim", max_tokens=6, n=2, temperature=1.5, seed=3
+    )
+    several = f"/v1/chat/completions/{two.id}/feedback"
+    for choice, id in ((0, two.id), (1, f"{two.id}-1")):
+        told = http.post(several, json={"chosen": f"Number {choice}.", "choice": choice}).json()
+        assert told == {"id": id, "status": "kept"}
     assert http.post(path, json={}).status_code == 400
     nowhere = http.post("/v1/chat/completions/no/feedback", json={"rating": "good"})
     assert nowhere.status_code == 404

@@ -1,6 +1,5 @@
 """A demonstration's dictionaries: the same as an evaluation's, those asked for first."""
 
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -62,12 +61,9 @@ def test_a_dictionary_is_what_an_evaluation_builds(service: Any, shop: Any, tmp_
 
 def test_who_is_asked_for_last_is_built_first(service: Any, shop: Any) -> None:
     one, two, three = shop.world.users
-    over = threading.Event()
-    held = service.engine.call(lambda: over.wait(60))
-    building = Building(service, shop, [one, two])
-    assert not building.want(three).ready
-    over.set()
-    held.result()
+    with service.model.lock:
+        building = Building(service, shop, [one, two])
+        assert not building.want(three).ready
     while not building.ready(two):
         time.sleep(0.01)
     assert building.ready(one) and building.ready(three)

@@ -46,7 +46,7 @@ def test_the_page_of_endpoints_names_all_and_asks_nobody_else(http: httpx.Client
 def test_without_a_demonstration_there_are_no_episodes(http: httpx.Client) -> None:
     about = http.get("/page/about").json()
     assert about["demo"] is False and about["model"] == "tiny" and about["users"] == []
-    for path in ("/page/tools", "/page/users/ann", "/page/episodes/x"):
+    for path in ("/page/tools", "/page/users/ann", "/page/users/a%2Fb", "/page/episodes/x"):
         assert http.get(path).json()["error"]["code"] == "no_demo"
 
 

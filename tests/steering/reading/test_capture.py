@@ -7,9 +7,10 @@ from transformers import PreTrainedModel
 
 from trimtab import TrimtabError
 from trimtab.steering import Point, mean_activations
+from trimtab.steering.decoder.caches import holds_keys_only
 from trimtab.steering.decoder.families import parts_of
 from trimtab.steering.decoder.sublayers import first_tensor
-from trimtab.steering.reading.teacher_forcing import TokenizedExchange, shared_prefix
+from trimtab.steering.reading.teacher_forcing import Pace, TokenizedExchange, shared_prefix
 from trimtab.steering.vectors.steering_vectors import SITES, points_of
 
 SYSTEM = tuple(range(10, 40))
@@ -55,6 +56,12 @@ def test_equals_one_plain_pass_a_sample(any_family: PreTrainedModel) -> None:
             torch.testing.assert_close(
                 found[row, column], read_plainly(any_family, sample, point), atol=1e-4, rtol=1e-4
             )
+    # In passes of few tokens the same is read.
+    between: list[None] = []
+    pace = Pace(5, lambda: between.append(None))
+    paced = mean_activations(parts_of(any_family), FORCED, points, token_budget=70, pace=pace)
+    torch.testing.assert_close(paced, found, atol=1e-4, rtol=1e-4)
+    assert len(between) > 12 or not holds_keys_only(any_family.config)
 
 
 @pytest.mark.parametrize(

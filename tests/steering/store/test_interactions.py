@@ -1,5 +1,7 @@
 """Interactions wait in the store until they are learned from: once, and never after forgetting."""
 
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -7,7 +9,10 @@ import torch
 
 from trimtab import TrimtabError
 from trimtab.steering.dictionaries.dictionary import SteeringDictionary
+from trimtab.steering.store.access import UnknownUser
 from trimtab.steering.store.interactions import Waiting
+from trimtab.steering.store.outcomes import Counted
+from trimtab.steering.store.schema import COUNTED
 from trimtab.steering.store.steering_store import SteeringStore
 from trimtab.steering.vectors.entries import Entry
 from trimtab.steering.vectors.steering_vectors import points_of
@@ -98,6 +103,26 @@ def test_what_nothing_comes_of_leaves_nothing(store: SteeringStore) -> None:
     store.interactions.keep("bob", "i1", {})
     store.interactions.give_up("bob", ["i1"])
     assert not store.user("bob").switches.enabled
+
+
+def test_what_came_of_a_users_answers_outlives_what_nothing_comes_of(store: SteeringStore) -> None:
+    counts = dict.fromkeys(COUNTED, 1)
+    store.outcomes.add([Counted("ann", "held out", sys.maxsize, counts)])
+    store.interactions.keep("ann", "i1", {})
+    store.interactions.give_up("ann", ["i1"])
+    assert store.outcomes.all() == [("held out", counts)]
+    store.forget("ann")
+    assert store.outcomes.all() == []
+
+
+def test_what_was_said_before_a_user_was_forgotten_is_not_kept(store: SteeringStore) -> None:
+    before = time.time_ns() // 1_000_000
+    store.interactions.keep("ann", "i1", {}, since=before)
+    store.forget("ann")
+    with pytest.raises(UnknownUser, match="forgotten"):
+        store.interactions.keep("ann", "i2", {}, since=before)
+    assert store.user("ann") is None
+    assert store.interactions.keep("ann", "i2", {}, since=sys.maxsize)
 
 
 def test_survive_a_change_of_the_users_secret(store: SteeringStore) -> None:

@@ -108,6 +108,7 @@ class TestMapping:
             assert same(reader["ann"], ann)
             assert same(reader["bob"], bob)
         assert store.users() == ["ann", "bob"] == sorted(store)
+        assert len(store.users(limit=1)) == 1
         assert len(store) == 2
         assert {user_id: len(d) for user_id, d in store.items()} == {"ann": 5, "bob": 2}
 
