@@ -143,7 +143,7 @@ def asked(url: str, count: int, at_once: int, tokens: int, seen: Seen) -> None:
 
 
 def run(setting: Setting) -> Iterator[Figure]:
-    requests, tokens = setting.size(2 * CLIENTS, CLIENTS), setting.size(64, 8)
+    requests, tokens = CLIENTS, setting.size(64, 8)
     with tempfile.TemporaryDirectory(prefix="trimtab-serving-") as name:
         store = str(Path(name) / "users.db")
         fill(setting, store)
@@ -154,7 +154,7 @@ def run(setting: Setting) -> Iterator[Figure]:
                 f"{at_once} at once": partial(asked, url, requests, at_once, tokens, seen[at_once])
                 for at_once in seen
             }
-            times = interleaved(ways, setting.size(2, 1), warm=False)
+            times = interleaved(ways, 1, warm=False)
     title = f"{requests} answers one after the other / by {CLIENTS} clients"
     yield ratio(title, times, "1 at once", f"{CLIENTS} at once", at_least=2.5, per=requests)
     for at_once, found in seen.items():

@@ -227,7 +227,8 @@ def show(results: dict[str, Any], entries: int, users: int, hidden: int) -> None
         "disk, GB": lambda found: f"{found['bytes'] / 1e9:.2f}",
         "bytes an entry": lambda found: f"{found['bytes'] / entries:,.0f}",
         "memory for reading, MB": lambda found: f"{found['memory']:,.0f}",
-        "fill, entries a second": lambda found: f"{found['rate']:,.0f}",
+        # Unknown where the last run had nothing to add.
+        "fill, entries a second": lambda found: f"{found['rate']:,.0f}" if found["rate"] else "-",
         "compact, s": lambda found: f"{found['compact']:.1f}",
     }.items():
         table.add_row(title, *map(number, results.values()))
