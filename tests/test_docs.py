@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import json
 import re
 import shlex
@@ -14,7 +15,7 @@ import pytest
 import typer
 import yaml
 
-from trimtab import cli
+from trimtab import cli, steering
 
 ROOT = Path(cli.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,6 +112,42 @@ def test_what_python_imports_is_there(block: Block) -> None:
             module = importlib.import_module(node.module or "")
             for alias in node.names:
                 assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+def called(func: ast.expr, names: dict[str, object]) -> object | None:
+    """What an expression such as ``SteeringDictionary.build`` names, if that is known."""
+    if isinstance(func, ast.Attribute):
+        owner = called(func.value, names)
+        if owner is not None:
+            assert hasattr(owner, func.attr), f"{owner} has no {func.attr}"
+            return getattr(owner, func.attr)
+        return None
+    return names.get(func.id) if isinstance(func, ast.Name) else None
+
+
+def test_what_python_calls_takes_such_arguments() -> None:
+    """Of what comes from trimtab; a page's later blocks go by the imports of earlier ones."""
+    names: dict[str, object] = {}
+    page, checked = "", 0
+    for block in blocks("python"):
+        if block.page != page:
+            page = block.page
+            names = {name: getattr(steering, name) for name in steering.__all__}
+        tree = ast.parse(block.text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trimtab"):
+                module = importlib.import_module(node.module or "")
+                names |= {one.asname or one.name: getattr(module, one.name) for one in node.names}
+        for node in ast.walk(tree):
+            target = called(node.func, names) if isinstance(node, ast.Call) else None
+            if not isinstance(node, ast.Call) or not callable(target):
+                continue
+            taken = inspect.signature(target).parameters.values()
+            if not any(one.kind is one.VAR_KEYWORD for one in taken):
+                given = {keyword.arg for keyword in node.keywords} - {None}
+                assert given <= {one.name for one in taken}, f"{block.id}: {ast.unparse(node)}"
+            checked += 1
+    assert checked > 30
 
 
 @pytest.mark.parametrize("block", list(blocks("toml", "json", "yaml")), ids=lambda block: block.id)

@@ -29,7 +29,7 @@ def model(word_model_folder):
 
 
 def task_of(model, cache, methods, **fields):
-    plan = SpectrumPlan(methods, str(FOLDER), part="all", max_new_tokens=200, **fields)
+    plan = SpectrumPlan(methods, str(FOLDER), part="all", max_new_tokens=120, **fields)
     return SpectrumTask(model, DATA, plan, cache=cache, batch_size=8)
 
 
