@@ -66,11 +66,12 @@ class AmortizedShift(Learning):
         """
         super().__post_init__()
         counts = (self.rank, self.directions, self.targets, self.epochs_map)
-        if min(counts) < 1 or not self.read or min(self.rate_map, self.decay_map) < 0:
+        readable = bool(self.read) and all(0 <= depth <= 1 for depth in self.read)
+        if min(counts) < 1 or not readable or min(self.rate_map, self.decay_map) < 0:
             raise TrimtabError(
                 "amortized: expected rank, directions, targets and epochs_map of at least 1, at "
-                f"least one depth to read, rate_map and decay_map of at least 0; got {counts}, "
-                f"{self.read}, {self.rate_map} and {self.decay_map}"
+                "least one depth to read, each from 0 to 1, rate_map and decay_map of at least 0; "
+                f"got {counts}, {self.read}, {self.rate_map} and {self.decay_map}"
             )
 
     def prepare(self, users: PreparedUsers) -> Treat:
