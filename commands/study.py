@@ -156,7 +156,7 @@ def drift() -> ShopStudy:
     """Ask users whose idioms have come to mean the other tool, request after request."""
     from ..eval.studies.drift import drift_study
 
-    return lambda model, shop, doing: drift_study(model, shop, doing=doing)
+    return lambda model, shop, folder, doing: drift_study(model, shop, folder=folder, doing=doing)
 
 
 @as_command(app, "poisoned", run_shop_study, fixed={"flips": False})
@@ -174,6 +174,6 @@ def poisoned(
     from ..eval.studies.poisoned import poisoned_study
 
     parts = shares(percent)
-    return lambda model, shop, doing: poisoned_study(
-        model, shop, wanted=wanted, shares=parts, seed=seed, doing=doing
+    return lambda model, shop, folder, doing: poisoned_study(
+        model, shop, wanted=wanted, shares=parts, seed=seed, folder=folder, doing=doing
     )

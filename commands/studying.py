@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 TextStudy = Callable[["Setting"], "Found"]
 """Makes tables and figures of a text task that is ready to run."""
 
-ShopStudy = Callable[["SteeredModel", "ShopEnvironment", Callable[[str], None]], "Found"]
-"""Makes them of a model and a shop; tells what is under way."""
+ShopStudy = Callable[["SteeredModel", "ShopEnvironment", Path, Callable[[str], None]], "Found"]
+"""Makes them of a model and a shop, and keeps in a folder what is done; tells what is under way."""
 
 Out = Annotated[
     Path | None,
@@ -204,7 +204,7 @@ def run_shop_study(
         display.doing(f"loading {model}")
         loaded = load_model(model, Placement(dtype, device, device_map))
         shop = ShopEnvironment(world, Path(scratch), recommender=NothingRecommended())
-        results = study(loaded, shop, display.doing)
+        results = study(loaded, shop, folder, display.doing)
     _show(results, folder)
 
 

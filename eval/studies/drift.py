@@ -9,6 +9,8 @@ retrieval of the nearest earlier requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...agent.loop.memory import remembered_lines
@@ -22,8 +24,9 @@ from ..figures import new_figure
 from ..methods.retrieval import RememberedEncoder, nearest
 from ..statistics.intervals import holm, mean_interval, paired_difference
 from ..statistics.notes import interval_note, p_note
+from .by_user import chosen_by_user
 from .finding import Cell, Finding
-from .tool_choices import SteeredTask, chosen_tools
+from .tool_choices import SteeredTask, chosen_tools, study_configuration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +52,7 @@ def drift_study(
     *,
     settings: SteeringSettings = TOOL_CHOICE,
     step: int = 2,
+    folder: Path,
     doing: Callable[[str], None] = lambda what: None,
 ) -> tuple[list[Finding], Figure]:
     """How often the right tool is likeliest, by how many requests ago the user changed.
@@ -60,6 +64,7 @@ def drift_study(
         shop: Of a bazaar whose users flip.
         settings: How requests are steered.
         step: Requests after the change that are told together.
+        folder: The study's; a study that was broken off resumes in it.
         doing: Told what is under way.
 
     Returns:
@@ -67,41 +72,45 @@ def drift_study(
         requests since the change.
     """
     timelines = _timelines(shop)
-    every = [task for own in timelines.values() for task in own]
-    doing("reading the users' vectors")
-    dictionaries = build_dictionaries(
-        model,
-        tool_choice_pairs(shop, every),
-        layers=settings.layers(model),
-        sites=settings.sites,
-        keys=settings.keys,
-        rejected="likeliest",  # the model's own wrong choice, read in the pass that finds it
-    )
-    doing("asking")
     encoder = RememberedEncoder(model.encoder)
-    asked: list[tuple[str, int, SteeredTask]] = []
-    for user, own in timelines.items():
-        change = changed_at(own)
+
+    def ask(user: str) -> list[list[str | int | bool]]:
+        """Method, request since the change, and whether the right tool was chosen."""
+        doing(f"asking user {list(timelines).index(user) + 1} of {len(timelines)}")
+        own = timelines[user]
+        [dictionary] = build_dictionaries(
+            model,
+            tool_choice_pairs(shop, own),
+            layers=settings.layers(model),
+            sites=settings.sites,
+            keys=settings.keys,
+            rejected="likeliest",  # the model's own wrong choice, read in the pass that finds it
+        ).values()
+        asked: list[tuple[str, int, SteeredTask]] = []
         for number, task in enumerate(after_change(own)):
             query = encoder.encode([request_text(task)])[0]
-            for method, before in ((LEARNING, task.timestamp), (FROZEN, change)):
-                steering = settings.select(dictionaries[user], query, before=before)
+            for method, before in ((LEARNING, task.timestamp), (FROZEN, changed_at(own))):
+                steering = settings.select(dictionary, query, before=before)
                 asked.append((method, number, SteeredTask(task, steering)))
             asked.append((UNSTEERED, number, SteeredTask(task)))
             memory = _nearest(shop, own, task, encoder)
             asked.append((RETRIEVAL, number, SteeredTask(task, memory=memory)))
-    tools = chosen_tools(model, shop, [each for _, _, each in asked])
+        tools = chosen_tools(model, shop, [each for _, _, each in asked])
+        return [
+            [method, number, tool == right_tool(each.task.type)]
+            for (method, number, each), tool in zip(asked, tools, strict=True)
+        ]
+
+    configuration = study_configuration("drift", model, shop) | {"steering": asdict(settings)}
+    chosen = chosen_by_user(folder, configuration, list(timelines), ask)
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
     every_score: dict[str, list[tuple[float, str]]] = {}
-    for (method, number, each), tool in zip(asked, tools, strict=True):
-        score = float(tool == right_tool(each.task.type)), each.task.user_id
-        scores.setdefault((method, number // step), []).append(score)
-        every_score.setdefault(method, []).append(score)
-    rates = {
-        place: mean_interval([right for right, _ in own], [user for _, user in own])
-        for place, own in scores.items()
-    }
-    found = [_finding(rates, len(timelines), step), _differences(every_score, len(timelines))]
+    for user, choices in chosen.items():
+        for method, number, right in choices:
+            scores.setdefault((method, number // step), []).append((float(right), user))
+            every_score.setdefault(method, []).append((float(right), user))
+    rates = {place: _rate(own) for place, own in scores.items()}
+    found = [_finding(rates, len(chosen), step), _differences(every_score, len(chosen))]
     return found, _figure(rates, step)
 
 
@@ -142,6 +151,13 @@ def _nearest(
     return tuple(remembered_lines([past_request(shop, past[n]) for n in reversed(order)]))
 
 
+def _rate(scores: Sequence[tuple[float, str]]) -> Estimate:
+    """How often the right tool was chosen, from each request's score and user."""
+    return mean_interval(
+        [right for right, _ in scores], [user for _, user in scores], bounds=(0, 1)
+    )
+
+
 def _finding(rates: Mapping[tuple[str, int], Estimate], users: int, step: int) -> Finding:
     rows: list[tuple[Cell, ...]] = [
         (method, _span(place, step), own.mean, own.low, own.high, own.values)
@@ -167,10 +183,7 @@ def _differences(scores: Mapping[str, Sequence[tuple[float, str]]], users: int) 
         paired_difference(own, [right for right, _ in scores[method]], whose) for method in others
     ]
     corrected = holm([each.p_value for each in apart])
-    means = {
-        method: mean_interval([right for right, _ in each], [user for _, user in each])
-        for method, each in scores.items()
-    }
+    means = {method: _rate(each) for method, each in scores.items()}
     rows: list[tuple[Cell, ...]] = [
         (LEARNING, means[LEARNING].mean, means[LEARNING].low, means[LEARNING].high, *[None] * 4),
         *(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,9 @@ from ..figures import new_figure
 from ..shop.dictionaries import shop_dictionaries
 from ..statistics.intervals import mean_interval
 from ..statistics.notes import interval_note
+from .by_user import chosen_by_user
 from .finding import Cell, Finding
-from .tool_choices import SteeredTask, chosen_tools
+from .tool_choices import SteeredTask, chosen_tools, study_configuration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,6 +61,7 @@ def poisoned_study(
     shares: Sequence[float] = SHARES,
     settings: SteeringSettings = TOOL_CHOICE,
     seed: int = 0,
+    folder: Path,
     prepared: Path | None = None,
     doing: Callable[[str], None] = lambda what: None,
 ) -> tuple[Finding, Figure]:
@@ -72,6 +74,7 @@ def poisoned_study(
         shares: Of a dictionary's entries, how many are the attacker's.
         settings: How requests are steered.
         seed: Of which entries.
+        folder: The study's; a study that was broken off resumes in it.
         prepared: Where the users' own dictionaries are kept; None is the cache folder.
         doing: Told what is under way.
 
@@ -86,39 +89,59 @@ def poisoned_study(
             f"the shop has no tool {wanted!r}; expected one of {', '.join(shop.toolkit.names)}"
         )
     doing("reading the users' vectors")
-    folder = prepared or home() / "dictionaries"
-    honest = shop_dictionaries(model, shop, shop.world.users, settings, folder=folder)
-    poison = build_dictionaries(
-        model,
-        poison_pairs(shop, wanted),
-        layers=settings.layers(model),
-        sites=settings.sites,
-        keys=settings.keys,
-    )
+    where = prepared or home() / "dictionaries"
+    honest = shop_dictionaries(model, shop, shop.world.users, settings, folder=where)
     everybody = Population.of(*honest.values())
-    tests = [task for task in shop.world.test if task.user_id in honest]
-    queries = model.encoder.encode([request_text(task) for task in tests])
-    doing("asking")
-    asked: list[tuple[Place, SteeredTask]] = []
-    for task, query in zip(tests, queries, strict=True):
-        own = honest[task.user_id]
+    pairs = poison_pairs(shop, wanted)
+    tests: dict[str, list[ShoppingTask]] = {}
+    for task in shop.world.test:
+        if task.user_id in honest:
+            tests.setdefault(task.user_id, []).append(task)
+
+    def ask(user: str) -> list[list[float | str]]:
+        """Of each setting and test: share, guard, length, right tool, tool."""
+        doing(f"asking user {list(tests).index(user) + 1} of {len(tests)}")
+        own = honest[user]
         others = everybody.minus(Population.of(own))
-        asked.append(((0.0, UNSTEERED, 1.0), SteeredTask(task)))
-        for share in (0.0, *shares):
-            for loudness in LOUDNESS if share else LOUDNESS[:1]:
-                mixed = poisoned(own, poison[task.user_id], share, loudness, seed)
-                for guard in GUARDS:
-                    steering = replace(settings, outliers=guard).select(
-                        mixed, query, before=task.timestamp, others=others
-                    )
-                    asked.append(((share, guard, loudness), SteeredTask(task, steering)))
-    tools = chosen_tools(model, shop, [each for _, each in asked])
-    scores: dict[Place, list[tuple[ShoppingTask, str]]] = {}
-    for (place, each), tool in zip(asked, tools, strict=True):
-        scores.setdefault(place, []).append((each.task, tool))
+        drawn = _drawn(pairs[user], _count(len(own), max(shares)), f"{seed}/{user}")
+        [poison] = build_dictionaries(
+            model,
+            {user: drawn},
+            layers=settings.layers(model),
+            sites=settings.sites,
+            keys=settings.keys,
+        ).values()
+        queries = model.encoder.encode([request_text(task) for task in tests[user]])
+        asked: list[tuple[Place, SteeredTask]] = []
+        for task, query in zip(tests[user], queries, strict=True):
+            asked.append(((0.0, UNSTEERED, 1.0), SteeredTask(task)))
+            for share in (0.0, *shares):
+                for loudness in LOUDNESS if share else LOUDNESS[:1]:
+                    mixed = poisoned(own, poison, share, loudness)
+                    for guard in GUARDS:
+                        steering = replace(settings, outliers=guard).select(
+                            mixed, query, before=task.timestamp, others=others
+                        )
+                        asked.append(((share, guard, loudness), SteeredTask(task, steering)))
+        tools = chosen_tools(model, shop, [each for _, each in asked])
+        return [
+            [*place, right_tool(each.task.type), tool]
+            for (place, each), tool in zip(asked, tools, strict=True)
+        ]
+
+    configuration = study_configuration("poisoned", model, shop) | {
+        "steering": asdict(settings),
+        "wanted": wanted,
+        "shares": list(shares),
+        "seed": seed,
+    }
+    chosen = chosen_by_user(folder, configuration, list(tests), ask)
+    scores: dict[Place, list[tuple[str, str, str]]] = {}
+    for user, choices in chosen.items():
+        for share, guard, loudness, right, tool in choices:
+            scores.setdefault((share, guard, loudness), []).append((user, right, tool))
     rates = {place: _rates(own, wanted) for place, own in scores.items()}
-    users = len({task.user_id for task in tests})
-    return _finding(rates, wanted, users), _figure(rates)
+    return _finding(rates, wanted, len(chosen)), _figure(rates)
 
 
 def poison_pairs(shop: ShopEnvironment, wanted: str) -> dict[str, list[ContrastPair]]:
@@ -141,41 +164,50 @@ def poison_pairs(shop: ShopEnvironment, wanted: str) -> dict[str, list[ContrastP
     return pairs
 
 
+def _drawn(pairs: Sequence[ContrastPair], count: int, seed: str) -> list[ContrastPair]:
+    """So many of the attacker's pairs, at most, in the order of a draw."""
+    return random.Random(seed).sample(pairs, len(pairs))[:count]
+
+
+def _count(honest: int, share: float) -> int:
+    """How many entries beside so many honest ones are about this share of all, at least one."""
+    return max(round(share * honest / (1 - share)), 1)
+
+
 def poisoned(
-    own: SteeringDictionary,
-    poison: SteeringDictionary,
-    share: float,
-    loudness: float = 1.0,
-    seed: int = 0,
+    own: SteeringDictionary, poison: SteeringDictionary, share: float, loudness: float = 1.0
 ) -> SteeringDictionary:
     """A user's dictionary of whose entries about this share is the attacker's, at least one.
 
     Args:
         own: The user's.
-        poison: The attacker's entries for the user; the same ones are drawn for a larger share.
+        poison: The attacker's entries for the user, of which the first are taken: those of a
+            share are among those of a larger one.
         share: From 0, which adds nothing, to below 1.
         loudness: What the attacker's vectors are multiplied by.
-        seed: Of the draw.
     """
     if not share:
         return own
-    count = min(max(round(share * len(own) / (1 - share)), 1), len(poison))
-    order = random.Random(f"{seed}/{own.user_id}").sample(range(len(poison)), len(poison))
-    drawn = order[:count]
+    count = _count(len(own), share)
     return own.replaced(
         points=own.points,
-        entries=[*own.entries, *(poison.entries[place] for place in drawn)],
-        keys=torch.cat([own.keys, poison.keys[drawn]]),
-        vectors=torch.cat([own.vectors, loudness * poison.vectors[drawn]]),
+        entries=[*own.entries, *poison.entries[:count]],
+        keys=torch.cat([own.keys, poison.keys[:count]]),
+        vectors=torch.cat([own.vectors, loudness * poison.vectors[:count]]),
     )
 
 
-def _rates(own: Sequence[tuple[ShoppingTask, str]], wanted: str) -> tuple[Estimate, Estimate]:
-    """How often the wanted tool is called where it is wrong, and the right tool everywhere."""
-    attacked = [(t.user_id, tool == wanted) for t, tool in own if right_tool(t.type) != wanted]
-    right = [(task.user_id, tool == right_tool(task.type)) for task, tool in own]
+def _rates(own: Sequence[tuple[str, str, str]], wanted: str) -> tuple[Estimate, Estimate]:
+    """How often the wanted tool is called where it is wrong, and the right tool everywhere.
+
+    Args:
+        own: User, right tool and chosen tool of each request.
+        wanted: The attacker's tool.
+    """
+    attacked = [(user, tool == wanted) for user, right, tool in own if right != wanted]
+    right = [(user, tool == right) for user, right, tool in own]
     return tuple(  # type: ignore[return-value]
-        mean_interval([float(hit) for _, hit in each], [user for user, _ in each])
+        mean_interval([float(hit) for _, hit in each], [user for user, _ in each], bounds=(0, 1))
         for each in (attacked, right)
     )
 

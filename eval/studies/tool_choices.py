@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...agent.calling.calls import call_head
 from ...agent.shop.pairs import task_prompt
@@ -52,6 +52,19 @@ def chosen_tools(
         [each.steering for each in asked for _ in names],
     )
     return [names[best] for best in scores.reshape(len(asked), -1).argmax(dim=1).tolist()]
+
+
+def study_configuration(name: str, model: SteeredModel, shop: ShopEnvironment) -> dict[str, Any]:
+    """What decides the choices of a study, but for its own options; plain data."""
+    return {
+        "task": name,
+        "model": {
+            "name": model.name,
+            "fingerprint": model.fingerprint,
+            "dtype": str(model.hf.dtype),
+        },
+        "world": {"name": shop.world.name, "fingerprint": shop.world.fingerprint},
+    }
 
 
 class NothingRecommended:

@@ -67,10 +67,10 @@ def test_the_attackers_call_stands_in_the_place_of_the_right_one(shop):
 
 def test_every_setting_is_asked_and_wrong_ones_refused(model, shop, tmp_path):
     kept = tmp_path / "kept"
-    finding, _ = poisoned_study(model, shop, shares=(0.2,), prepared=kept)
+    finding, _ = poisoned_study(model, shop, shares=(0.2,), folder=tmp_path / "a", prepared=kept)
     files = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     assert len(files) == len(shop.world.users)
-    again, _ = poisoned_study(model, shop, shares=(0.2,), prepared=kept)
+    again, _ = poisoned_study(model, shop, shares=(0.2,), folder=tmp_path / "b", prepared=kept)
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == files  # none built anew
     assert again == finding
     assert [row[:3] for row in finding.rows] == [
@@ -81,6 +81,6 @@ def test_every_setting_is_asked_and_wrong_ones_refused(model, shop, tmp_path):
     ]
     assert all(0 <= rate <= 1 for row in finding.rows for rate in (row[3], row[6]))
     with pytest.raises(TrimtabError, match="above 0 and below 1"):
-        poisoned_study(model, shop, shares=(2,))
+        poisoned_study(model, shop, shares=(2,), folder=tmp_path)
     with pytest.raises(TrimtabError, match="no tool 'pay'"):
-        poisoned_study(model, shop, wanted="pay")
+        poisoned_study(model, shop, wanted="pay", folder=tmp_path)
