@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,8 @@ def rows(chosen: list[Benchmark], setting: Setting) -> Iterator[str]:
 
 
 def main() -> None:
+    # Ended by SIGTERM, what is under way still stops the servers that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     every = found()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default="", help=f"of {', '.join(every)}; commas between them")
