@@ -52,7 +52,7 @@ def _endpoints(api: Mapping[str, Any]) -> Iterator[Endpoint]:
             body = _resolved(api, _json(one.get("requestBody", {})))
             needed = body.get("required", ())
             fields += [
-                Field(name, _kind(api, schema), "" if name in needed else "may be left out")
+                Field(name, _kind(api, schema), "" if name in needed else "optional")
                 for name, schema in body.get("properties", {}).items()
             ]
             yield Endpoint(
