@@ -138,6 +138,13 @@ def _prepared(service: Service, body: ChatRequest) -> Answering:
     temperature = limits.temperature if body.temperature is None else body.temperature
     seed = secrets.randbits(62) if body.seed is None else body.seed
     choice = body.tool_choice
+    if not body.tools and choice not in (None, "auto", "none"):
+        raise ApiError(
+            400,
+            "tool_choice asks for a call, and there are no tools; give tools, or leave it out",
+            code="invalid_value",
+            param="tool_choice",
+        )
     chosen = choice.model_dump() if isinstance(choice, NamedTool) else choice
     form = body.response_format
     messages = [message.plain() for message in body.messages]

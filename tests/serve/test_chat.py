@@ -145,6 +145,7 @@ def test_the_model_is_listed(client: OpenAI) -> None:
         ({"messages": []}, "messages"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
+        ({"tool_choice": "required"}, "there are no tools"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
         ({"response_format": {"type": "json_schema"}}, "needs json_schema"),
         ({"max_tokens": 3_000}, "context"),
