@@ -41,7 +41,8 @@ class AmortizedShift(Learning):
         targets: As in ``Learning``; each sample that is learned on is left out of the history that
             its ``z`` is read from.
         epochs_map: Passes of the map's own training, at most.
-        rate_map: Its learning rate; 0 is that of the collective shift.
+        rate_map: Its learning rate, whatever the collective shift's own: ``U`` begins as long as
+            that shift, so that a step moves a person's shift by the same part of it.
         decay_map: Its weight decay.
         whose: Whose ``z``: the user's own, another user's, or the mean person's (``population``).
     """
@@ -54,7 +55,7 @@ class AmortizedShift(Learning):
     read: tuple[float, ...] = (0.3, 0.5, 0.7)
     targets: int = 1
     epochs_map: int = 8
-    rate_map: float = 0.0
+    rate_map: float = 3e-4
     decay_map: float = 0.1
     whose: Whose = "own"
 
@@ -67,11 +68,11 @@ class AmortizedShift(Learning):
         super().__post_init__()
         counts = (self.rank, self.directions, self.targets, self.epochs_map)
         readable = bool(self.read) and all(0 <= depth <= 1 for depth in self.read)
-        if min(counts) < 1 or not readable or min(self.rate_map, self.decay_map) < 0:
+        if min(counts) < 1 or not readable or not self.rate_map > 0 or not self.decay_map >= 0:
             raise TrimtabError(
                 "amortized: expected rank, directions, targets and epochs_map of at least 1, at "
-                "least one depth to read, each from 0 to 1, rate_map and decay_map of at least 0; "
-                f"got {counts}, {self.read}, {self.rate_map} and {self.decay_map}"
+                "least one depth to read, each from 0 to 1, rate_map above 0 and decay_map of at "
+                f"least 0; got {counts}, {self.read}, {self.rate_map} and {self.decay_map}"
             )
 
     def prepare(self, users: PreparedUsers) -> Treat:
@@ -93,7 +94,7 @@ class AmortizedShift(Learning):
         options = replace(
             self.options,
             epochs=self.epochs_map,
-            learning_rate=self.rate_map or self.learning_rate,
+            learning_rate=self.rate_map,
             weight_decay=self.decay_map,
         )
         second = self.learned(users, "the map", trainable, learned, held, (), options, lower)

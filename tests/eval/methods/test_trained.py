@@ -224,6 +224,7 @@ def test_directions_tell_people_apart_and_trust_long_histories() -> None:
         ("lora-p(alpha=0)", "alpha above 0"),
         ("amortized(directions=0)", "directions"),
         ("amortized(read=0.3+1.5)", "each from 0 to 1"),
+        ("amortized(rate_map=0)", "rate_map above 0"),
         ("collective(learning_rate=0)", "learning rate and a clip above 0"),
         ("collective-other", "nothing of collective is a user's own"),
         ("collective(settings=x.toml)", "takes no steering settings"),
