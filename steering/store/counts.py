@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from ...errors import TrimtabError
 from ..vectors.entries import Picked
 from . import audit
-from .database import Database, now_milliseconds
+from .database import Database, StoreUnavailable, now_milliseconds
 from .schema import entries, uses
 from .user_rows import UserRow, find_user
 
@@ -92,7 +92,8 @@ class Counts:
         """Write what was counted since the last time.
 
         Raises:
-            TrimtabError: The store cannot be written.
+            StoreUnavailable: It cannot be written now.
+            TrimtabError: It was made by a newer trimtab.
         """
         with self._lock:
             self._written = time.monotonic()
@@ -102,8 +103,8 @@ class Counts:
                 with self._database.writing() as connection:
                     if connection is not None:
                         self._write(connection)
-            except TrimtabError as error:
-                raise TrimtabError(
+            except StoreUnavailable as error:
+                raise StoreUnavailable(
                     f"reads cannot be recorded in the audit trail: {error}; or open the store with "
                     "audit_reads=False and only read"
                 ) from error

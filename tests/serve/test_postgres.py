@@ -79,7 +79,7 @@ def test_a_database_that_goes_and_comes_back(served_model, postgres_server) -> N
             for load in loads:
                 load.end()
         refused = [a for load in loads for a in load.answers if not a.is_success]
-        assert {a.status_code for a in refused} == {503}, [a.text for a in refused]
+        assert not [(a.status_code, a.text) for a in refused if a.status_code != 503]
         for answer in refused:
             assert answer.json()["error"]["code"] == "store_unavailable"
             assert answer.headers["Retry-After"]

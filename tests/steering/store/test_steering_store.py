@@ -23,7 +23,7 @@ from trimtab.steering.dictionaries.population import Population
 from trimtab.steering.dictionaries.switches import Switches
 from trimtab.steering.store import schema
 from trimtab.steering.store.access import UnknownUser
-from trimtab.steering.store.database import Database
+from trimtab.steering.store.database import Database, StoreUnavailable
 from trimtab.steering.store.hot_users import HotUser, HotUsers
 from trimtab.steering.store.layout import scales_of
 from trimtab.steering.store.steering_store import SteeringStore
@@ -597,6 +597,17 @@ class TestAudit:
             reader["ann"]
         for any_store in (store, SteeringStore(store.uri)):
             assert [e.event for e in any_store.audit("ann")] == ["built", "read"]
+
+    def test_what_cannot_be_recorded_now_may_be_later(
+        self, store: SteeringStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.put(dictionary("ann"))
+        monkeypatch.setattr("trimtab.steering.store.counts._SECONDS_AT_ONCE", 0.0)
+        with SteeringStore(store.uri, patience=0.1) as reader:
+            with store.database.writing(), pytest.raises(StoreUnavailable, match="audit trail"):
+                reader["ann"]
+            reader["ann"]
+        assert [e.count for e in store.audit("ann") if e.event == "read"] == [2]
 
 
 class TestPopulation:
