@@ -102,8 +102,12 @@ class Scripted:
     name: str = "scripted"
     fingerprint: str = "f"
     encoder: Letters = field(default_factory=Letters)
-    hf: object = field(default_factory=lambda: SimpleNamespace(dtype="bfloat16"))
+    precision: str = "torch.bfloat16"
+    hf: object = field(default_factory=SimpleNamespace)
     batches: list = field(default_factory=list)
+
+    def configuration(self):
+        return {"name": self.name, "fingerprint": self.fingerprint, "dtype": self.precision}
 
     def layer_at(self, depth):
         return min(int(depth * 2), 1)

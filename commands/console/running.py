@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -157,14 +158,19 @@ def resume_run(
 ) -> EvalRun:
     """Resume the run in a folder by the plan that it holds; see ``run_plan``.
 
+    The model is loaded in the precision that the run was begun in, unless another one is named.
+
     Raises:
         TrimtabError: It is no run's folder, or as ``run_plan``.
     """
     from ...eval.opening import plan_of
     from ...eval.runs.record import read_run
 
+    configuration = read_run(folder).configuration
+    if placement.dtype is None and (begun_in := configuration["model"].get("dtype")):
+        placement = replace(placement, dtype=begun_in.removeprefix("torch."))
     return run_plan(
-        plan_of(read_run(folder).configuration),
+        plan_of(configuration),
         placement=placement,
         out=folder,
         batch_size=batch_size,

@@ -89,7 +89,7 @@ class CallTask:
         return {
             "task": "bfcl",
             "metrics": list(METRICS),
-            "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
+            "model": self.model.configuration(),
             "data": {
                 "name": "bfcl",
                 "fingerprint": self.data.fingerprint,

@@ -68,7 +68,7 @@ class KeptActivations:
         """
         if not texts:
             return torch.zeros(0, len(points), model.hf.config.get_text_config().hidden_size)
-        about = [_FORM, model.fingerprint, str(model.hf.dtype), [dict(m) for m in prompt]]
+        about = [_FORM, model.fingerprint, model.precision, [dict(m) for m in prompt]]
         keys = {text: [_key(about, text, point) for point in points] for text in texts}
         kept = self._values.get([key for own in keys.values() for key in own])
         numbers = {key: _numbers(value) for key, value in kept.items()}

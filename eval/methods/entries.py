@@ -145,7 +145,7 @@ def _digest(model: SteeredModel, pairs: Sequence[ContrastPair], keys: Keys, vari
         return [[dict(message) for message in exchange.messages], exchange.answer, *raw]
 
     parts = [
-        _FORM, model.fingerprint, str(model.hf.dtype), variant, model.encoder.name, keys,
+        _FORM, model.fingerprint, model.precision, variant, model.encoder.name, keys,
         [
             [p.sample_id, p.request, p.contrast, p.timestamp, side(p.positive), side(p.negative)]
             for p in pairs

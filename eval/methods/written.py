@@ -64,7 +64,7 @@ class WrittenTexts:
         from ...steering.generation.requests import Request
 
         about = [
-            _FORM, model.fingerprint, str(model.hf.dtype), variant, max_new_tokens, temperature
+            _FORM, model.fingerprint, model.precision, variant, max_new_tokens, temperature
         ]  # fmt: skip
         keys = [
             [digest([*about, [dict(m) for m in prompt], n]) for n in range(count)]

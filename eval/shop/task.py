@@ -126,11 +126,7 @@ class ShopTask:
         return {
             "task": "shop",
             "metrics": list(METRICS),
-            "model": {
-                "name": self.model.name,
-                "fingerprint": self.model.fingerprint,
-                "dtype": str(self.model.hf.dtype),
-            },
+            "model": self.model.configuration(),
             "world": {"name": world.name, "fingerprint": world.fingerprint},
             "tools": _digest(schemas),
             **shown,

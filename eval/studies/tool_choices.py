@@ -58,11 +58,7 @@ def study_configuration(name: str, model: SteeredModel, shop: ShopEnvironment) -
     """What decides the choices of a study, but for its own options; plain data."""
     return {
         "task": name,
-        "model": {
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "dtype": str(model.hf.dtype),
-        },
+        "model": model.configuration(),
         "world": {"name": shop.world.name, "fingerprint": shop.world.fingerprint},
     }
 

@@ -140,9 +140,8 @@ class TextPlan:
             "methods": {named.label: named.to_json() for named in self.methods},
             "baseline": self.baseline,
             "model": {
+                **model.configuration(),
                 "name": self.model,
-                "fingerprint": model.fingerprint,
-                "dtype": str(model.hf.dtype),
                 "encoder": model.encoder.name,
             },
             "data": {

@@ -131,7 +131,7 @@ def digest_of(
 ) -> str:
     """All that what is trained depends on, in 32 hexadecimal digits."""
     digest = hashlib.sha256()
-    about = [_FORM, model.fingerprint, str(model.hf.dtype), asdict(options)]
+    about = [_FORM, model.fingerprint, model.precision, asdict(options)]
     digest.update(json.dumps([*about, trainable.description], sort_keys=True).encode())
     for each in (examples, held):
         rows = [[e.owner, list(e.prompt), list(e.answer)] for e in each]

@@ -194,7 +194,7 @@ class LastLower:
     ) -> Lower | None:
         """As ``Lower.keep``; run only where the samples, their order or the layer are others."""
         rows = tuple((each.prompt, each.answer) for each in examples)
-        of = (model.fingerprint, str(model.hf.dtype), rows, layer, how.get("answers_alone", False))
+        of = (model.fingerprint, model.precision, rows, layer, how.get("answers_alone", False))
         if self._lower is None or self._of != of:
             self._lower = None  # what is not wanted any more makes room first
             self._lower = Lower.keep(model, examples, layer, **how)

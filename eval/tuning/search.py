@@ -143,11 +143,7 @@ def tune(
         "command": "tune",
         "task": task.name,
         "data": dict(task.data),
-        "model": {
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "dtype": str(model.hf.dtype),
-        },
+        "model": model.configuration(),
         "pairs": _digest(task.pairs),
         "share": share,
         "by": task.by,

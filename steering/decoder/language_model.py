@@ -16,6 +16,7 @@ from ...errors import TrimtabError
 from ..prompts.beginning import INSTRUCTIONS, beginning
 from ..prompts.marks import CALL_MARKS
 from ..prompts.render import render, tokenize
+from ..weights.int8 import INT8, is_quantised
 from .caches import holds_keys_only
 from .checks import check_kind, checked_parts
 from .devices import execution_device, weights_of
@@ -153,7 +154,7 @@ class LanguageModel:
     def fingerprint(self) -> str:
         """What tells this model's activations from another's: its shape and some of its weights.
 
-        The same for every dtype that it is loaded in.
+        The same for every precision that it is loaded in.
         """
         config = self.hf.config.get_text_config()
         digest = hashlib.sha256(
@@ -167,6 +168,18 @@ class LanguageModel:
                 sample = weights.flatten()[:16].to(torch.bfloat16).float().cpu()
                 digest.update(sample.numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def precision(self) -> str:
+        """What the layers multiply in: ``int8``, or the data type, such as ``torch.float32``.
+
+        Models of one fingerprint make different numbers in different precisions.
+        """
+        return INT8 if is_quantised(self.parts.decoder) else str(self.hf.dtype)
+
+    def configuration(self) -> dict[str, str]:
+        """What tells a model from others that would give other results; plain data."""
+        return {"name": self.name, "fingerprint": self.fingerprint, "dtype": self.precision}
 
     def check_fingerprint(self, fingerprint: str, what: str) -> None:
         """Refuse vectors that were read from another model.

@@ -86,3 +86,8 @@ def quantise(decoder: nn.Module, name: str) -> None:
         raise TrimtabError(f"{name} has no linear layers that {INT8} is known for; leave it out")
     for holder, own, child in found:
         setattr(holder, own, Int8Linear(child))
+
+
+def is_quantised(decoder: nn.Module) -> bool:
+    """Whether ``quantise`` has been here."""
+    return any(isinstance(module, Int8Linear) for module in decoder.modules())

@@ -75,6 +75,18 @@ def test_a_run_that_is_killed_is_resumed_to_the_same_end(flags, tmp_path, capsys
     assert "15 of 15 answers, 0 of them" in capsys.readouterr().out
 
 
+def test_a_run_is_resumed_in_its_own_precision(flags, tmp_path, capsys, trimtab_home):
+    folder = tmp_path / "run"
+    assert cli.execute(["eval", *flags, "--dtype", "int8", "--out", str(folder)]) == 0
+    lines = (folder / "results.jsonl").read_text().splitlines(keepends=True)
+    (folder / "results.jsonl").write_text("".join(lines[:-2]))
+    # Answers in another precision would be compared with these as if they were alike.
+    assert cli.execute(["eval", *flags, "--dtype", "float32", "--out", str(folder)]) == 2
+    assert 'model.dtype: was "int8", now "torch.float32"' in capsys.readouterr().err
+    assert cli.execute(["eval", "--resume", str(folder)]) == 0
+    assert "15 of 15 answers, 2 of them" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("trimtab_home")
 def test_a_run_shows_its_controls_and_is_rescored(flags, tmp_path):
     console = Console(file=io.StringIO(), width=100)

@@ -91,7 +91,7 @@ class SpectrumTask:
         return {
             "task": self.name,
             "metrics": list(self.metrics),
-            "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
+            "model": self.model.configuration(),
             "data": {
                 "name": self.name,
                 "fingerprint": self.data.fingerprint,

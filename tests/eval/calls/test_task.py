@@ -65,7 +65,8 @@ def answer(request):
 
 
 class Model:
-    name, fingerprint = "scripted", "f"
+    def configuration(self):
+        return {"name": "scripted", "fingerprint": "f", "dtype": "torch.float32"}
 
     def __init__(self, fails_after=None):
         self.batches = []

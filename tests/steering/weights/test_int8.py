@@ -114,6 +114,9 @@ def test_a_model_is_loaded_so_and_keeps_its_fingerprint(
     assert made.fingerprint == plain.fingerprint
     assert any(isinstance(module, Int8Linear) for module in made.parts.decoder.modules())
     assert made.hf.dtype == torch.float32
+    # Their numbers differ, so that neither takes what is kept of the other's.
+    assert (made.precision, plain.precision) == ("int8", "torch.float32")
+    assert made.configuration() == {**plain.configuration(), "dtype": "int8"}
 
 
 def test_another_data_type_is_refused(llama: PreTrainedModel) -> None:
