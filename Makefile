@@ -5,20 +5,23 @@
 
 PYTHON ?= python3
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 FIRST_LOOK := --episodes 12 --spread 4
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test lint models venv
+.PHONY: run test suite lint models venv
 
 run: venv
 	$(BIN)/trimtab models pull
 	$(BIN)/trimtab run $(or $(ARGS),$(FIRST_LOOK))
 	@test -n "$(ARGS)" || echo 'a first look; the full comparison: .venv/bin/trimtab run'
 
+# Types are checked while tests run, which wait for servers and browsers.
 test: venv
-	$(MAKE) --jobs=2 --output-sync lint models
+	$(MAKE) --jobs=2 lint suite
+
+suite: models
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 models: venv
@@ -36,7 +39,8 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	  { echo "trimtab needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing trimtab and its dependencies into .venv: some minutes the first time"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,lance,lora,mcp,plots,postgres,ray]'
+	@# Modules are compiled when they are first imported; of most installed ones that is never.
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev,lance,lora,mcp,plots,postgres,ray]'
 	mkdir -p .venv/src
 	ln -sfn "$(CURDIR)" .venv/src/trimtab
 	touch $@
