@@ -125,7 +125,7 @@ def peak_memory() -> float:
 def measure(uri: str, users: int, entries: int, hidden: int, reads: int) -> dict[str, Any]:
     """Each row's median and 99th percentile in milliseconds, and the memory of reading in MB."""
     chance = random.Random(0)
-    strangers = [f"user-{n:07d}" for n in chance.sample(range(users), k=min(reads, users))]
+    sampled = [f"user-{n:07d}" for n in chance.sample(range(users), k=min(reads, users))]
     folder = Path(uri).parent if "://" not in uri else None
     found: dict[str, Any] = {}
     dictionary(0, 1, hidden).select(torch.ones(KEY_SIZE))  # what torch loads late is not ours
@@ -141,14 +141,14 @@ def measure(uri: str, users: int, entries: int, hidden: int, reads: int) -> dict
     found["first"] = quantiles(first, 1)
     store = opened[0]
     if folder is not None:
-        found["disk"] = quantiles(lambda n: store[strangers[n]], len(strangers))
+        found["disk"] = quantiles(lambda n: store[sampled[n]], len(sampled))
     found["memory"] = peak_memory() - before
 
     cached = SteeringStore(uri, hot_bytes=0)
-    found["cached"] = quantiles(lambda n: cached[strangers[n]], len(strangers))
-    found["hot"] = quantiles(lambda n: store[strangers[-1]], reads)
+    found["cached"] = quantiles(lambda n: cached[sampled[n]], len(sampled))
+    found["hot"] = quantiles(lambda n: store[sampled[-1]], reads)
     queries = torch.nn.functional.normalize(torch.randn(reads, KEY_SIZE))
-    found["select"] = quantiles(lambda n: store[strangers[-1]].select(queries[n]), reads)
+    found["select"] = quantiles(lambda n: store[sampled[-1]].select(queries[n]), reads)
 
     thousand = dictionary(users, 1000, hidden)
     store.put(thousand)
@@ -158,17 +158,17 @@ def measure(uri: str, users: int, entries: int, hidden: int, reads: int) -> dict
     found["add"] = quantiles(lambda n: store.add(fresh[n]), len(fresh))
     if hasattr(store, "switch"):
         found["switch"] = quantiles(
-            lambda n: store.switch(strangers[n // 2 % len(strangers)], enabled=bool(n % 2)), 50
+            lambda n: store.switch(sampled[n // 2 % len(sampled)], enabled=bool(n % 2)), 50
         )
     found["population"] = quantiles(
-        lambda n: store.population(without=strangers[n]).mean("response"), min(100, len(strangers))
+        lambda n: store.population(without=sampled[n]).mean("response"), min(100, len(sampled))
     )
     start = time.perf_counter()
-    store.forget(strangers[0])
-    times = 3 if time.perf_counter() - start > 1 else min(50, len(strangers) - 1)
-    found["forget"] = quantiles(lambda n: store.forget(strangers[1 + n]), times)
+    store.forget(sampled[0])
+    times = 3 if time.perf_counter() - start > 1 else min(50, len(sampled) - 1)
+    found["forget"] = quantiles(lambda n: store.forget(sampled[1 + n]), times)
     # As it was, so that a store that is kept can be measured again.
-    gone = [int(user.removeprefix("user-")) for user in strangers[: 1 + times]]
+    gone = [int(user.removeprefix("user-")) for user in sampled[: 1 + times]]
     store.put(*(dictionary(user, entries, hidden) for user in gone))
     store.forget(thousand.user_id)
     store.close()
