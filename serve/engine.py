@@ -24,7 +24,7 @@ from ..steering.generation.decode_loop import Batch
 from ..steering.generation.requests import Options, Request
 from ..steering.generation.row import Row
 from ..steering.model import SteeredModel
-from ..steering.reading.teacher_forcing import Pace
+from ..steering.reading.pace import Pace
 from ..steering.vectors.injection import check_fits, row_by_row, set_aside
 from .engine_counts import EngineCounts, EngineStatistics
 from .joining import taken

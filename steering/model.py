@@ -20,7 +20,8 @@ from .dictionaries.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from .generation.generate import completions, generate, stream
 from .generation.requests import Completion, Request
 from .reading.capture import mean_activations
-from .reading.teacher_forcing import Pace, TokenizedExchange
+from .reading.pace import Pace
+from .reading.teacher_forcing import TokenizedExchange
 from .vectors.injection import steered
 from .vectors.steering import Steering
 from .vectors.steering_vectors import Point

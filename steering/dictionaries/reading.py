@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import TrimtabError
 from ..contrast.pairs import ContrastPair, Keys
 from ..reading.answers import read_answers
-from ..reading.teacher_forcing import Pace
+from ..reading.pace import Pace
 from ..vectors.entries import Contrast, Entry
 from ..vectors.steering_vectors import Point
 

@@ -21,8 +21,9 @@ from ...errors import TrimtabError
 from ..contrast.pairs import ContrastPair, Keys, key_text
 from ..decoder.budget import tokens_that_fit
 from ..model import SteeredModel
+from ..reading.answer_batch import AnswerBatch
 from ..reading.likelihood import answer_log_likelihoods, batch_log_likelihoods
-from ..reading.teacher_forcing import AnswerBatch, TokenizedExchange, answer_batches
+from ..reading.teacher_forcing import TokenizedExchange, answer_batches
 from ..vectors.positions import Positions
 from ..vectors.steering import Steering
 from ..vectors.steering_vectors import Site, points_of

@@ -13,7 +13,8 @@ from ..decoder.language_model import LanguageModel
 from ..vectors.steering_vectors import Point
 from .capture import last_of, read_batch
 from .likelihood import likelihoods_after
-from .teacher_forcing import Pace, TokenizedExchange, answer_batches, different
+from .pace import Pace
+from .teacher_forcing import TokenizedExchange, answer_batches, different
 
 
 class AnswersRead(NamedTuple):

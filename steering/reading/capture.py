@@ -19,7 +19,9 @@ from ..decoder.hooks import of_this_thread
 from ..decoder.prefixes import Prefixes
 from ..decoder.sublayers import Sublayer, first_tensor
 from ..vectors.steering_vectors import Point
-from .teacher_forcing import AnswerBatch, Pace, TokenizedExchange, answer_batches, different
+from .answer_batch import AnswerBatch
+from .pace import Pace
+from .teacher_forcing import TokenizedExchange, answer_batches, different
 
 
 @contextmanager

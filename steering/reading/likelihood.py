@@ -11,7 +11,9 @@ from torch import Tensor
 from ..decoder.language_model import LanguageModel
 from ..vectors.injection import refuse_steered, row_by_row, set_aside, steered_by_all
 from ..vectors.steering import Steering
-from .teacher_forcing import AnswerBatch, Pace, TokenizedExchange, answer_batches
+from .answer_batch import AnswerBatch
+from .pace import Pace
+from .teacher_forcing import TokenizedExchange, answer_batches
 
 _LOGIT_ROWS = 256  # tokens whose logits are in memory at once: 150 MB of a vocabulary of 150,000
 

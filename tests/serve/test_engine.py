@@ -26,7 +26,7 @@ from trimtab.serve.engine import Engine, EngineClosed, EngineFailure, QueueFull
 from trimtab.serve.ticket import Ticket
 from trimtab.steering import Exchange, Point, Request, SteeredModel, Steering, SteeringVectors
 from trimtab.steering.generation.requests import Options
-from trimtab.steering.reading.teacher_forcing import Pace
+from trimtab.steering.reading.pace import Pace
 
 ASKS = ["a lamp", "a desk for a small room, please", "mugs", "what else would I like?", "no"]
 SYSTEM = "You help people who look for lamps, desks and mugs."

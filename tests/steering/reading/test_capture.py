@@ -10,7 +10,8 @@ from trimtab.steering import Point, mean_activations
 from trimtab.steering.decoder.caches import holds_keys_only
 from trimtab.steering.decoder.families import parts_of
 from trimtab.steering.decoder.sublayers import first_tensor
-from trimtab.steering.reading.teacher_forcing import Pace, TokenizedExchange, shared_prefix
+from trimtab.steering.reading.pace import Pace
+from trimtab.steering.reading.teacher_forcing import TokenizedExchange, shared_prefix
 from trimtab.steering.vectors.steering_vectors import SITES, points_of
 
 SYSTEM = tuple(range(10, 40))
