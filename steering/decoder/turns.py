@@ -73,7 +73,12 @@ class Turns:
             place[1].acquire()
             self._queue.append(place)
             self._hand_on()
-        self._wait(place)
+        try:
+            self._wait(place)
+        except BaseException:
+            self.acquire()  # whoever has it releases it, also on the way out
+            self._depth = depth
+            raise
         self._depth = depth
 
     def __enter__(self) -> None:

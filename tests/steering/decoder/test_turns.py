@@ -59,20 +59,26 @@ def test_nobody_releases_anothers_turn() -> None:
             wrong()
 
 
+class Interrupted:
+    """A lock whose second ``acquire``, which waits, is interrupted; the next lock is a real one."""
+
+    real = threading.Lock
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        patch.setattr(threading, "Lock", self.real)
+
+    def acquire(self) -> None:
+        self.times += 1
+        if self.times == 2:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Nobody waits at it any more."""
+
+
 def test_who_is_interrupted_while_waiting_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns()
-
-    class Interrupted:
-        """A lock whose second ``acquire``, which waits, is interrupted."""
-
-        def __init__(self) -> None:
-            self.times = 0
-
-        def acquire(self) -> None:
-            self.times += 1
-            if self.times == 2:
-                raise KeyboardInterrupt
-
     over = threading.Event()
     held = threading.Event()
 
@@ -85,11 +91,29 @@ def test_who_is_interrupted_while_waiting_leaves_the_queue(monkeypatch: pytest.M
     holder.start()
     held.wait()
     with monkeypatch.context() as patch:
-        patch.setattr(threading, "Lock", Interrupted)
+        patch.setattr(threading, "Lock", lambda: Interrupted(patch))
         with pytest.raises(KeyboardInterrupt):
             turns.acquire()
     assert not turns.wanted
     over.set()
     holder.join()
+    with turns:
+        pass
+
+
+def test_who_is_interrupted_while_giving_way_has_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, order = Turns(), []
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), turns, turns:
+        other = started(turns, lambda: order.append("other"))
+        patch.setattr(threading, "Lock", lambda: Interrupted(patch))
+        try:
+            turns.give_way()
+        finally:
+            assert order == ["other"]
+            order.append("own")
+            late = started(turns, lambda: order.append("late"))
+    for thread in (other, late):
+        thread.join()
+    assert order == ["other", "own", "late"]
     with turns:
         pass
