@@ -299,7 +299,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("log-likelihood", True),
         # Of shopping episodes, as PersonalWAB scores them.
         Metric("function", True, bounds=(0, 1), about="whether a call of the right tool was made"),
-        Metric("result", True, about="how good the best result of such a call was"),
+        Metric("result", True, bounds=(0, 1), about="how good the best result of such a call was"),
     )
 }
 """All metrics by name. Of ``macro-f1``, a task has its own with all its labels: ``Task.metric``."""

@@ -52,8 +52,9 @@ def _score_table(
         cells = []
         for category in categories:
             values = scores_of(records, method, category, metric)
-            # Every case stands for itself, as a user of its own.
-            estimate = mean_interval(values, [str(number) for number in range(len(values))])
+            # Every case stands for itself, as a user of its own; all scores of calls are shares.
+            cases = [str(number) for number in range(len(values))]
+            estimate = mean_interval(values, cases, bounds=(0, 1))
             cells.append(
                 f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
                 if estimate.values

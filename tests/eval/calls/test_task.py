@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -141,6 +142,9 @@ def test_the_summary_and_the_tables_count_the_errors(tmp_path):
     print_calls(console, run.records, METRICS)
     shown = console.export_text()
     assert "irrelevance" in shown and "argument: not in enum" in shown
+    # A share of a few cases is uncertain, and still a share.
+    numbers = [float(number) for number in re.findall(r"-?\d\.\d{3}", shown)]
+    assert len(numbers) > 20 and min(numbers) == 0 and max(numbers) == 1
 
 
 def test_a_run_that_was_broken_off_is_resumed(tmp_path):
