@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 2
 FIRST_LOOK := --episodes 12 --spread 4
 BIN := .venv/bin
 INSTALLED := .venv/installed
