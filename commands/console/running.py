@@ -167,10 +167,11 @@ def resume_run(
     from ...eval.runs.record import read_run
 
     configuration = read_run(folder).configuration
+    plan = plan_of(configuration)  # which refuses what is no run's configuration
     if placement.dtype is None and (begun_in := configuration["model"].get("dtype")):
         placement = replace(placement, dtype=begun_in.removeprefix("torch."))
     return run_plan(
-        plan_of(configuration),
+        plan,
         placement=placement,
         out=folder,
         batch_size=batch_size,

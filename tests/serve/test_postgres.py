@@ -79,6 +79,7 @@ def test_a_database_that_goes_and_comes_back(served_model, postgres_server) -> N
             for load in loads:
                 load.end()
         refused = [a for load in loads for a in load.answers if not a.is_success]
+        assert refused
         assert not [(a.status_code, a.text) for a in refused if a.status_code != 503]
         for answer in refused:
             assert answer.json()["error"]["code"] == "store_unavailable"
