@@ -14,7 +14,9 @@ from trimtab.agent.users import HumanUser, Reply, ScriptedUser, UserGoal
 from trimtab.errors import TrimtabError
 from trimtab.steering.dictionaries.settings import SteeringSettings
 
-GOAL = UserGoal("search", {"Age": "40"}, "item-B1", "Secret Lamp", "Lighting", 12.5, "Lumo", ("LIT",))
+GOAL = UserGoal(
+    "search", {"Age": "40"}, "item-B1", "Secret Lamp", "Lighting", 12.5, "Lumo", ("LIT",)
+)
 
 
 class Says:
