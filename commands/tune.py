@@ -195,7 +195,7 @@ def tune_command(
             prepared=home() / "eval" / "entries",
             share=share,
             budget_seconds=60 * minutes,
-            on_read=counting(display, "dictionaries", len(wanted.pairs)),
+            on_read=counting(display, "dictionaries", len(wanted.users)),
             on_trial=tell,
         )
     _show(console, tuned, out)

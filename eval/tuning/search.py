@@ -35,7 +35,9 @@ class TuningTask:
     Attributes:
         name: The task's.
         data: What tells these samples from others, as plain data.
-        pairs: Each user's training pairs of response contrast, in the order of time.
+        users: Whose samples.
+        read_pairs: Gives each user's training pairs of response contrast, in the order of time.
+            The model writes rejected answers first, which takes long.
         start: What the first round takes for all that it does not try.
         positions: Which positions are worth trying.
         parts: Which weights of a collective and a personal part are.
@@ -44,7 +46,8 @@ class TuningTask:
 
     name: str
     data: Mapping[str, Any]
-    pairs: Mapping[str, Sequence[ContrastPair]]
+    users: tuple[str, ...]
+    read_pairs: Callable[[], Mapping[str, Sequence[ContrastPair]]]
     start: SteeringSettings = field(default_factory=SteeringSettings)
     positions: tuple[Positions, ...] = Grid().positions
     parts: tuple[tuple[float, float], ...] = Grid().parts
@@ -79,6 +82,12 @@ class Tuned:
         return max(steered, key=lambda trial: trial.score(self.by), default=None)
 
 
+def check_share(share: float) -> None:
+    """Refuse a share of samples to hold back that is no part of them."""
+    if not 0 < share < 1:
+        raise TrimtabError(f"expected a share of samples to hold back above 0 and below 1: {share}")
+
+
 def split_by_time(
     pairs: Mapping[str, Sequence[ContrastPair]], share: float
 ) -> tuple[dict[str, list[ContrastPair]], dict[str, list[ContrastPair]]]:
@@ -91,8 +100,7 @@ def split_by_time(
     Raises:
         TrimtabError: A share out of range, or nobody with two samples.
     """
-    if not 0 < share < 1:
-        raise TrimtabError(f"expected a share of samples to hold back above 0 and below 1: {share}")
+    check_share(share)
     build: dict[str, list[ContrastPair]] = {}
     held_back: dict[str, list[ContrastPair]] = {}
     for user, own in pairs.items():
@@ -126,34 +134,38 @@ def tune(
 
     Args:
         model: The model.
-        task: Its users' training pairs.
+        task: What it is tuned on.
         grid: What is tried.
         folder: Where trials are kept as they end; in the end also ``steering.toml``.
         prepared: Where what was read from the model is kept.
         share: Of each user's samples that are held back.
-        budget_seconds: No trial is begun after this; reading counts.
+        budget_seconds: No trial is begun after this, from when the pairs are read; reading the
+            dictionaries counts.
         on_read: Told how many users' dictionaries more there are.
         on_trial: Told of each trial, those of an earlier part of the search too.
 
     Raises:
         TrimtabError: A folder of another search, or as for ``split_by_time``.
     """
-    build, held_back = split_by_time(task.pairs, share)
+    check_share(share)
     configuration = {
         "command": "tune",
         "task": task.name,
         "data": dict(task.data),
         "model": model.configuration(),
-        "pairs": _digest(task.pairs),
+        "users": list(task.users),
         "share": share,
         "by": task.by,
         "grid": asdict(grid),
         "start": asdict(task.start),
     }
-    started = time.monotonic()
     trials: list[Trial] = []
     interrupted = False
     with run_folder(folder, configuration) as results:
+        pairs = task.read_pairs()
+        results.hold_to_vectors({"training pairs": _digest(pairs)})
+        build, held_back = split_by_time(pairs, share)
+        started = time.monotonic()
         known = [Trial.from_json(record) for record in results.records]
         try:
             dictionaries = kept_dictionaries(

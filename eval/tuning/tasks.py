@@ -21,6 +21,7 @@ from .search import TuningTask
 if TYPE_CHECKING:
     from ...envs.shop.environment import ShopEnvironment
     from ...envs.texts.dataset import TextDataset
+    from ...steering.contrast.pairs import ContrastPair
     from ...steering.model import SteeredModel
     from ..sample import Progress
     from ..texts.kinds import WritingTask
@@ -55,7 +56,8 @@ def shop_tuning(
     return TuningTask(
         name="shop",
         data={"name": shop.world.name, "fingerprint": shop.world.fingerprint},
-        pairs=response_pairs(model, shop, tasks, progress=done),
+        users=tuple(users),
+        read_pairs=lambda: response_pairs(model, shop, tasks, progress=done),
         start=TOOL_CHOICE,
         by="margin",
         positions=(TOOL_CHOICE.positions,),  # calls' starts are too short to tell others apart
@@ -80,19 +82,26 @@ def text_tuning(
         progress: Told what is being made, how many of it are done, and of how many.
 
     Raises:
-        TrimtabError: No user has a past that gives pairs.
+        TrimtabError: When pairs are read, no user has a past that gives any.
     """
     from ..texts.users import TextUsers
 
-    folder = home() / "eval"
-    users = TextUsers(model, task, dataset.users, folder=folder, seed=seed, progress=progress)
-    pairs = {user: own for user, own in users.pairs("response").items() if own}
-    if not pairs:
-        raise TrimtabError(f"{dataset.name}: no past sample has a rejected answer to tune against")
+    def read_pairs() -> dict[str, list[ContrastPair]]:
+        users = TextUsers(
+            model, task, dataset.users, folder=home() / "eval", seed=seed, progress=progress
+        )
+        pairs = {user: own for user, own in users.pairs("response").items() if own}
+        if not pairs:
+            raise TrimtabError(
+                f"{dataset.name}: no past sample has a rejected answer to tune against"
+            )
+        return pairs
+
     return TuningTask(
         name=task.name,
         data={"name": dataset.name, "fingerprint": dataset.fingerprint, "seed": seed},
-        pairs=pairs,
+        users=tuple(user.id for user in dataset.users),
+        read_pairs=read_pairs,
         start=SteeringSettings(contrast="response"),
         parts=((1.0, 0.0), (1.0, 0.5)),
     )
@@ -135,14 +144,19 @@ def spectrum_tuning(
     items = [item for item in own if item.persona in chosen]
     if not items:
         raise TrimtabError(f"{folder}: no persona has two requests to tune on")
-    done = counted(progress, "wrong calls", len(items))
-    schemas = data.toolkit(data.competing[items[0].app]).schemas()
-    pairs = choice_pairs(model, data, items, lambda item: schemas)
-    done(len(items))
+
+    def read_pairs() -> dict[str, list[ContrastPair]]:
+        done = counted(progress, "wrong calls", len(items))
+        schemas = data.toolkit(data.competing[items[0].app]).schemas()
+        pairs = choice_pairs(model, data, items, lambda item: schemas)
+        done(len(items))
+        return pairs
+
     return TuningTask(
         name="toolspectrum",
         data={"name": "toolspectrum", "fingerprint": data.fingerprint, "seed": seed},
-        pairs=pairs,
+        users=tuple(chosen),
+        read_pairs=read_pairs,
         start=TOOL_CHOICE,
         by="margin",
         positions=(TOOL_CHOICE.positions,),

@@ -88,7 +88,7 @@ def task(model, world):
 def test_no_test_task_is_tuned_on(task, world) -> None:
     instructions = json.loads((world / "user_instructions.json").read_text())
     tests = {t["task"] for t in instructions["test"]} - {t["task"] for t in instructions["train"]}
-    requests = {pair.request for own in task.pairs.values() for pair in own}
+    requests = {pair.request for own in task.read_pairs().values() for pair in own}
     assert tests and requests and not tests & requests
 
 
@@ -130,6 +130,28 @@ def test_a_search_by_likelihood_goes_by_it_in_every_round(task, model, tmp_path)
                key=lambda trial: trial.likelihood).settings  # fmt: skip
     assert {(s.sites, s.depths) for s in collective} == {(best.sites, best.depths)}
     assert found.best.likelihood == max(trial.likelihood for trial in found.trials[1:])
+
+
+@pytest.mark.usefixtures("trimtab_home")
+def test_another_search_is_refused_before_anything_is_read(task, model, tmp_path) -> None:
+    where = {"folder": tmp_path / "run", "prepared": tmp_path / "entries"}
+    pairs = task.read_pairs()
+    tune(model, replace(task, read_pairs=lambda: pairs), GRID, **where)
+
+    def read_pairs():
+        raise AssertionError("read, which takes minutes, in place of being refused")
+
+    others = {
+        "task": replace(task, name="headlines"),
+        "data.fingerprint": replace(task, data={**task.data, "fingerprint": "other"}),
+        "users": replace(task, users=task.users[1:]),
+    }
+    for named, other in others.items():
+        with pytest.raises(TrimtabError, match=rf"another configuration \({named}: was"):
+            tune(model, replace(other, read_pairs=read_pairs), GRID, **where)
+    fewer = {user: own[:-1] for user, own in pairs.items()}  # of another release's model, say
+    with pytest.raises(TrimtabError, match="begun with other vectors of training pairs"):
+        tune(model, replace(task, read_pairs=lambda: fewer), GRID, **where)
 
 
 def test_the_budget_ends_a_search(task, model, tmp_path) -> None:
@@ -202,12 +224,12 @@ def test_a_text_task_is_tuned_on_what_people_wrote(model, trimtab_home, monkeypa
     made = SimpleNamespace(pairs=lambda kind: {"ann": [pair("s1", 1)], "bob": []})
     monkeypatch.setattr("trimtab.eval.texts.users.TextUsers", lambda *a, **k: made)
     task = tuning_task("headlines", model, count=2)
-    assert (task.name, task.by, list(task.pairs)) == ("headlines", "likelihood", ["ann"])
+    assert (task.name, task.by, list(task.read_pairs())) == ("headlines", "likelihood", ["ann"])
     # Only response contrast is read for it, and what is written for `eval` says so.
     assert task.start.contrast == "response" and (1.0, 0.0) in task.parts
     made.pairs = lambda kind: {"ann": []}
     with pytest.raises(TrimtabError, match="no past sample has a rejected answer"):
-        tuning_task("headlines", model, count=2)
+        task.read_pairs()
 
 
 def test_toolspectrum_is_tuned_on_its_own_third_of_the_personas(model):
@@ -216,10 +238,10 @@ def test_toolspectrum_is_tuned_on_its_own_third_of_the_personas(model):
         n for n in range(20) if "0" in load_toolspectrum(folder).part("tune", seed=n).personas
     )
     task = tuning_task("toolspectrum", model, data=str(folder), seed=seed)
-    assert {user: [p.sample_id for p in own] for user, own in task.pairs.items()} == {
+    assert {user: [p.sample_id for p in own] for user, own in task.read_pairs().items()} == {
         "0": ["0", "2", "7"]
     }
-    for pair in task.pairs["0"]:
+    for pair in task.read_pairs()["0"]:
         # The competitor has no buyItem: whatever it has stands against it.
         assert "Fine_Goods.findItem" in pair.negative.answer
         assert "Corner_Shop" in pair.positive.answer
