@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 # Before anything imports huggingface_hub: the suite asks no hub for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -319,8 +320,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Postg
     account = [] if os.getuid() else ["runuser", "-u", "nobody", "--"]
     if account and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    # Not pytest's folder, which another user may not enter, and a socket's path must be short.
-    with tempfile.TemporaryDirectory(prefix="trimtab-pg-", dir="/tmp") as name:
+    # Not pytest's folder, which another user may not enter, and a socket's path must be short. In
+    # memory where there is room: a database is hundreds of files, which a disk is slow to forget.
+    memory = Path("/dev/shm")
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
+    place = memory if roomy else Path("/tmp")
+    with tempfile.TemporaryDirectory(prefix="trimtab-pg-", dir=place) as name:
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "data").mkdir()
@@ -372,3 +377,11 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE test{self.made}")
         return self.url(f"test{self.made}")
+
+    def drop(self, url: str) -> None:
+        """Drop a database, with whatever is still connected to it."""
+        import psycopg
+
+        name = urlsplit(url).path[1:]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -5,7 +5,7 @@ One item is left out at a time: of an item's own call, nothing is shown to it or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from .pairs import Schemas, choice_pairs, persona_pairs
 from .scoring import right_call
 
 if TYPE_CHECKING:
-    from ....steering.contrast.pairs import Messages
+    from ....steering.contrast.pairs import ContrastPair, Messages
     from ....steering.dictionaries.dictionary import SteeringDictionary
     from ....steering.dictionaries.settings import SteeringSettings
     from ....steering.dictionaries.steer import Steer
@@ -83,6 +83,7 @@ class SpectrumUsers:
         self._folder = folder
         self._progress = progress
         self._encoder = RememberedEncoder(model.encoder)
+        self._made: dict[tuple[Kind, str], Mapping[str, Sequence[ContrastPair]]] = {}
 
     def samples(self) -> Sequence[Sample]:
         """The test samples without their golds."""
@@ -147,15 +148,10 @@ class SpectrumUsers:
         total = len(self.data.items) if kind == "response" else len(groups) * len(self._items)
         tell = counted(self._progress, what, total)
         dictionaries: dict[str, list[SteeringDictionary]] = {}
-        for items in groups:
-            pairs = (
-                choice_pairs(self.model, self.data, items, self._schemas)
-                if kind == "response"
-                else persona_pairs(self.data.personas, items, self._schemas)
-            )
+        for group, items in groups.items():
             read = kept_dictionaries(
                 self.model,
-                pairs,
+                self._pairs(kind, group, items),
                 layers=settings.layers(self.model),
                 keys=settings.keys,
                 folder=self._folder / "eval" / "entries",
@@ -165,11 +161,26 @@ class SpectrumUsers:
             tell(len(items) if kind == "response" else len(self._items))
         return dictionaries
 
-    def _groups(self, items: Sequence[SpectrumItem]) -> list[list[SpectrumItem]]:
+    def _pairs(
+        self, kind: Kind, group: str, items: Sequence[SpectrumItem]
+    ) -> Mapping[str, Sequence[ContrastPair]]:
+        """A group's pairs, made once: which wrong call the model likes best takes minutes to ask.
+
+        A method and its controls are steered by the same ones.
+        """
+        if (kind, group) not in self._made:
+            self._made[kind, group] = (
+                choice_pairs(self.model, self.data, items, self._schemas)
+                if kind == "response"
+                else persona_pairs(self.data.personas, items, self._schemas)
+            )
+        return self._made[kind, group]
+
+    def _groups(self, items: Sequence[SpectrumItem]) -> dict[str, list[SpectrumItem]]:
         groups: dict[str, list[SpectrumItem]] = {}
         for item in items:
             groups.setdefault(self.data.group(item.app), []).append(item)
-        return list(groups.values())
+        return groups
 
     def steering(self, sample: Sample, steer: Steer) -> Steering | None:
         """What a method adds for a request, the request's own entry left out."""

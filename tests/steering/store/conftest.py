@@ -9,11 +9,15 @@ from trimtab.steering.store.steering_store import SteeringStore
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a store may be made, in either database."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/users.db"
-    return request.getfixturevalue("postgres_server").new_database()
+        yield f"sqlite:///{tmp_path}/users.db"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        url = server.new_database()
+        yield url
+        server.drop(url)
 
 
 @pytest.fixture

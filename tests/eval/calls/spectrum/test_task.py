@@ -95,6 +95,26 @@ def test_a_personas_vector_is_read_from_other_peoples_requests(model, tmp_path):
         assert dictionary.entries[0].answer.endswith('{"name": "')
 
 
+def test_what_the_model_calls_wrongly_is_asked_once_for_a_method_and_its_controls(
+    model, tmp_path, monkeypatch
+):
+    from trimtab.eval.calls.spectrum import pairs
+
+    asked = []
+    likelihoods = pairs.answer_log_likelihoods
+    monkeypatch.setattr(
+        pairs,
+        "answer_log_likelihoods",
+        lambda model, exchanges: asked.append(len(exchanges)) or likelihoods(model, exchanges),
+    )
+    methods = spectrum_methods("fints")
+    users = task_of(model, tmp_path, methods).prepare(methods)
+    entries = [users.entries(named.method, ("response",)) for named in methods]
+    assert len(methods) == 3 and all(each.keys() == entries[0].keys() for each in entries)
+    # The night bus has no competitor, so of one group of two there is something to ask.
+    assert len(asked) == 1
+
+
 def test_all_functions_can_be_offered_at_once(model, tmp_path):
     methods = spectrum_methods("zero-shot")
     task = task_of(model, tmp_path, methods, offered="all")
