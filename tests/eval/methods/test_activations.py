@@ -81,11 +81,13 @@ def test_what_was_read_before_a_break_is_kept(tiny, tmp_path, reads, monkeypatch
     assert reads == [1, 1, 1]
 
 
-def test_a_text_longer_than_the_context_is_read_from_its_beginning(tiny, tmp_path):
-    room = tiny.hf.config.max_position_embeddings - len(tiny.prompt_tokens(PROMPT))
+def test_a_text_longer_than_the_context_is_read_from_its_beginning(loaded_byte_model, tmp_path):
+    room = loaded_byte_model.hf.config.max_position_embeddings - len(
+        loaded_byte_model.prompt_tokens(PROMPT)
+    )
     word = TEXTS[0].split()[0]
     long = " ".join([word] * (2 * room))
-    read = KeptActivations(tmp_path / "a.sqlite").means(tiny, PROMPT, [long], POINTS)
+    read = KeptActivations(tmp_path / "a.sqlite").means(loaded_byte_model, PROMPT, [long], POINTS)
     assert read.isfinite().all()
 
 
