@@ -152,11 +152,17 @@ def perfit(
 
 
 @as_command(app, "drift", run_shop_study, fixed={"flips": True})
-def drift() -> ShopStudy:
+def drift(
+    half_life: Annotated[
+        float, typer.Option(help="Of older entries' weights where they fade, in later requests.")
+    ] = 2.0,
+) -> ShopStudy:
     """Ask users whose idioms have come to mean the other tool, request after request."""
     from ..eval.studies.drift import drift_study
 
-    return lambda model, shop, folder, doing: drift_study(model, shop, folder=folder, doing=doing)
+    return lambda model, shop, folder, doing: drift_study(
+        model, shop, half_life=half_life, folder=folder, doing=doing
+    )
 
 
 @as_command(app, "poisoned", run_shop_study, fixed={"flips": False})

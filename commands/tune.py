@@ -65,6 +65,10 @@ def tune(
     temperatures: Annotated[
         str, typer.Option(help="Temperatures of the attentive aggregation to try.")
     ] = "",
+    half_lives: Annotated[
+        str,
+        typer.Option("--half-life", help="Numbers of later times after which a weight halves."),
+    ] = "",
     settings: Annotated[
         Path | None, typer.Option(help="A TOML to start from, for all that is not tried yet.")
     ] = None,
@@ -100,6 +104,7 @@ def tune(
             aggregates=aggregates,
             ks=ks,
             temperatures=temperatures,
+            half_lives=half_lives,
         ),
         start=settings,
         out=out,

@@ -15,9 +15,19 @@ from ...errors import TrimtabError
 
 
 def current_names(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration with ``task`` (or ``command``) and ``methods`` by these names."""
+    """A run's configuration with today's names, and with the settings that came later."""
     names = {"study": "command" if "task" in configuration else "task", "arms": "methods"}
-    return {names.get(name, name): value for name, value in configuration.items()}
+    return {names.get(name, name): _with_later_settings(v) for name, v in configuration.items()}
+
+
+def _with_later_settings(value: Any) -> Any:
+    """Steering settings, wherever they are, with those that came later at what they were then."""
+    if isinstance(value, Mapping):
+        known = {name: _with_later_settings(each) for name, each in value.items()}
+        return {"half_life": 0.0, **known} if {"sites", "aggregate", "k"} <= known.keys() else known
+    if isinstance(value, list):
+        return [_with_later_settings(each) for each in value]
+    return value
 
 
 def is_old(plain: Mapping[str, Any]) -> bool:

@@ -2,14 +2,14 @@
 
 Bazaar users whose idioms mean the other thing from the middle of their training tasks on. The
 requests after the change are asked one after the other, each with whatever a method has learned by
-then: steering with every earlier request's entry; steering with what was known at the change;
-retrieval of the nearest earlier requests.
+then: steering with every earlier request's entry; the same where older entries fade; steering with
+what was known at the change; retrieval of the nearest earlier requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 UNSTEERED = "unsteered"
 LEARNING = "steered, every request learned at once"
+FADING = "the same, older entries fading"
 FROZEN = "steered, as known at the change"
 RETRIEVAL = "retrieval, 3 nearest requests"
-METHODS = (UNSTEERED, LEARNING, FROZEN, RETRIEVAL)
+METHODS = (UNSTEERED, LEARNING, FADING, FROZEN, RETRIEVAL)
 
 _SHOWN = 3
 
@@ -51,6 +52,7 @@ def drift_study(
     shop: ShopEnvironment,
     *,
     settings: SteeringSettings = TOOL_CHOICE,
+    half_life: float = 2.0,
     step: int = 2,
     folder: Path,
     doing: Callable[[str], None] = lambda what: None,
@@ -63,6 +65,7 @@ def drift_study(
         model: The model.
         shop: Of a bazaar whose users flip.
         settings: How requests are steered.
+        half_life: After how many later ones an entry's weight has halved where entries fade.
         step: Requests after the change that are told together.
         folder: The study's; a study that was broken off resumes in it.
         doing: Told what is under way.
@@ -72,6 +75,7 @@ def drift_study(
         requests since the change.
     """
     timelines = _timelines(shop)
+    fading = replace(settings, half_life=half_life)
     encoder = RememberedEncoder(model.encoder)
 
     def ask(user: str) -> list[list[str | int | bool]]:
@@ -89,8 +93,12 @@ def drift_study(
         asked: list[tuple[str, int, SteeredTask]] = []
         for number, task in enumerate(after_change(own)):
             query = encoder.encode([request_text(task)])[0]
-            for method, before in ((LEARNING, task.timestamp), (FROZEN, changed_at(own))):
-                steering = settings.select(dictionary, query, before=before)
+            for method, how, before in (
+                (LEARNING, settings, task.timestamp),
+                (FADING, fading, task.timestamp),
+                (FROZEN, settings, changed_at(own)),
+            ):
+                steering = how.select(dictionary, query, before=before)
                 asked.append((method, number, SteeredTask(task, steering)))
             asked.append((UNSTEERED, number, SteeredTask(task)))
             memory = _nearest(shop, own, task, encoder)
@@ -101,7 +109,10 @@ def drift_study(
             for (method, number, each), tool in zip(asked, tools, strict=True)
         ]
 
-    configuration = study_configuration("drift", model, shop) | {"steering": asdict(settings)}
+    configuration = study_configuration("drift", model, shop) | {
+        "steering": asdict(settings),
+        "half_life": half_life,
+    }
     chosen = chosen_by_user(folder, configuration, list(timelines), ask)
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
     every_score: dict[str, list[tuple[float, str]]] = {}

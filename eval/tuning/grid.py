@@ -24,6 +24,7 @@ def grid_of(
     aggregates: str = "",
     ks: str = "",
     temperatures: str = "",
+    half_lives: str = "",
 ) -> Grid:
     """A grid from lists with commas; the rest is the default.
 
@@ -36,6 +37,7 @@ def grid_of(
         aggregates: As in ``attentive,mean``.
         ks: As in ``1,5``.
         temperatures: As in ``0.1,0.2``.
+        half_lives: As in ``0,4,16``.
 
     Raises:
         TrimtabError: A list without items, an item that is none, or out of its range.
@@ -54,6 +56,7 @@ def grid_of(
         aggregates=_items("aggregate", aggregates, _word, usual=usual.aggregates),
         ks=_items("k", ks, int, usual=usual.ks),
         temperatures=_items("temperature", temperatures, float, usual=usual.temperatures),
+        half_lives=_items("half_life", half_lives, float, usual=usual.half_lives),
     )
 
 

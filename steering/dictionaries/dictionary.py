@@ -23,7 +23,7 @@ from ..vectors.steering_vectors import Point, Site, SteeringVectors, points_of
 from .encoder import load_encoder
 from .outliers import Limits, Outlier, find_outliers
 from .reading import read_entries
-from .selection import Aggregation, check_selection, visible_rows, weighted
+from .selection import Aggregation, ages, check_selection, visible_rows, weighted
 
 if TYPE_CHECKING:
     from ..model import SteeredModel
@@ -251,6 +251,7 @@ class SteeringDictionary:
         k: int = 5,
         aggregate: Aggregation = "attentive",
         temperature: float = 0.1,
+        half_life: float = 0.0,
         before: int | None = None,
         without: Collection[str] = (),
         contrast: Contrast | None = None,
@@ -270,6 +271,8 @@ class SteeringDictionary:
             k: How many entries.
             aggregate: How they become one vector.
             temperature: Of the softmax.
+            half_life: After so many later times an entry's weight has halved, and an older one
+                needs a higher cosine to be picked; 0 is never.
             before: Only entries of samples strictly earlier than this.
             without: Samples whose entries are left out, to try a setting on them.
             contrast: Only entries of this kind; None takes all.
@@ -285,10 +288,10 @@ class SteeringDictionary:
             None where there is no entry to pick, and no other part.
 
         Raises:
-            TrimtabError: An unknown aggregation, ``k`` or temperature not positive, or a population
-                without entries of a kind that ``two_parts`` names.
+            TrimtabError: An unknown aggregation, ``k`` or temperature not positive, a negative
+                half life, or a population without entries of a kind that ``two_parts`` names.
         """
-        check_selection(k, aggregate, temperature)
+        check_selection(k, aggregate, temperature, half_life)
         if two_parts is not None:
             contrast = contrast or two_parts.personal_from
         entries = self
@@ -300,7 +303,7 @@ class SteeringDictionary:
         picked: tuple[Picked, ...] = ()
         wanted = two_parts is None or two_parts.personal != 0
         if wanted and (len(entries) if rows is None else rows):
-            own, picked = entries._picked(query, rows, k, aggregate, temperature)
+            own, picked = entries._picked(query, rows, k, aggregate, temperature, half_life)
         elif two_parts is None:
             return None
         if two_parts is not None:
@@ -322,11 +325,24 @@ class SteeringDictionary:
         k: int,
         aggregate: Aggregation,
         temperature: float,
+        half_life: float,
     ) -> tuple[SteeringVectors, tuple[Picked, ...]]:
         """The nearest entries, and the vectors that they make together."""
         if isinstance(query, str):
             query = load_encoder(self.encoder_name).encode([query])[0]
-        best = weighted(self.keys, query, rows, k=k, aggregate=aggregate, temperature=temperature)
+        fading = None
+        if half_life:
+            visible = range(len(self.entries)) if rows is None else rows
+            fading = ages([self.entries[row].timestamp for row in visible]) / half_life
+        best = weighted(
+            self.keys,
+            query,
+            rows,
+            k=k,
+            aggregate=aggregate,
+            temperature=temperature,
+            fading=fading,
+        )
         chosen = self.vectors[best.rows]
         combined = torch.einsum("n,nph->ph", best.weights, chosen)
         picked = tuple(

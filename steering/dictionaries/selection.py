@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -44,11 +45,19 @@ def visible_rows(
     ]
 
 
-def check_selection(k: int, aggregate: str, temperature: float) -> None:
+def ages(timestamps: Sequence[int]) -> Tensor:
+    """Of each entry, how many later times there are among them all; shape ``(entries,)``."""
+    newest_first = sorted(set(timestamps), reverse=True)
+    later = {time: count for count, time in enumerate(newest_first)}
+    return torch.tensor([later[time] for time in timestamps], dtype=torch.float32)
+
+
+def check_selection(k: int, aggregate: str, temperature: float, half_life: float) -> None:
     """Refuse what cannot be picked by.
 
     Raises:
-        TrimtabError: An unknown aggregation, or ``k`` or temperature not positive.
+        TrimtabError: An unknown aggregation, ``k`` or temperature not positive, or a negative half
+            life.
     """
     if aggregate not in get_args(Aggregation):
         raise TrimtabError(
@@ -58,6 +67,8 @@ def check_selection(k: int, aggregate: str, temperature: float) -> None:
         raise TrimtabError(
             f"expected k of at least 1 and a temperature above 0, got {k} and {temperature}"
         )
+    if not 0 <= half_life < math.inf:
+        raise TrimtabError(f"expected a finite half life of at least 0 entries, got {half_life}")
 
 
 def weighted(
@@ -68,27 +79,36 @@ def weighted(
     k: int,
     aggregate: Aggregation,
     temperature: float,
+    fading: Tensor | None = None,
 ) -> Weighted:
     """Pick the keys nearest to a query and weigh them.
+
+    With ``fading`` an old entry needs a higher cosine: entries are picked, and weighed, by
+    ``cosine / temperature - fading * ln 2``.
 
     Args:
         keys: Unit rows, ``(entries, dimensions)``.
         query: A unit vector, ``(dimensions,)``.
         rows: The keys to pick from, at least one; None is all.
         k: How many are picked, for all but ``naive``, which picks every one.
-        aggregate: ``naive`` and ``mean`` weigh all alike, ``attentive`` by
-            ``softmax(cosine / temperature)``.
+        aggregate: ``naive`` and ``mean`` weigh all alike, ``attentive`` by the softmax of what
+            they are picked by.
         temperature: Of the softmax.
+        fading: How often the weight of each of ``rows`` has halved, ``(rows,)``; None is never.
+            ``naive`` weighs by it alone, and ``mean`` picks by it and weighs all alike.
     """
     similarity = keys @ query
     if rows is not None:
         among = torch.tensor(rows)
         similarity = similarity[among]
+    faded = torch.zeros_like(similarity) if fading is None else fading.to(similarity) * math.log(2)
     count = len(similarity) if aggregate == "naive" else min(k, len(similarity))
-    top = similarity.topk(count)
+    top = (similarity - temperature * faded).topk(count)
     if aggregate == "attentive":
         weights = torch.softmax(top.values / temperature, dim=0)
+    elif aggregate == "naive":
+        weights = torch.softmax(-faded[top.indices], dim=0)
     else:
         weights = torch.full_like(top.values, 1 / count)
     picked = top.indices if rows is None else among[top.indices]
-    return Weighted(picked, top.values, weights)
+    return Weighted(picked, similarity[top.indices], weights)

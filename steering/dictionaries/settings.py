@@ -46,6 +46,8 @@ class SteeringSettings:
         k: How many entries are picked.
         aggregate: How they become one vector.
         temperature: Of the attentive softmax.
+        half_life: After so many later times an entry's weight has halved, for users who change;
+            0 is never.
         strength: The multiplier at every site.
         positions: Which tokens are steered.
         relative: Scale to the activation's own norm.
@@ -65,6 +67,7 @@ class SteeringSettings:
     k: int = 5
     aggregate: Aggregation = "attentive"
     temperature: float = 0.1
+    half_life: float = 0.0
     strength: float = 1.0
     positions: Positions = "answer"
     relative: bool = False
@@ -86,6 +89,7 @@ class SteeringSettings:
             "depths from 0 to 1": all(0 <= depth <= 1 for depth in self.depths),
             "k of at least 1": self.k >= 1,
             "a temperature above 0": self.temperature > 0,
+            "a finite half_life of at least 0": 0 <= self.half_life < math.inf,
             "finite strength, collective and personal": all(
                 map(math.isfinite, (self.strength, self.collective, self.personal))
             ),
@@ -152,6 +156,7 @@ class SteeringSettings:
             k=self.k,
             aggregate=self.aggregate,
             temperature=self.temperature,
+            half_life=self.half_life,
             before=before,
             without=without,
             contrast=None if self.contrast == "any" else self.contrast,

@@ -46,6 +46,7 @@ class Grid:
     aggregates: tuple[Aggregation, ...] = ("attentive", "mean", "naive")
     ks: tuple[int, ...] = (5, 1, 3, 8)
     temperatures: tuple[float, ...] = (0.1, 0.05, 0.2)
+    half_lives: tuple[float, ...] = ()
     positions: tuple[Positions, ...] = ("answer", "all")
     parts: tuple[tuple[float, float], ...] = ()
     """Weights of a collective and a personal part, tried with every strength; see ``TwoParts``."""
@@ -335,6 +336,9 @@ def search(
             replace(base, temperature=temperature)
             for temperature in grid.temperatures
             if base.picks and base.aggregate == "attentive"
+        ],
+        lambda base: [
+            replace(base, half_life=half_life) for half_life in grid.half_lives if base.picks
         ],
         lambda base: [
             replace(base, strength=round(base.strength * factor, 3)) for factor in (0.7, 1.0, 1.4)

@@ -1,5 +1,6 @@
 """Run folders: nothing lost, nothing torn, no two configurations in one."""
 
+import dataclasses
 import json
 import platform
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from trimtab.errors import TrimtabError
 from trimtab.eval.runs.folder import run_folder
 from trimtab.eval.runs.record import read_run
+from trimtab.steering import SteeringSettings
 
 CONFIGURATION = {"seed": 0, "methods": ("a", "b"), "settings": {"k": 5, "strength": 1.0}}
 
@@ -61,6 +63,22 @@ def test_what_else_a_run_keeps_in_its_folder_counts_as_begun(tmp_path):
     with (
         pytest.raises(TrimtabError, match="another configuration"),
         run_folder(tmp_path, {**CONFIGURATION, "seed": 1}),
+    ):
+        pass
+
+
+def test_a_run_begun_before_a_setting_was_there_is_resumed(tmp_path):
+    """It was made as the setting's default makes it, and as nothing else does."""
+    now = dataclasses.asdict(SteeringSettings())
+    before = {name: value for name, value in now.items() if name != "half_life"}
+    with run_folder(tmp_path / "run", {"methods": [{"settings": before}]}) as results:
+        results.append({"sample_id": "1"})
+    with run_folder(tmp_path / "run", {"methods": [{"settings": now}]}) as results:
+        assert len(results.records) == 1
+    faded = {**now, "half_life": 4.0}
+    with (
+        pytest.raises(TrimtabError, match="another configuration"),
+        run_folder(tmp_path / "run", {"methods": [{"settings": faded}]}),
     ):
         pass
 

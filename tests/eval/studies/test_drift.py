@@ -77,13 +77,18 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
     times = {task.id: task.timestamp for own in timelines.values() for task in own}
     per_request = len(drift.METHODS)
     for start in range(0, len(seen), per_request):
-        learning, frozen, plain, shown = seen[start : start + per_request]
+        learning, fading, frozen, plain, shown = seen[start : start + per_request]
         now, change = learning.task.timestamp, drift.changed_at(timelines[learning.task.user_id])
         picked = [
-            [times[p.entry.sample_id] for p in each.steering.picked] for each in (learning, frozen)
+            [times[p.entry.sample_id] for p in each.steering.picked]
+            for each in (learning, frozen, fading)
         ]
         assert all(time < now for time in picked[0])
         assert all(time < change for time in picked[1])
+        assert all(time < now for time in picked[2])
+        newest = [max(times[p.entry.sample_id] for p in each.steering.picked)
+                  for each in (learning, fading)]  # fmt: skip
+        assert newest[1] >= newest[0]
         assert plain.steering is None and not plain.memory
         assert 1 <= len(shown.memory) <= 3 and shown.steering is None
     assert {row[0] for row in finding.rows} == set(drift.METHODS)
@@ -95,7 +100,7 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
         drift.LEARNING,
         *(m for m in drift.METHODS if m != drift.LEARNING),
     ]
-    assert [row[4] for row in apart.rows] == [None, 0, 0, 0]
+    assert [row[4] for row in apart.rows] == [None, 0, 0, 0, 0]
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Building, picking and keeping a dictionary, against the formulas written out again."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,41 @@ def test_mean_and_naive_aggregation(dictionary: SteeringDictionary) -> None:
     rows = [int(p.entry.sample_id[1:]) for p in mean.picked]
     torch.testing.assert_close(
         mean.vectors.values[Point(2, "attn")], dictionary.vectors[rows, 2].mean(dim=0)
+    )
+
+
+@pytest.mark.parametrize("before", [None, 4])
+@pytest.mark.parametrize("aggregate", ["attentive", "mean", "naive"])
+def test_weights_halve_with_so_many_later_times(
+    dictionary: SteeringDictionary, aggregate, before
+) -> None:
+    # Two entries of one time are equally old, and what may not be seen makes nothing older.
+    entries = [
+        replace(entry, timestamp=time)
+        for entry, time in zip(dictionary.entries, (5, 0, 3, 3, 1, 2), strict=True)
+    ]
+    dictionary = dictionary.replaced(entries=entries)
+    query = torch.nn.functional.normalize(dictionary.keys.sum(dim=0), dim=0)
+    steering = dictionary.select(
+        query, k=3, aggregate=aggregate, temperature=0.2, half_life=1.5, before=before
+    )
+    assert steering is not None
+    seen = [n for n, entry in enumerate(entries) if before is None or entry.timestamp < before]
+    times = {entries[n].timestamp for n in seen}
+    left = {n: 0.5 ** (sum(time > entries[n].timestamp for time in times) / 1.5) for n in seen}
+    cosine = {n: float(dictionary.keys[n] @ query) for n in seen}
+    worth = {n: math.exp(cosine[n] / 0.2) * left[n] for n in seen}
+    count = len(seen) if aggregate == "naive" else 3
+    best = sorted(seen, key=worth.__getitem__, reverse=True)[:count]
+    share = {"attentive": worth, "naive": left, "mean": dict.fromkeys(best, 1.0)}[aggregate]
+    expected = {entries[n].sample_id: share[n] / sum(share[m] for m in best) for n in best}
+    assert {p.entry.sample_id: p.weight for p in steering.picked} == pytest.approx(expected)
+    assert [p.similarity for p in steering.picked] == pytest.approx(
+        [cosine[n] for n in best], abs=1e-6
+    )
+    torch.testing.assert_close(
+        steering.vectors.values[dictionary.points[0]],
+        sum(expected[entries[n].sample_id] * dictionary.vectors[n, 0] for n in best),
     )
 
 

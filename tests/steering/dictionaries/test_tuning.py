@@ -280,6 +280,20 @@ def test_parts_are_tried_with_every_strength_and_what_is_not_picked_is_not_tuned
     }
 
 
+def test_half_lives_are_tried_where_they_are_named() -> None:
+    class Changing(Scored):
+        def try_settings(self, settings: SteeringSettings | None) -> Trial:
+            trial = super().try_settings(settings)
+            gain = 5 if settings and settings.half_life == 4 else 0
+            return replace(trial, margin=trial.margin + gain)
+
+    found = list(search(Changing(), replace(GRID, half_lives=(0.0, 4.0, 16.0))))  # type: ignore[arg-type]
+    assert {t.settings.half_life for t in found if t.settings} == {0.0, 4.0, 16.0}
+    best = max(found, key=lambda trial: trial.margin).settings
+    assert best is not None and best.half_life == 4.0
+    assert not any(s.half_life for trial in run(Scored()) if (s := trial.settings))
+
+
 def test_goes_by_the_likelihood_where_that_is_asked() -> None:
     trials = run(Scored(), by="likelihood")
     best = max(trials[1:], key=lambda trial: trial.likelihood)
