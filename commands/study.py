@@ -155,7 +155,7 @@ def perfit(
 def drift(
     half_life: Annotated[
         float, typer.Option(help="Of older entries' weights where they fade, in later requests.")
-    ] = 2.0,
+    ] = 1.0,
 ) -> ShopStudy:
     """Ask users whose idioms have come to mean the other tool, request after request."""
     from ..eval.studies.drift import drift_study

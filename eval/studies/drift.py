@@ -3,11 +3,13 @@
 Bazaar users whose idioms mean the other thing from the middle of their training tasks on. The
 requests after the change are asked one after the other, each with whatever a method has learned by
 then: steering with every earlier request's entry; the same where older entries fade; steering with
-what was known at the change; retrieval of the nearest earlier requests.
+what was known at the change; retrieval of the nearest earlier requests. What an idiom has come to
+mean can be known from its second use since the change on.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from ...agent.shop.past_requests import past_request
 from ...agent.shop.settings import TOOL_CHOICE
 from ...envs.shop.request import request_text
 from ...envs.shop.scoring import right_tool
+from ...envs.worlds.bazaar.requests import idiom_of
 from ...steering.dictionaries.building import build_dictionaries
 from ..figures import new_figure
 from ..methods.retrieval import RememberedEncoder, nearest
@@ -45,6 +48,7 @@ RETRIEVAL = "retrieval, 3 nearest requests"
 METHODS = (UNSTEERED, LEARNING, FADING, FROZEN, RETRIEVAL)
 
 _SHOWN = 3
+_OFTEN = 2  # so many earlier uses, or more, are told together
 
 
 def drift_study(
@@ -52,12 +56,11 @@ def drift_study(
     shop: ShopEnvironment,
     *,
     settings: SteeringSettings = TOOL_CHOICE,
-    half_life: float = 2.0,
-    step: int = 2,
+    half_life: float = 1.0,
     folder: Path,
     doing: Callable[[str], None] = lambda what: None,
 ) -> tuple[list[Finding], Figure]:
-    """How often the right tool is likeliest, by how many requests ago the user changed.
+    """How often the right tool is likeliest, by how often an idiom has had its new meaning.
 
     Only requests in an idiom count: the others say plainly what is meant.
 
@@ -66,20 +69,19 @@ def drift_study(
         shop: Of a bazaar whose users flip.
         settings: How requests are steered.
         half_life: After how many later ones an entry's weight has halved where entries fade.
-        step: Requests after the change that are told together.
         folder: The study's; a study that was broken off resumes in it.
         doing: Told what is under way.
 
     Returns:
-        The accuracy by request with its figure, and how far apart the methods are over all
-        requests since the change.
+        The accuracy by earlier uses of the same idiom since the change, with its figure, and how
+        far apart the methods are over the requests whose idiom had such a use.
     """
     timelines = _timelines(shop)
     fading = replace(settings, half_life=half_life)
     encoder = RememberedEncoder(model.encoder)
 
     def ask(user: str) -> list[list[str | int | bool]]:
-        """Method, request since the change, and whether the right tool was chosen."""
+        """Method, earlier uses of the idiom since the change, was the right tool chosen."""
         doing(f"asking user {list(timelines).index(user) + 1} of {len(timelines)}")
         own = timelines[user]
         [dictionary] = build_dictionaries(
@@ -91,7 +93,11 @@ def drift_study(
             rejected="likeliest",  # the model's own wrong choice, read in the pass that finds it
         ).values()
         asked: list[tuple[str, int, SteeredTask]] = []
-        for number, task in enumerate(after_change(own)):
+        uses: Counter[int | None] = Counter()
+        for task in after_change(own):
+            idiom = idiom_of(request_text(task))
+            used = uses[idiom]
+            uses[idiom] += 1
             query = encoder.encode([request_text(task)])[0]
             for method, how, before in (
                 (LEARNING, settings, task.timestamp),
@@ -99,14 +105,14 @@ def drift_study(
                 (FROZEN, settings, changed_at(own)),
             ):
                 steering = how.select(dictionary, query, before=before)
-                asked.append((method, number, SteeredTask(task, steering)))
-            asked.append((UNSTEERED, number, SteeredTask(task)))
+                asked.append((method, used, SteeredTask(task, steering)))
+            asked.append((UNSTEERED, used, SteeredTask(task)))
             memory = _nearest(shop, own, task, encoder)
-            asked.append((RETRIEVAL, number, SteeredTask(task, memory=memory)))
+            asked.append((RETRIEVAL, used, SteeredTask(task, memory=memory)))
         tools = chosen_tools(model, shop, [each for _, _, each in asked])
         return [
-            [method, number, tool == right_tool(each.task.type)]
-            for (method, number, each), tool in zip(asked, tools, strict=True)
+            [method, used, tool == right_tool(each.task.type)]
+            for (method, used, each), tool in zip(asked, tools, strict=True)
         ]
 
     configuration = study_configuration("drift", model, shop) | {
@@ -115,14 +121,17 @@ def drift_study(
     }
     chosen = chosen_by_user(folder, configuration, list(timelines), ask)
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
-    every_score: dict[str, list[tuple[float, str]]] = {}
+    knowable: dict[str, list[tuple[float, str]]] = {}
     for user, choices in chosen.items():
-        for method, number, right in choices:
-            scores.setdefault((method, number // step), []).append((float(right), user))
-            every_score.setdefault(method, []).append((float(right), user))
+        for method, used, right in choices:
+            scores.setdefault((method, min(used, _OFTEN)), []).append((float(right), user))
+            if used:
+                knowable.setdefault(method, []).append((float(right), user))
     rates = {place: _rate(own) for place, own in scores.items()}
-    found = [_finding(rates, len(chosen), step), _differences(every_score, len(chosen))]
-    return found, _figure(rates, step)
+    found = [_finding(rates, len(chosen))]
+    if knowable:
+        found.append(_differences(knowable, len({user for _, user in knowable[LEARNING]})))
+    return found, _figure(rates)
 
 
 def _timelines(shop: ShopEnvironment) -> dict[str, list[ShoppingTask]]:
@@ -169,17 +178,17 @@ def _rate(scores: Sequence[tuple[float, str]]) -> Estimate:
     )
 
 
-def _finding(rates: Mapping[tuple[str, int], Estimate], users: int, step: int) -> Finding:
+def _finding(rates: Mapping[tuple[str, int], Estimate], users: int) -> Finding:
     rows: list[tuple[Cell, ...]] = [
-        (method, _span(place, step), own.mean, own.low, own.high, own.values)
-        for (method, place), own in sorted(
+        (method, _times(used), own.mean, own.low, own.high, own.values)
+        for (method, used), own in sorted(
             rates.items(), key=lambda item: (METHODS.index(item[0][0]), item[0][1])
         )
     ]
     return Finding(
         "drift",
-        "the right tool, by requests in an idiom since the user changed",
-        ("method", "request", "accuracy", "low", "high", "requests"),
+        "the right tool, by how often the idiom has been used since the user changed",
+        ("method", "used before", "accuracy", "low", "high", "requests"),
         tuple(rows),
         (f"{users} users; {interval_note([users])}. The tool is the likeliest start of a call.",),
     )
@@ -207,7 +216,8 @@ def _differences(scores: Mapping[str, Sequence[tuple[float, str]]], users: int) 
     ]  # fmt: skip
     return Finding(
         "drift-differences",
-        f"all requests in an idiom since the change, and how far {LEARNING}, is over the others",
+        "requests in an idiom that has been used since the change, and how far "
+        f"{LEARNING}, is over the others",
         ("method", "accuracy", "low", "high", "over it by", "low ", "high ", "p"),
         tuple(rows),
         (
@@ -217,21 +227,20 @@ def _differences(scores: Mapping[str, Sequence[tuple[float, str]]], users: int) 
     )
 
 
-def _span(place: int, step: int) -> str:
-    first = place * step + 1
-    return str(first) if step == 1 else f"{first} to {first + step - 1}"
+def _times(used: int) -> str:
+    return f"{used} or more" if used == _OFTEN else str(used)
 
 
-def _figure(rates: Mapping[tuple[str, int], Estimate], step: int) -> Figure:
+def _figure(rates: Mapping[tuple[str, int], Estimate]) -> Figure:
     figure, [panel] = new_figure(1, width=6, height=3.6)
     for method in METHODS:
         places = sorted(place for name, place in rates if name == method)
         own = [rates[method, place] for place in places]
-        where = [place * step + (step + 1) / 2 for place in places]
-        [drawn] = panel.plot(where, [each.mean for each in own], marker="o", label=method)
+        [drawn] = panel.plot(places, [each.mean for each in own], marker="o", label=method)
         low, high = [each.low for each in own], [each.high for each in own]
-        panel.fill_between(where, low, high, alpha=0.1, color=drawn.get_color())
-    panel.set_xlabel("requests in an idiom since the change")
+        panel.fill_between(places, low, high, alpha=0.1, color=drawn.get_color())
+    panel.set_xticks(range(_OFTEN + 1), [_times(used) for used in range(_OFTEN + 1)])
+    panel.set_xlabel("earlier uses of the idiom since the change")
     panel.set_ylabel("function accuracy")
     panel.set_ylim(0, 1)
     panel.legend(fontsize=8, frameon=False)

@@ -88,6 +88,17 @@ def ambiguous_request(rng: random.Random, idiom: int, item: CatalogueItem, manne
     return manner.wrap(rng, words)
 
 
+def idiom_of(request: str) -> int | None:
+    """The idiom that a request is worded in, whatever it asks for; None where it is plain."""
+    said = request.lower()
+    for number, wordings in enumerate(IDIOMS):
+        for wording in wordings:
+            around = wording.lower().replace("{bare}", "{a}").split("{a}")
+            if all(part.strip(" ,:") in said for part in around):
+                return number
+    return None
+
+
 def plain_request(
     rng: random.Random,
     template: str,

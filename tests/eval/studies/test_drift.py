@@ -1,5 +1,7 @@
 """Users who change half way: what the world does, and what each way may know when it is asked."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from trimtab.agent.shop.pairs import task_prompt
 from trimtab.cli import execute
 from trimtab.envs.shop.environment import ShopEnvironment
 from trimtab.envs.worlds.bazaar import generate_bazaar
-from trimtab.envs.worlds.bazaar.idioms import IDIOMS
+from trimtab.envs.worlds.bazaar.requests import idiom_of
 from trimtab.eval.studies import drift
 from trimtab.eval.studies.tool_choices import NothingRecommended, SteeredTask, chosen_tools
 from trimtab.steering import Exchange, SteeredModel
@@ -23,20 +25,6 @@ def model(word_model_folder):
 def shop(tmp_path):
     world = generate_bazaar(users=2, products=100, flips=True, habit=1.0)
     return ShopEnvironment(world, tmp_path / "shop", recommender=NothingRecommended())
-
-
-def idiom_of(text):
-    plain = text.lower()
-    found = [
-        number
-        for number, wordings in enumerate(IDIOMS)
-        for words in wordings
-        if all(
-            part.strip(" ,:") in plain
-            for part in words.lower().replace("{bare}", "{a}").split("{a}")
-        )
-    ]
-    return found[0] if found else None
 
 
 def test_what_an_idiom_meant_before_the_change_it_does_not_mean_after():
@@ -72,7 +60,7 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
         return ["search_product_by_query"] * len(asked)
 
     monkeypatch.setattr(drift, "chosen_tools", recording)
-    (finding, apart), _ = drift.drift_study(model, shop, step=1, folder=tmp_path / "study")
+    (finding, apart), _ = drift.drift_study(model, shop, folder=tmp_path / "study")
     timelines = drift._timelines(shop)
     times = {task.id: task.timestamp for own in timelines.values() for task in own}
     per_request = len(drift.METHODS)
@@ -93,6 +81,17 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
         assert 1 <= len(shown.memory) <= 3 and shown.steering is None
     assert {row[0] for row in finding.rows} == set(drift.METHODS)
     assert sum(row[-1] for row in finding.rows) == len(seen)
+    # Of an idiom's uses since the change the first has none before it, the second one, and so on.
+    uses = Counter(
+        (user, idiom_of(task.task))
+        for user, own in timelines.items()
+        for task in drift.after_change(own)
+    )
+    expected = {"0": len(uses), "1": sum(count > 1 for count in uses.values())}
+    expected["2 or more"] = uses.total() - sum(expected.values())
+    told = {row[1]: row[-1] for row in finding.rows if row[0] == drift.LEARNING}
+    assert told == {times: count for times, count in expected.items() if count}
+    assert f"{uses.total() - len(uses)} requests of" in apart.notes[0]
     assert all(0 <= row[2] <= 1 for row in finding.rows)
     assert not any(row[3] < 0 or row[4] > 1 for row in finding.rows)
     # All were told to call one tool: no method is over another.

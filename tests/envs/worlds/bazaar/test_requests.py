@@ -1,6 +1,7 @@
 """Who can tell what an ambiguous request means: nobody but one who knows the user's past."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from trimtab.envs.worlds.bazaar import generate_bazaar
+from trimtab.envs.worlds.bazaar.catalogue import build_catalogue
+from trimtab.envs.worlds.bazaar.idioms import IDIOMS
 from trimtab.envs.worlds.bazaar.language import counted, with_article
+from trimtab.envs.worlds.bazaar.requests import Manner, ambiguous_request, idiom_of
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,16 @@ def world():
 def ambiguous(world):
     tasks = [task for task in [*world.train, *world.test] if task.wording == "ambiguous"]
     return [t.task for t in tasks], [t.type for t in tasks], [t.user_id for t in tasks]
+
+
+def test_an_idiom_is_known_by_its_words(world):
+    rng = random.Random(0)
+    items = build_catalogue(200, seed=3).items
+    for idiom in range(len(IDIOMS)):
+        for item in items:
+            assert idiom_of(ambiguous_request(rng, idiom, item, Manner.draw(rng))) == idiom
+    for task in [*world.train, *world.test]:
+        assert (idiom_of(task.task) is None) == (task.wording == "plain")
 
 
 def accuracy_on_other_users(classifier, samples, types, users):
