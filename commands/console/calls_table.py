@@ -13,7 +13,7 @@ from ...eval.calls.summary import ALL, categories_of, errors_of, methods_of, sco
 from ...eval.runs.record import Record
 from ...eval.statistics.intervals import mean_interval
 from ...eval.statistics.notes import interval_note
-from .cells import titled_table
+from .cells import titled_table, with_interval
 
 _PLAIN_WIDTH = 120
 
@@ -55,11 +55,7 @@ def _score_table(
             # Every case stands for itself, as a user of its own; all scores of calls are shares.
             cases = [str(number) for number in range(len(values))]
             estimate = mean_interval(values, cases, bounds=(0, 1))
-            cells.append(
-                f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-                if estimate.values
-                else "–"
-            )
+            cells.append(with_interval(estimate.mean, estimate.low, estimate.high, ".3f"))
         table.add_row(method, *cells)
     return table
 
