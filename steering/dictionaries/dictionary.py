@@ -23,7 +23,7 @@ from ..vectors.steering_vectors import Point, Site, SteeringVectors, points_of
 from .encoder import load_encoder
 from .outliers import Limits, Outlier, find_outliers
 from .reading import read_entries
-from .selection import Aggregation, ages, check_selection, visible_rows, weighted
+from .selection import Aggregation, check_selection, fading_of, visible_rows, weighted
 
 if TYPE_CHECKING:
     from ..model import SteeredModel
@@ -330,10 +330,6 @@ class SteeringDictionary:
         """The nearest entries, and the vectors that they make together."""
         if isinstance(query, str):
             query = load_encoder(self.encoder_name).encode([query])[0]
-        fading = None
-        if half_life:
-            visible = range(len(self.entries)) if rows is None else rows
-            fading = ages([self.entries[row].timestamp for row in visible]) / half_life
         best = weighted(
             self.keys,
             query,
@@ -341,7 +337,7 @@ class SteeringDictionary:
             k=k,
             aggregate=aggregate,
             temperature=temperature,
-            fading=fading,
+            fading=fading_of(self.entries, rows, half_life),
         )
         chosen = self.vectors[best.rows]
         combined = torch.einsum("n,nph->ph", best.weights, chosen)

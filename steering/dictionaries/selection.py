@@ -45,11 +45,24 @@ def visible_rows(
     ]
 
 
-def ages(timestamps: Sequence[int]) -> Tensor:
-    """Of each entry, how many later times there are among them all; shape ``(entries,)``."""
-    newest_first = sorted(set(timestamps), reverse=True)
-    later = {time: count for count, time in enumerate(newest_first)}
-    return torch.tensor([later[time] for time in timestamps], dtype=torch.float32)
+def fading_of(
+    entries: Sequence[Entry], rows: Sequence[int] | None, half_life: float
+) -> Tensor | None:
+    """How often the weight of each of ``rows`` has halved, shape ``(rows,)``; None is never.
+
+    It halves with so many later times among these entries.
+
+    Args:
+        entries: A dictionary's.
+        rows: Those that may be picked; None is all.
+        half_life: How many later times; 0 is never.
+    """
+    if not half_life:
+        return None
+    seen = entries if rows is None else [entries[row] for row in rows]
+    times = [entry.timestamp for entry in seen]
+    later = {time: count for count, time in enumerate(sorted(set(times), reverse=True))}
+    return torch.tensor([later[time] for time in times], dtype=torch.float32) / half_life
 
 
 def check_selection(k: int, aggregate: str, temperature: float, half_life: float) -> None:
@@ -94,8 +107,8 @@ def weighted(
         aggregate: ``naive`` and ``mean`` weigh all alike, ``attentive`` by the softmax of what
             they are picked by.
         temperature: Of the softmax.
-        fading: How often the weight of each of ``rows`` has halved, ``(rows,)``; None is never.
-            ``naive`` weighs by it alone, and ``mean`` picks by it and weighs all alike.
+        fading: Of each of ``rows``, as ``fading_of`` gives it. ``naive`` weighs by it alone, and
+            ``mean`` picks by it and weighs all alike.
     """
     similarity = keys @ query
     if rows is not None:

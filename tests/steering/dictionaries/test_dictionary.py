@@ -286,6 +286,8 @@ def test_bad_input_is_named(
         dictionary.select("a boat", aggregate="median")  # type: ignore[arg-type]
     with pytest.raises(TrimtabError, match="k of at least 1"):
         dictionary.select("a boat", k=0)
+    with pytest.raises(TrimtabError, match="finite half life of at least 0 entries, got -2"):
+        dictionary.select("a boat", half_life=-2)
     with pytest.raises(TrimtabError, match="there is no steering dictionary at"):
         SteeringDictionary.load(tmp_path / "nobody")
     (tmp_path / "broken").write_bytes(b"\x10\0\0\0\0\0\0\0 not json")
