@@ -102,6 +102,22 @@ def layers(
 
 @as_command(
     app,
+    "quality",
+    run_text_study,
+    methods="zero-shot,fints",
+    fixed={"controls": False, "generate": True},
+)
+def quality(
+    strengths: Annotated[str, typer.Option(help="Strengths to try.")] = "1,2,4,8",
+) -> TextStudy:
+    """Measure whether steered texts repeat themselves, read naturally, and end."""
+    from ..eval.studies.quality import quality_study
+
+    return partial(quality_study, strengths=numbers(strengths, "strengths"))
+
+
+@as_command(
+    app,
     "delta",
     run_text_study,
     fixed={

@@ -97,6 +97,23 @@ def _scorer(kind: str, ascii_only: bool) -> Any:
     return RougeScorer([kind], use_stemmer=False, tokenizer=None if ascii_only else _Tokenizer())
 
 
+_RUN = 4  # tokens
+
+
+def repetition(output: str, gold: str = "") -> float | None:
+    """The share of a text's runs of four words that it has had before, from 0 to 1.
+
+    It is seq-rep-4 of Welleck et al. (arXiv 1908.04319), over ``rouge_tokens``.
+
+    Args:
+        output: What was written; the score is None where it has no such run.
+        gold: Not looked at.
+    """
+    tokens = rouge_tokens(output)
+    runs = [tuple(tokens[n : n + _RUN]) for n in range(len(tokens) - _RUN + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else None
+
+
 def right_label(output: str, gold: str) -> float | None:
     """1 if output and gold are the same words, else 0."""
     gold = _label(gold)
@@ -284,6 +301,13 @@ METRICS: Mapping[str, Metric] = {
         *_rouge("rouge-l", "rougeL"),
         _first_line("rouge-1", "rouge1"),
         _first_line("rouge-l", "rougeL"),
+        Metric(
+            "repetition",
+            False,
+            repetition,
+            bounds=(0, 1),
+            about="the share of runs of four words that the text has had before",
+        ),
         Metric("accuracy", True, right_label, bounds=(0, 1)),
         Metric("macro-f1", True, total=macro_f1, sums=f1_sums(), bounds=(0, 1)),
         Metric("mae", False, absolute_error, bounds=(0, math.inf)),

@@ -5,5 +5,6 @@ from .heterogeneous import heterogeneous_study as heterogeneous_study
 from .latency import latency_study as latency_study
 from .layers import layers_study as layers_study
 from .poisoned import poisoned_study as poisoned_study
+from .quality import quality_study as quality_study
 from .setting import Setting as Setting
 from .sparse import sparse_study as sparse_study

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error
 
 from trimtab.errors import TrimtabError
-from trimtab.eval.metrics import METRICS, f1_sums, macro_f1
+from trimtab.eval.metrics import METRICS, f1_sums, macro_f1, repetition
 
 LABELS = ["comedy", "action", "dark comedy", "true story"]
 
@@ -166,5 +166,15 @@ def test_a_gold_that_is_no_number_is_refused():
 
 def test_which_way_is_better():
     lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
-    assert lower == {"mae", "rmse"}
+    assert lower == {"mae", "rmse", "repetition"}
     assert METRICS["log-likelihood"].score is None
+
+
+def test_a_text_that_says_the_same_again_is_repetitive():
+    assert repetition("one two three four five six") == 0
+    # Ten words make seven runs of four, of which the last five begin anew what the first five said.
+    assert repetition("a b c d e a b c d e") == pytest.approx(2 / 7)
+    assert repetition("no no no no no no") == pytest.approx(2 / 3)
+    assert repetition("too short") is None
+    # Where a script sets no spaces, characters are words.
+    assert repetition("安静的海安静的海") == pytest.approx(1 / 5)
