@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -12,17 +13,17 @@ from torch import Tensor
 
 from ...errors import TrimtabError
 from ...steering.dictionaries.steer import Whose
-from ...steering.vectors.low_rank import Stage
 from ...steering.vectors.steering_vectors import Point
 from ..sample import counted
-from ..training.amortized import Amortized as Map
-from ..training.amortized import Directions
+from ..training.directions import Directions
 from ..training.lower_layers import LastLower
+from ..training.shift_map import learn_map
 from ..training.trainable import ShiftStack
 from .activations import KeptActivations
 from .learning import Learning, costs, example, whose, with_past
 
 if TYPE_CHECKING:
+    from ...steering.vectors.low_rank import Stage
     from ..training.examples import Example
     from .method import Method, PreparedUsers, Treat, UsersWithPast
 
@@ -32,31 +33,26 @@ _PROMPT = ({"role": "user", "content": "Write a text of your own."},)
 
 @dataclass(frozen=True)
 class AmortizedShift(Learning):
-    """``v_u = c + U A z_u``: c, U and A learned on people, z_u read from the user's history.
+    """``v_u = c + z_u B``: c and B learned on people, z_u read from the user's history.
 
     Attributes:
-        rank: Columns of ``U``.
-        directions: Numbers in ``z``.
+        directions: Numbers in ``z``, and so the most that B's rank can be.
         read: Relative depths of the layers whose mean activations ``z`` is made of.
         targets: As in ``Learning``; each sample that is learned on is left out of the history that
             its ``z`` is read from.
-        epochs_map: Passes of the map's own training, at most.
-        rate_map: Its learning rate, whatever the collective shift's own: ``U`` begins as long as
-            that shift, so that a step moves a person's shift by the same part of it.
-        decay_map: Its weight decay.
+        passes: Over the samples that B is learned on, at most; each is one step.
+        ridge: Of the regression of a step on ``z``, in parts of ``z``'s mean variance.
         whose: Whose ``z``: the user's own, another user's, or the mean person's (``population``).
     """
 
     name: ClassVar[str] = "amortized"
 
-    depths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
-    rank: int = 16
+    depths: tuple[float, ...] = (0.4, 0.6, 0.8, 0.9)
     directions: int = 96
-    read: tuple[float, ...] = (0.3, 0.5, 0.7)
+    read: tuple[float, ...] = (0.1, 0.3, 0.5)
     targets: int = 1
-    epochs_map: int = 8
-    rate_map: float = 3e-4
-    decay_map: float = 0.1
+    passes: int = 2
+    ridge: float = 10.0
     whose: Whose = "own"
 
     def __post_init__(self) -> None:
@@ -66,13 +62,13 @@ class AmortizedShift(Learning):
             TrimtabError: A value out of its range.
         """
         super().__post_init__()
-        counts = (self.rank, self.directions, self.targets, self.epochs_map)
+        counts = (self.directions, self.targets, self.passes)
         readable = bool(self.read) and all(0 <= depth <= 1 for depth in self.read)
-        if min(counts) < 1 or not readable or not self.rate_map > 0 or not self.decay_map >= 0:
+        if min(counts) < 1 or not readable or not self.ridge > 0:
             raise TrimtabError(
-                "amortized: expected rank, directions, targets and epochs_map of at least 1, at "
-                "least one depth to read, each from 0 to 1, rate_map above 0 and decay_map of at "
-                f"least 0; got {counts}, {self.read}, {self.rate_map} and {self.decay_map}"
+                "amortized: expected directions, targets and passes of at least 1, at least one "
+                "depth to read, each from 0 to 1, and a ridge above 0; got "
+                f"{counts}, {self.read} and {self.ridge}"
             )
 
     def prepare(self, users: PreparedUsers) -> Treat:
@@ -89,15 +85,22 @@ class AmortizedShift(Learning):
         pooled = [replace(e, owner=0) for e in learned], [replace(e, owner=0) for e in held]
         lower = LastLower()  # both trainings' samples are the same
         first = self.learned(users, "a collective shift", shift, *pooled, last_lower=lower)
-        start = {layer: shift.numbers[str(layer)][0].detach().cpu() for layer in layers}
-        trainable = Map(z, start, self.rank, self.where, seed=self.seed, device=model.device)
-        options = replace(
-            self.options,
-            epochs=self.epochs_map,
-            learning_rate=self.rate_map,
-            weight_decay=self.decay_map,
+        centre = torch.stack([shift.numbers[str(layer)][0].detach().cpu() for layer in layers])
+        tell = users.progress
+        found, second = learn_map(
+            model,
+            z,
+            centre,
+            layers,
+            self.where,
+            learned,
+            held,
+            passes=self.passes,
+            ridge=self.ridge,
+            folder=users.folder / "trained",
+            last_lower=lower,
+            progress=None if tell is None else partial(tell, "learning the map"),
         )
-        second = self.learned(users, "the map", trainable, learned, held, (), options, lower)
         own = features if not self.data else self._features(users, "")
         people = [user for user, there in own.items() if there]
         of_user = {user: directions.z(torch.stack([*own[user].values()])) for user in people}
@@ -106,11 +109,11 @@ class AmortizedShift(Learning):
 
         def of(user: str) -> Sequence[Stage]:
             lender = steering(user)
-            return [trainable.stage(nobody if lender is None else of_user[lender])]
+            return [found.stage(nobody if lender is None else of_user[lender])]
 
-        detail = costs([first, second], None, trainable.stage(nobody))
+        detail = costs([first, second], None, found.stage(nobody))
         detail["trained"] |= {
-            "map_parameters": sum(n.numel() for n in trainable.numbers.values()),
+            "map_parameters": found.centre.numel() + found.matrix.numel(),
             "bytes_a_user": 4 * z.shape[1],
             "people": len(features),
             "recognised": _rounded(

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ...steering.decoder.devices import out_of_memory
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .examples import Example, TrainingBatch, narrow, steps
 from .loss import answer_nats
 from .lower_layers import LastLower, changes_answers_alone, lowest_unchanged
+from .memory import TokenBudget
 from .optimiser import RowAdamW
 from .options import TrainingOptions
 from .passes import Before
@@ -28,15 +27,8 @@ if TYPE_CHECKING:
     from ...steering.decoder.language_model import LanguageModel
     from .trainable import Trainable
 
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
-
 # Changes whenever the same samples and options would train other numbers.
 _FORM = 2
-
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}
-"""Tokens in one pass, padding included, by kind of device."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,9 @@ def train(
         options,
         before,
         path,
-        tokens_at_once or TOKENS_AT_ONCE.get(model.device.type, 4096),
+        TokenBudget(tokens_at_once, model.device)
+        if tokens_at_once
+        else TokenBudget.usual(model.device),
         keep_lower,
         last_lower or LastLower(),
         checkpoint_seconds,
@@ -168,12 +162,11 @@ class _Training:
     options: TrainingOptions
     before: Before
     path: Path | None
-    tokens_at_once: int
+    room: TokenBudget
     keep_lower: bool
     last_lower: LastLower
     checkpoint_seconds: float
     progress: Callable[[int, int], None] | None
-    halved: bool = False
     moving: bool = False  # between two states that training may be resumed from
     losses: list[Tensor] = field(default_factory=list)  # of the held-back, by epoch and owner
 
@@ -208,13 +201,13 @@ class _Training:
         every = self.examples + self.held
         self.lower = None
         if self.keep_lower:
-            self.lower = self._within_memory(
+            self.lower = self.room.within(
                 lambda: self.last_lower.keep(
                     self.model,
                     every,
                     lowest_unchanged(self.trainable, self.before),
                     answers_alone=self.answers_alone,
-                    token_budget=self.tokens_at_once,
+                    token_budget=self.room.tokens,
                 )
             )
         total = self.options.epochs * len(self._steps(0))
@@ -251,7 +244,7 @@ class _Training:
         )
 
     def _step(self, rows: Sequence[int]) -> None:
-        self._within_memory(lambda: self._gradients(rows))
+        self.room.within(lambda: self._gradients(rows), self._forget_gradients)
         active = torch.zeros(self.owners, dtype=torch.bool, device=self.optimiser.count.device)
         active[[self._owner(self.examples[row]) for row in rows]] = True
         self.moving = True
@@ -259,34 +252,9 @@ class _Training:
         self.step += 1
         self.moving = False
 
-    def _within_memory(self, work: Callable[[], T]) -> T:
-        """Do it, and once more in passes of half as many tokens where memory runs out.
-
-        Raises:
-            TrimtabError: There is no memory for half as many either.
-        """
-        while True:
-            try:
-                return work()
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                if self.halved:
-                    raise TrimtabError(
-                        f"no memory to train in passes of {self.tokens_at_once} tokens, half of "
-                        "the usual: take shorter samples, a lower rank, fewer layers or a smaller "
-                        "model"
-                    ) from error
-            # Out here the frames of what failed are gone, and their tensors with them.
-            self.halved = True
-            self.tokens_at_once //= 2
-            _log.warning(
-                "no memory for so many tokens at once: trying half as many, %d", self.tokens_at_once
-            )
-            for numbers in self.trainable.numbers.values():
-                numbers.grad = None
-            if self.model.device.type == "cuda":
-                torch.cuda.empty_cache()
+    def _forget_gradients(self) -> None:
+        for numbers in self.trainable.numbers.values():
+            numbers.grad = None
 
     def _owner(self, example: Example) -> int:
         return example.owner if self.apart else 0
@@ -300,7 +268,7 @@ class _Training:
             torch.tensor(owners, device=tokens.device),
             torch.tensor(counts, device=tokens.device),
         )
-        for some in narrow(self.examples, rows, self.tokens_at_once):
+        for some in narrow(self.examples, rows, self.room.tokens):
             batch = TrainingBatch.of(self.examples, some, self.model.device)
             nats = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
             share = tokens[batch.owners] if self.apart else tokens[0]
@@ -319,7 +287,7 @@ class _Training:
         nats = torch.zeros(self.owners)
         offset = len(self.examples)
         every = self.examples + self.held
-        for some in narrow(every, range(offset, len(every)), self.tokens_at_once):
+        for some in narrow(every, range(offset, len(every)), self.room.tokens):
             batch = TrainingBatch.of(every, some, self.model.device)
             lost = answer_nats(self.model, self.trainable, batch, self.before, self.lower)
             owners = torch.tensor([self._owner(every[row]) for row in some])
@@ -333,7 +301,7 @@ class _Training:
         Args:
             first: Before all epochs.
         """
-        nats = self._within_memory(self._held_nats)
+        nats = self.room.within(self._held_nats)
         earlier = torch.stack(self.losses).amin(dim=0) if self.losses else None
         self.moving = True
         self.losses.append(nats)

@@ -1,23 +1,19 @@
-"""A personal shift without training the person: ``v_u = c + U A z_u``, learned on other people.
+"""What a history says of a person, in a few numbers.
 
-``z_u`` says in a few numbers what a history is like: its mean activations, in the directions in
-which people differ most for how much one person varies, each drawn to the mean by how little so
-many samples tell of it.
+Mean activations, in the directions in which people differ most for how much one person varies. The
+more people differ in a direction, the longer it is; and each is drawn to the mean person by how
+little so many samples tell of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import TrimtabError
-from ...steering.vectors.low_rank import Shift, Stage
-from ...steering.vectors.positions import Where
-from .trainable import Place
 
 _RIDGE = 0.1  # of the mean variance, added to every direction's own
 
@@ -84,7 +80,7 @@ class Directions:
             return torch.zeros(len(self.between))
         mean = (samples.float().mean(dim=0) - self.centre) @ self.basis
         trust = self.between / (self.between + 1 / len(samples))
-        return mean * trust / self.between.sqrt()
+        return mean * trust * self.between.sqrt()
 
     def recognised(self, people: Sequence[Tensor]) -> float:
         """How many of the people one half of a history recognises among the other halves.
@@ -103,77 +99,3 @@ class Directions:
         one, other = (torch.nn.functional.normalize(half, dim=1) for half in halves)
         nearest = (one @ other.T).argmax(dim=1)
         return (nearest == torch.arange(len(several))).float().mean().item()
-
-
-class Amortized:
-    """``c + U A z`` after some layers: shared numbers, which everybody's examples train.
-
-    Args:
-        z: One row for each owner, ``(owners, directions)``.
-        start: The collective shift at each layer.
-        rank: Columns of ``U``.
-        positions: Which tokens are changed.
-        seed: Of ``U``'s start; ``A`` starts at 0.
-        device: Where.
-    """
-
-    apart = False
-
-    def __init__(
-        self,
-        z: Tensor,
-        start: Mapping[int, Tensor],
-        rank: int,
-        positions: Where,
-        *,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.positions = positions
-        self.layers = tuple(sorted(start))
-        self.z = z.to(device)
-        self._rank, self._seed = rank, seed
-        generator = torch.Generator().manual_seed(seed)
-        width = len(start[self.layers[0]])
-        # As long as a typical shift, so that one learning rate does for both of its factors.
-        typical = torch.stack([start[layer] for layer in self.layers]).norm(dim=1).mean().item()
-        numbers = {"mix": torch.zeros(rank, z.shape[1])}
-        for layer in self.layers:
-            drawn = torch.randn(rank, width, generator=generator)
-            drawn = drawn / drawn.norm(dim=1, keepdim=True) * max(typical, 1.0)
-            numbers |= {f"{layer}.centre": start[layer].clone(), f"{layer}.basis": drawn}
-        self.numbers = {name: n.to(device).requires_grad_() for name, n in numbers.items()}
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """The layers."""
-        return self.layers
-
-    @property
-    def description(self) -> Mapping[str, Any]:
-        """Layers, rank, positions, start, z."""
-        start = [self.numbers[f"{layer}.centre"].detach().cpu() for layer in self.layers]
-        return {
-            "kind": "amortized",
-            "layers": list(self.layers),
-            "rank": self._rank,
-            "positions": str(self.positions),
-            "seed": self._seed,
-            "numbers": [t.double().sum().item() for t in (self.z, *start)],
-            "squares": [t.double().square().sum().item() for t in (self.z, *start)],
-        }
-
-    def delta(self, place: Place, x: Tensor, owners: Tensor) -> Tensor:
-        """See ``Trainable``."""
-        return self._shift(place, self.z[owners])[:, None].expand_as(x)
-
-    def _shift(self, place: Place, z: Tensor) -> Tensor:
-        numbers = self.numbers
-        return numbers[f"{place}.centre"] + (z @ numbers["mix"].T) @ numbers[f"{place}.basis"]
-
-    @torch.no_grad()
-    def stage(self, z: Tensor) -> Stage:
-        """The shift of whoever has this ``z``, ``(directions,)``."""
-        z = z.to(self.z.device)
-        shifts = {layer: Shift(self._shift(layer, z).cpu()) for layer in self.layers}
-        return Stage(shifts, self.positions)
