@@ -253,6 +253,7 @@ class _Learning:
             self._restore(checkpoint)
         if checkpoint is None or not checkpoint.done:
             self._learn()
+        self._tell(self.passes * len(self.examples))
         state = self.state
         trained = Trained(state.done, self._seconds(), state.losses, (state.done,), self.path)
         return self._map(state.matrix), trained
@@ -285,7 +286,6 @@ class _Learning:
             self._save()
             raise
         self._save(over=True)
-        self._tell(self.passes * len(self.examples))
 
     def _anew(self) -> None:
         """Other batches than before: what they gathered does not fit these."""
