@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -20,7 +19,7 @@ from ..training.lower_layers import LastLower
 from ..training.shift_map import learn_map
 from ..training.trainable import ShiftStack
 from .activations import KeptActivations
-from .learning import Learning, costs, example, whose, with_past
+from .learning import Learning, costs, example, told, whose, with_past
 
 if TYPE_CHECKING:
     from ...steering.vectors.low_rank import Stage
@@ -86,7 +85,6 @@ class AmortizedShift(Learning):
         lower = LastLower()  # both trainings' samples are the same
         first = self.learned(users, "a collective shift", shift, *pooled, last_lower=lower)
         centre = torch.stack([shift.numbers[str(layer)][0].detach().cpu() for layer in layers])
-        tell = users.progress
         found, second = learn_map(
             model,
             z,
@@ -99,7 +97,7 @@ class AmortizedShift(Learning):
             ridge=self.ridge,
             folder=users.folder / "trained",
             last_lower=lower,
-            progress=None if tell is None else partial(tell, "learning the map"),
+            **told(users, "learning the map"),
         )
         own = features if not self.data else self._features(users, "")
         people = [user for user, there in own.items() if there]

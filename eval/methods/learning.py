@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import TrimtabError
@@ -117,12 +118,6 @@ class Learning(TrainingOptions):
         last_lower: LastLower | None = None,
     ) -> Trained:
         """Train, kept in the users' folder; tells how far it is."""
-        tell = users.progress
-
-        def progress(done: int, total: int) -> None:
-            if tell:
-                tell(f"training {what}", done, total)
-
         return train(
             users.model,
             trainable,
@@ -132,7 +127,7 @@ class Learning(TrainingOptions):
             before=before,
             folder=users.folder / "trained",
             last_lower=last_lower,
-            progress=progress,
+            **told(users, f"training {what}"),
         )
 
     def together(self, users: UsersWithPast) -> tuple[list[Example], list[Example]]:
@@ -191,6 +186,17 @@ class Learning(TrainingOptions):
             return Treatment(shown=shown, steer=steer, detail=detail)
 
         return treat
+
+
+def told(users: UsersWithPast, what: str) -> dict[str, Any]:
+    """How training tells how far it is; nothing where nobody listens."""
+    if users.progress is None:
+        return {}
+    lower = f"{what}: what stays as it is"
+    return {
+        "progress": partial(users.progress, what),
+        "on_lower": partial(users.progress, lower),
+    }
 
 
 def with_past(users: PreparedUsers, name: str) -> UsersWithPast:

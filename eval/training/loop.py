@@ -65,6 +65,7 @@ def train(
     last_lower: LastLower | None = None,
     checkpoint_seconds: float = 20.0,
     progress: Callable[[int, int], None] | None = None,
+    on_lower: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train numbers on answers under teacher forcing, and leave the best in the trainable.
 
@@ -86,6 +87,7 @@ def train(
         last_lower: What was computed for the training before this one, of the same model.
         checkpoint_seconds: Time between two writes of what is trained so far.
         progress: Told how many steps are done, and of how many.
+        on_lower: Told of how many samples what never changes is computed, and of how many.
 
     Raises:
         TrimtabError: Nothing to train on, a sample longer than the model's context, a loss that
@@ -112,6 +114,7 @@ def train(
         last_lower or LastLower(),
         checkpoint_seconds,
         progress,
+        on_lower,
     ).train()
 
 
@@ -167,6 +170,7 @@ class _Training:
     last_lower: LastLower
     checkpoint_seconds: float
     progress: Callable[[int, int], None] | None
+    on_lower: Callable[[int, int], None] | None
     moving: bool = False  # between two states that training may be resumed from
     losses: list[Tensor] = field(default_factory=list)  # of the held-back, by epoch and owner
 
@@ -208,6 +212,7 @@ class _Training:
                     lowest_unchanged(self.trainable, self.before),
                     answers_alone=self.answers_alone,
                     token_budget=self.room.tokens,
+                    progress=self.on_lower,
                 )
             )
         total = self.options.epochs * len(self._steps(0))

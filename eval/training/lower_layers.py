@@ -91,7 +91,7 @@ class Lower:
         *,
         answers_alone: bool = False,
         token_budget: int,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Lower | None:
         """Run every example; None where there is no room for what comes of it.
 
@@ -101,7 +101,7 @@ class Lower:
             layer: The last whose output nothing changes; -1 keeps nothing.
             answers_alone: Whether nothing before the prompts' last tokens is changed.
             token_budget: Tokens in one pass, padding included.
-            progress: Told after each pass how many examples it held.
+            progress: Told after each pass how many examples are done, and of how many.
         """
         if layer < 0:
             return None
@@ -128,6 +128,7 @@ class Lower:
         states: list[Tensor] = [torch.empty(0)] * len(examples)
         keys: list[Tensor] = [torch.empty(0)] * len(examples)
         shared = _Shared.run(model, beginning) if beginning else None
+        done = 0
         for rows in narrow(examples, range(len(examples)), token_budget):
             batch = TrainingBatch.of(examples, rows, model.device).after(
                 [len(beginning)] * len(rows)
@@ -136,15 +137,18 @@ class Lower:
             if answers_alone:
                 prompt_keys = _prompt_keys(model, layer, batch, hidden, shared)
                 if prompt_keys is None:
-                    return cls.keep(model, examples, layer, token_budget=token_budget)
+                    return cls.keep(
+                        model, examples, layer, token_budget=token_budget, progress=progress
+                    )
                 for row, own in zip(rows, prompt_keys, strict=True):
                     keys[row] = own
             for row, state in zip(rows, hidden, strict=True):
                 start = len(examples[row].prompt) - 1 - len(beginning) if answers_alone else 0
                 end = len(examples[row].tokens) - len(beginning)
                 states[row] = state[start:end].clone()
+            done += len(rows)
             if progress:
-                progress(len(rows))
+                progress(done, len(examples))
         if not answers_alone:
             return cls(layer, states)
         kept = _stacked(shared.cache, layer) if shared else None

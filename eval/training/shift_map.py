@@ -87,6 +87,7 @@ def learn_map(
     last_lower: LastLower | None = None,
     checkpoint_seconds: float = 20.0,
     progress: Callable[[int, int], None] | None = None,
+    on_lower: Callable[[int, int], None] | None = None,
 ) -> tuple[ShiftMap, Trained]:
     """Learn the map.
 
@@ -107,6 +108,7 @@ def learn_map(
         last_lower: What was computed for the training before this one, of the same model.
         checkpoint_seconds: Time between two writes of what is known so far.
         progress: Told how many samples are done, and of how many.
+        on_lower: Told of how many samples what never changes is computed, and of how many.
 
     Raises:
         TrimtabError: Nothing to learn on, a loss that is not finite, or no memory for half as
@@ -124,7 +126,7 @@ def learn_map(
         path = folder / f"{_digest(model, *about)}.safetensors"
     return _Learning(
         model, z, made, list(examples), list(held), passes, ridge, path, room,
-        last_lower or LastLower(), checkpoint_seconds, progress,
+        last_lower or LastLower(), checkpoint_seconds, progress, on_lower,
     ).learn()  # fmt: skip
 
 
@@ -244,6 +246,7 @@ class _Learning:
     last_lower: LastLower
     checkpoint_seconds: float
     progress: Callable[[int, int], None] | None
+    on_lower: Callable[[int, int], None] | None
 
     def learn(self) -> tuple[ShiftMap, Trained]:
         self.state = _State(self.start.matrix)
@@ -271,6 +274,7 @@ class _Learning:
                 lowest_unchanged(plain, ()),
                 answers_alone=changes_answers_alone(plain, ()),
                 token_budget=self.room.tokens,
+                progress=self.on_lower,
             )
         )
         try:

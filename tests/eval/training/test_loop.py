@@ -500,3 +500,20 @@ def test_without_memory_passes_are_halved_once(
         assert "\n" not in str(told.value)
     finally:
         hook.remove()
+
+
+def test_tells_how_far_it_is_before_the_first_step_too(language_model, examples):
+    """What never changes may take longer than the steps."""
+    told, steps_told = [], []
+    train(
+        language_model,
+        low_rank(),
+        examples([5]),
+        OPTIONS,
+        held=examples([2], seed=1),
+        tokens_at_once=40,
+        progress=lambda done, total: steps_told.append(done),
+        on_lower=lambda done, total: told.append((done, total, len(steps_told))),
+    )
+    assert told[-1] == (7, 7, 0) and len(told) > 1
+    assert [done for done, *_ in told] == sorted({done for done, *_ in told})
