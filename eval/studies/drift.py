@@ -3,8 +3,8 @@
 Bazaar users whose idioms mean the other thing from the middle of their training tasks on. The
 requests after the change are asked one after the other, each with whatever a method has learned by
 then: steering with every earlier request's entry; the same where older entries fade; steering with
-what was known at the change; retrieval of the nearest earlier requests. What an idiom has come to
-mean can be known from its second use since the change on.
+what was known at the change; an intervention trained anew on all earlier requests; retrieval of the
+nearest. What an idiom has come to mean can be known from its second use since the change on.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ from ...envs.shop.request import request_text
 from ...envs.shop.scoring import right_tool
 from ...envs.worlds.bazaar.requests import idiom_of
 from ...steering.dictionaries.building import build_dictionaries
+from ...steering.vectors.steering import Steering
 from ..figures import new_figure
 from ..methods.retrieval import RememberedEncoder, nearest
 from ..statistics.intervals import holm, mean_interval, paired_difference
 from ..statistics.notes import interval_note, p_note
+from ..training.examples import Example
+from ..training.loop import train
+from ..training.options import TrainingOptions
+from ..training.trainable import LowRankStack
 from .by_user import chosen_by_user
 from .finding import Cell, Finding
 from .tool_choices import SteeredTask, chosen_tools, study_configuration
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 
     from ...envs.shop.environment import ShopEnvironment
     from ...envs.shop.records import ShoppingTask
+    from ...steering.contrast.pairs import ContrastPair
     from ...steering.dictionaries.settings import SteeringSettings
     from ...steering.model import SteeredModel
     from ..statistics.intervals import Estimate
@@ -44,10 +50,15 @@ UNSTEERED = "unsteered"
 LEARNING = "steered, every request learned at once"
 FADING = "the same, older entries fading"
 FROZEN = "steered, as known at the change"
+TRAINED = "trained anew on every earlier request"
 RETRIEVAL = "retrieval, 3 nearest requests"
-METHODS = (UNSTEERED, LEARNING, FADING, FROZEN, RETRIEVAL)
+METHODS = (UNSTEERED, LEARNING, FADING, FROZEN, TRAINED, RETRIEVAL)
 
 _SHOWN = 3
+# Of PerFit's second stage by itself: a few requests, until they are known well. Its numbers were
+# chosen on another world.
+_DEPTH, _RANK = 0.6, 4
+_TRAINING = TrainingOptions(learning_rate=0.01, epochs=8, batch_size=4, patience=0)
 _OFTEN = 2  # so many earlier uses, or more, are told together
 
 
@@ -84,17 +95,20 @@ def drift_study(
         """Method, earlier uses of the idiom since the change, was the right tool chosen."""
         doing(f"asking user {list(timelines).index(user) + 1} of {len(timelines)}")
         own = timelines[user]
+        pairs = tool_choice_pairs(shop, own)
         [dictionary] = build_dictionaries(
             model,
-            tool_choice_pairs(shop, own),
+            pairs,
             layers=settings.layers(model),
             sites=settings.sites,
             keys=settings.keys,
             rejected="likeliest",  # the model's own wrong choice, read in the pass that finds it
         ).values()
+        tasks = after_change(own)
+        trained = _trained(model, pairs[user], tasks)
         asked: list[tuple[str, int, SteeredTask]] = []
         uses: Counter[int | None] = Counter()
-        for task in after_change(own):
+        for task, intervention in zip(tasks, trained, strict=True):
             idiom = idiom_of(request_text(task))
             used = uses[idiom]
             uses[idiom] += 1
@@ -106,6 +120,7 @@ def drift_study(
             ):
                 steering = how.select(dictionary, query, before=before)
                 asked.append((method, used, SteeredTask(task, steering)))
+            asked.append((TRAINED, used, SteeredTask(task, intervention)))
             asked.append((UNSTEERED, used, SteeredTask(task)))
             memory = _nearest(shop, own, task, encoder)
             asked.append((RETRIEVAL, used, SteeredTask(task, memory=memory)))
@@ -118,6 +133,7 @@ def drift_study(
     configuration = study_configuration("drift", model, shop) | {
         "steering": asdict(settings),
         "half_life": half_life,
+        "trained": {"depth": _DEPTH, "rank": _RANK, **asdict(_TRAINING)},
     }
     chosen = chosen_by_user(folder, configuration, list(timelines), ask)
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
@@ -155,6 +171,36 @@ def after_change(tasks: Sequence[ShoppingTask]) -> list[ShoppingTask]:
         task
         for task in tasks
         if task.timestamp >= change and getattr(task, "wording", "") == "ambiguous"
+    ]
+
+
+def _trained(
+    model: SteeredModel,
+    pairs: Sequence[ContrastPair],
+    asked: Sequence[ShoppingTask],
+) -> list[Steering | None]:
+    """For each request an intervention trained on all before it; all are trained side by side."""
+    # One pair for each wrong tool: the right one is the same in all.
+    past = {pair.sample_id: (pair.timestamp, model.tokenized(pair.positive)) for pair in pairs}
+    examples = [
+        Example(owner, right.prompt, right.answer)
+        for owner, task in enumerate(asked)
+        for timestamp, right in past.values()
+        if timestamp < task.timestamp
+    ]
+    if not examples:
+        return [None] * len(asked)
+    stack = LowRankStack(
+        (model.layer_at(_DEPTH),),
+        model.hf.config.get_text_config().hidden_size,
+        _RANK,
+        "answer",
+        owners=len(asked),
+        device=model.device,
+    )
+    train(model, stack, examples, _TRAINING)
+    return [
+        Steering.by_stages([stack.stage(owner)], model.fingerprint) for owner in range(len(asked))
     ]
 
 

@@ -13,6 +13,7 @@ from trimtab.envs.worlds.bazaar import generate_bazaar
 from trimtab.envs.worlds.bazaar.requests import idiom_of
 from trimtab.eval.studies import drift
 from trimtab.eval.studies.tool_choices import NothingRecommended, SteeredTask, chosen_tools
+from trimtab.eval.training.loop import train
 from trimtab.steering import Exchange, SteeredModel
 
 
@@ -67,14 +68,21 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
         seen.extend(asked)
         return ["search_product_by_query"] * len(asked)
 
+    learned_on = []
+
+    def training(model, stack, examples, options):
+        learned_on.append(Counter(example.owner for example in examples))
+        return train(model, stack, examples, options)
+
     monkeypatch.setattr(drift, "chosen_tools", recording)
+    monkeypatch.setattr(drift, "train", training)
     (finding, apart), _ = drift.drift_study(model, shop, folder=tmp_path / "study")
     timelines = drift._timelines(shop)
     times = {task.id: task.timestamp for own in timelines.values() for task in own}
     per_request = len(drift.METHODS)
     faded = 0
     for start in range(0, len(seen), per_request):
-        learning, fading, frozen, plain, shown = seen[start : start + per_request]
+        learning, fading, frozen, trained, plain, shown = seen[start : start + per_request]
         now, change = learning.task.timestamp, drift.changed_at(timelines[learning.task.user_id])
         picked = [
             [times[p.entry.sample_id] for p in each.steering.picked]
@@ -86,9 +94,15 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
         if len(set(picked[0])) > 1:  # else there is nothing older
             faded += 1
             assert steered_ages(fading, times) < steered_ages(learning, times)
+        assert len(trained.steering.stages) == 1 and not trained.steering.picked
         assert plain.steering is None and not plain.memory
         assert 1 <= len(shown.memory) <= 3 and shown.steering is None
     assert faded
+    # What is trained for a request is trained on all that came before it.
+    assert [[own[owner] for owner in sorted(own)] for own in learned_on] == [
+        [sum(past.timestamp < task.timestamp for past in own) for task in drift.after_change(own)]
+        for own in timelines.values()
+    ]
     assert {row[0] for row in finding.rows} == set(drift.METHODS)
     assert sum(row[-1] for row in finding.rows) == len(seen)
     # Of an idiom's uses since the change the first has none before it, the second one, and so on.
@@ -109,7 +123,7 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
         drift.LEARNING,
         *(m for m in drift.METHODS if m != drift.LEARNING),
     ]
-    assert [row[4] for row in apart.rows] == [None, 0, 0, 0, 0]
+    assert [row[4] for row in apart.rows] == [None, 0, 0, 0, 0, 0]
 
 
 @torch.inference_mode()
