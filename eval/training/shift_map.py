@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 # Changes whenever the same samples would give another map.
 _FORM = 1
 
-# How far a step goes, in parts of what would be best for those who are learned on, if the loss were
-# the parabola that it looks like: they know the step, so that it is too long for others, and the
-# parabola is too narrow.
-_FIRST, _LONGEST = 0.25, 32.0
+# How far a step goes, in parts of what would be best for those who are learned on if the loss were
+# a parabola. They know the step, so that it is several times too long for others.
+_FIRST, _LONGEST, _WITHOUT_OTHERS = 1 / 64, 4.0, 1 / 8
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def learn_map(
         positions: Which tokens are changed.
         examples: What it is learned on; owners are rows of ``z``.
         held: Other people's samples, which tell how far to go and when to stop; without, a step
-            is as long as the parabola says.
+            is an eighth of what the parabola says.
         passes: At most so many.
         ridge: Of the regression, in parts of ``z``'s mean variance.
         folder: Where it is kept, under a digest of all that it depends on; what was broken off
@@ -190,7 +189,7 @@ class _Sums:
         return _Sums(*(one + another for one, another in pairs))
 
     def step(self, ridge: float) -> Tensor:
-        """The step of the map that the parabola wants, ``(directions, shift)``.
+        """The step of the map that is best if the loss is a parabola, ``(directions, shift)``.
 
         Curvature is what the gradients' own variance says of it (Fisher's information), by
         coordinate; half of it is the mean over all, since few samples tell little of one.
@@ -341,7 +340,7 @@ class _Learning:
         assert state.sums is not None, "the samples are read"
         step = state.sums.step(self.ridge).reshape(state.matrix.shape)
         if not self.held:
-            return _State(state.matrix + step, state.done + 1)
+            return _State(state.matrix + _WITHOUT_OTHERS * step, state.done + 1)
         length, best = _FIRST, replace(state, sums=None)
         while length <= _LONGEST:
             matrix = state.matrix + length * step

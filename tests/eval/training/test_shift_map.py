@@ -75,7 +75,7 @@ def by_numpy(model, z, examples, centre, ridge) -> np.ndarray:
     step = -np.linalg.inv(spread + ridge * np.trace(spread) / len(spread) * np.eye(3)) @ across
     step /= curvature
     slope = -(step * across).sum()
-    return step * slope / np.einsum("ds,de,es,s->", step, spread, step, curvature)
+    return step * slope / np.einsum("ds,de,es,s->", step, spread, step, curvature) / 8
 
 
 @pytest.fixture
