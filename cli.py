@@ -31,6 +31,7 @@ from .commands import (
     tune,
 )
 from .errors import TrimtabError
+from .serve.logs import worth_reading
 
 INTERRUPTED = 130
 
@@ -65,7 +66,9 @@ def main() -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     # What the package says of its work goes to standard error, whoever runs it.
-    logging.basicConfig(format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(worth_reading)
+    logging.basicConfig(format="%(message)s", handlers=[handler])
     logging.getLogger("trimtab").setLevel(logging.INFO)
     try:
         code = app(arguments, prog_name="trimtab", standalone_mode=False) or 0

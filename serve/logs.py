@@ -67,9 +67,15 @@ class JsonLines(logging.Formatter):
         return encodable(json.dumps(line, ensure_ascii=False, default=str))
 
 
+def worth_reading(record: logging.LogRecord) -> bool:
+    """Whether the package says it, or a library warns: some libraries log all that they do."""
+    return record.name.partition(".")[0] == "trimtab" or record.levelno >= logging.WARNING
+
+
 def log_as_json() -> None:
-    """Let everything that the process logs go to standard error as JSON lines."""
+    """Let what the process logs, and is worth reading, go to standard error as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
+    handler.addFilter(worth_reading)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("trimtab").setLevel(logging.INFO)

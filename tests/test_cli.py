@@ -106,3 +106,19 @@ def test_installed_command_exits_without_a_traceback() -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("error: unknown model 'nonsense'")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_library_that_logs_all_it_does_is_not_heard() -> None:
+    """bm25s sets its own logger to debug: nobody who runs a shop wants to read that."""
+    code = """
+import logging
+from trimtab import cli
+cli.execute(["--version"])
+library = logging.getLogger("library")
+library.setLevel(logging.DEBUG)
+library.debug("building an index")
+library.warning("an index is broken")
+logging.getLogger("trimtab.eval").info("half done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.splitlines() == ["an index is broken", "half done"]

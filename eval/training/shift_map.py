@@ -123,7 +123,7 @@ def learn_map(
     if folder is not None:
         about = (passes, ridge, z, made, examples, held)
         path = folder / f"{_digest(model, *about)}.safetensors"
-    return _Learning(
+    return _MapLearning(
         model, z, made, list(examples), list(held), passes, ridge, path, room,
         last_lower or LastLower(), checkpoint_seconds, progress, on_lower,
     ).learn()  # fmt: skip
@@ -150,7 +150,7 @@ def _digest(
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _Gathered:
     """What a pass has gathered so far, every sample with the weight of its answer's tokens.
 
     Attributes:
@@ -172,7 +172,7 @@ class _Sums:
     square: Tensor
 
     @classmethod
-    def of(cls, z: Tensor, gradients: Tensor, tokens: Tensor) -> _Sums:
+    def of(cls, z: Tensor, gradients: Tensor, tokens: Tensor) -> _Gathered:
         """Of samples: ``(rows, directions)``, ``(rows, shift)`` and ``(rows,)``."""
         return cls(
             torch.tensor(float(len(z))),
@@ -184,9 +184,9 @@ class _Sums:
             (gradients.square() / tokens[:, None]).sum(dim=0),
         )
 
-    def __add__(self, other: _Sums) -> _Sums:
+    def __add__(self, other: _Gathered) -> _Gathered:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return _Sums(*(one + another for one, another in pairs))
+        return _Gathered(*(one + another for one, another in pairs))
 
     def step(self, ridge: float) -> Tensor:
         """The step of the map that is best if the loss is a parabola, ``(directions, shift)``.
@@ -208,7 +208,7 @@ class _Sums:
 
 
 @dataclass(frozen=True)
-class _State:
+class _SoFar:
     """What learning may go on from.
 
     Attributes:
@@ -221,7 +221,7 @@ class _State:
     matrix: Tensor
     done: int = 0
     losses: tuple[float, ...] = ()
-    sums: _Sums | None = None
+    sums: _Gathered | None = None
 
     @property
     def read(self) -> int:
@@ -230,7 +230,7 @@ class _State:
 
 
 @dataclass
-class _Learning:
+class _MapLearning:
     """One map being learned."""
 
     model: LanguageModel
@@ -248,7 +248,7 @@ class _Learning:
     on_lower: Callable[[int, int], None] | None
 
     def learn(self) -> tuple[ShiftMap, Trained]:
-        self.state = _State(self.start.matrix)
+        self.state = _SoFar(self.start.matrix)
         self.started = self.written = time.monotonic()
         checkpoint = load_checkpoint(self.path) if self.path else None
         if checkpoint:
@@ -313,7 +313,7 @@ class _Learning:
             some = [self.examples[row] for row in rows]
             tokens = torch.tensor([float(len(each.answer)) for each in some])
             z = self.z[[each.owner for each in some]]
-            sums = _Sums.of(z, gradients.flatten(1), tokens)
+            sums = _Gathered.of(z, gradients.flatten(1), tokens)
             gathered = self.state.sums
             self.state = replace(self.state, sums=sums if gathered is None else gathered + sums)
             self._tell(self.state.done * len(self.examples) + self.state.read)
@@ -334,20 +334,20 @@ class _Learning:
                 stack.numbers[str(layer)].copy_(shifts[:, place])
         return batch, stack
 
-    def _stepped(self) -> _State:
+    def _stepped(self) -> _SoFar:
         """After the step that the samples want, as far as the held-back people go with it."""
         state = self.state
         assert state.sums is not None, "the samples are read"
         step = state.sums.step(self.ridge).reshape(state.matrix.shape)
         if not self.held:
-            return _State(state.matrix + _WITHOUT_OTHERS * step, state.done + 1)
+            return _SoFar(state.matrix + _WITHOUT_OTHERS * step, state.done + 1)
         length, best = _FIRST, replace(state, sums=None)
         while length <= _LONGEST:
             matrix = state.matrix + length * step
             nats = self._held_nats(matrix)
             if not nats < best.losses[-1]:
                 break
-            best = _State(matrix, state.done + 1, (*state.losses, nats))
+            best = _SoFar(matrix, state.done + 1, (*state.losses, nats))
             length *= 2
         return best
 
@@ -390,9 +390,9 @@ class _Learning:
         self.started -= checkpoint.seconds
         [losses] = checkpoint.losses
         gathered = checkpoint.part("sums")
-        self.state = _State(
+        self.state = _SoFar(
             checkpoint.tensors["matrix"],
             checkpoint.epoch,
             tuple(losses),
-            _Sums(**gathered) if gathered else None,
+            _Gathered(**gathered) if gathered else None,
         )
