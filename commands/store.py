@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TrimtabError
-from .flags import Quiet, Settings, WorldSource
+from .flags import Data, History, Quiet, Settings, Users, WorldSource
 from .loading import Device, DeviceMap, Dtype, ModelName, Placement, load_model
 
 if TYPE_CHECKING:
@@ -63,6 +63,70 @@ def build(
     left = len(wanted) - len(built)
     without = f"; {left} have no training tasks" if left else ""
     console.print(f"{len(built)} users' dictionaries are in {uri}{without}", soft_wrap=True)
+
+
+@app.command("train")
+def train(
+    uri: Uri,
+    task: Annotated[str, typer.Argument(help="A text task; see `trimtab eval`.")],
+    method: Annotated[
+        str, typer.Option(help="One trained method with its options, such as 'perfit(rank_p=1)'.")
+    ],
+    data: Data = None,
+    model: ModelName = "qwen2.5-coder-0.5b-instruct",
+    dtype: Dtype = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    users: Users = None,
+    history: History = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the store calls it; default: the method's name.")
+    ] = None,
+    shared: Annotated[
+        Path | None,
+        typer.Option(help="A file for what all users share; else it is kept with each user."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train users of a text task, and keep what is theirs beside their dictionaries."""
+    from rich.console import Console
+
+    from ..eval.methods.registry import parse_methods
+    from ..eval.texts.plan import TextPlan
+    from ..eval.texts.task import TextTask
+    from ..eval.texts.trained import train_users
+    from ..steering.store.steering_store import SteeringStore
+    from ..steering.store.trained import keep_stages
+    from ..steering.vectors.low_rank import save_stages
+    from .console.progress import progress
+
+    chosen = parse_methods(method)
+    if len(chosen) != 1:
+        raise TrimtabError(f"expected one method to train, got {len(chosen)}: {method!r}")
+    [named] = chosen
+    called = name or named.method.name
+    console = Console()
+    plan = TextPlan(task, (named,), model, data or "", users, history=history)
+    dataset = plan.dataset()
+    with progress(console, quiet=quiet) as display:
+        display.doing(f"loading {model}")
+        loaded = load_model(model, Placement(dtype, device, device_map))
+        with SteeringStore(uri, model=loaded) as opened:
+            trained = train_users(TextTask(plan, loaded, dataset), named, display)
+            first = () if shared else trained.shared
+            kept = {user: (*first, *own) for user, own in trained.own.items() if first or own}
+            for user, stages in kept.items():
+                keep_stages(opened, user, called, stages, fingerprint=loaded.fingerprint)
+            if shared:
+                save_stages(shared, trained.shared, fingerprint=loaded.fingerprint)
+    size = max((4 * sum(s.parameters for s in stages) for stages in kept.values()), default=0)
+    seconds = trained.costs.get("seconds", 0.0)
+    told = [
+        f"{len(kept)} users' {called} is in {uri}: {size:,} bytes each" if kept else "",
+        f"what all share is in {shared}" if shared and trained.shared else "",
+        f"{seconds:.0f} s of training",
+    ]
+    console.print("; ".join(filter(None, told)), soft_wrap=True, highlight=False)
 
 
 @app.command("list")

@@ -127,7 +127,7 @@ class StoreReader(Mapping[str, SteeringDictionary]):
             return row is not None and row.stored
 
     def users(self, *, limit: int | None = None) -> list[str]:
-        """Everyone in the store, sorted.
+        """Everyone with a dictionary, sorted.
 
         Args:
             limit: At most so many, those who came first; None is all, which opens every user's
