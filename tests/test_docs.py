@@ -48,10 +48,7 @@ def commands() -> dict[str, list[str]]:
     """Every command of trimtab's that a page shows, by where it stands."""
     shown = {}
     for block in blocks("sh", "console"):
-        # A line may end in a backslash, or inside a quotation.
-        joined = re.sub(r"'[^'\n]*\n[^']*'", lambda q: q[0].replace("\n", " "), block.text)
-        lines = joined.replace("\\\n", " ").splitlines()
-        for number, line in enumerate(lines):
+        for number, line in enumerate(_joined(block.text.replace("\\\n", " ").splitlines())):
             if line.startswith("trimtab "):
                 shown[f"{block.id}+{number}"] = shlex.split(line, comments=True)[1:]
     for page in PAGES:
@@ -59,6 +56,16 @@ def commands() -> dict[str, list[str]]:
         for number, inline in enumerate(INLINE.findall(text)):
             shown[f"{page.name} inline {number}: {inline}"] = shlex.split(inline)[1:]
     return {where: words for where, words in shown.items() if not _is_a_form(words)}
+
+
+def _joined(lines: list[str]) -> Iterator[str]:
+    """The lines, one that ends inside a quotation together with those that follow."""
+    line = ""
+    for part in lines:
+        line = f"{line} {part}" if line else part
+        if line.partition(" #")[0].count("'") % 2 == 0:
+            yield line
+            line = ""
 
 
 def _is_a_form(words: list[str]) -> bool:
