@@ -55,8 +55,8 @@ RETRIEVAL = "retrieval, 3 nearest requests"
 METHODS = (UNSTEERED, LEARNING, FADING, FROZEN, TRAINED, RETRIEVAL)
 
 _SHOWN = 3
-# Of PerFit's second stage by itself: a few requests, until they are known well. Its numbers were
-# chosen on another world.
+# Of PerFit's second stage by itself: a few requests, until they are known well. No other numbers
+# were tried.
 _DEPTH, _RANK = 0.6, 4
 _TRAINING = TrainingOptions(learning_rate=0.01, epochs=8, batch_size=4, patience=0)
 _OFTEN = 2  # so many earlier uses, or more, are told together

@@ -105,6 +105,19 @@ class Lower:
         """
         if layer < 0:
             return None
+        places: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        which = [places.setdefault((each.prompt, each.answer), len(places)) for each in examples]
+        if len(places) < len(examples):  # what several owners have is run once
+            distinct = [Example(0, *tokens) for tokens in places]
+            once = cls.keep(
+                model,
+                distinct,
+                layer,
+                answers_alone=answers_alone,
+                token_budget=token_budget,
+                progress=progress,
+            )
+            return None if once is None else once._repeated(which)
         config = model.hf.config.get_text_config()
         longest = max(len(each.tokens) for each in examples)
         above = model.layer_count - 1 - layer
@@ -153,6 +166,11 @@ class Lower:
             return cls(layer, states)
         kept = _stacked(shared.cache, layer) if shared else None
         return cls(layer, states, keys, None if kept is None else kept[0])
+
+    def _repeated(self, which: Sequence[int]) -> Lower:
+        """The same of examples that are these, in this order."""
+        keys = None if self._keys is None else [self._keys[place] for place in which]
+        return Lower(self.layer, [self._states[place] for place in which], keys, self._shared)
 
     def of(self, batch: TrainingBatch) -> Tensor:
         """The batch's hidden states, padded: ``(rows, longest, hidden_size)``."""

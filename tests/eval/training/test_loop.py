@@ -517,3 +517,21 @@ def test_tells_how_far_it_is_before_the_first_step_too(language_model, examples)
     )
     assert told[-1] == (7, 7, 0) and len(told) > 1
     assert [done for done, *_ in told] == sorted({done for done, *_ in told})
+
+
+@pytest.mark.parametrize("positions", ["answer", "all"])
+def test_what_several_owners_have_is_run_once(language_model, examples, positions):
+    """Every owner learns on what the one before has, and one sample more."""
+    every = examples([6])
+    some = [replace(each, owner=owner) for owner in range(4) for each in every[: owner + 3]]
+    numbers = []
+    for keep_lower in (True, False):
+        told = []
+        stack = low_rank(4, positions=positions)
+        train(
+            language_model, stack, some, OPTIONS, keep_lower=keep_lower,
+            on_lower=lambda done, total, told=told: told.append((done, total)),
+        )  # fmt: skip
+        numbers.append(stack.numbers)
+        assert [total for _, total in told] == [6] * len(told) and bool(told) == keep_lower
+    close(*numbers, atol=1e-5, rtol=1e-4)
