@@ -172,12 +172,16 @@ def drift(
     half_life: Annotated[
         float, typer.Option(help="Of older entries' weights where they fade, in later requests.")
     ] = 1.0,
+    trained: Annotated[
+        bool,
+        typer.Option("--trained", help="Also train an intervention anew for every request; slow."),
+    ] = False,
 ) -> ShopStudy:
     """Ask users whose idioms have come to mean the other tool, request after request."""
     from ..eval.studies.drift import drift_study
 
     return lambda model, shop, folder, doing: drift_study(
-        model, shop, half_life=half_life, folder=folder, doing=doing
+        model, shop, half_life=half_life, trained=trained, folder=folder, doing=doing
     )
 
 

@@ -3,8 +3,9 @@
 Bazaar users whose idioms mean the other thing from the middle of their training tasks on. The
 requests after the change are asked one after the other, each with whatever a method has learned by
 then: steering with every earlier request's entry; the same where older entries fade; steering with
-what was known at the change; an intervention trained anew on all earlier requests; retrieval of the
-nearest. What an idiom has come to mean can be known from its second use since the change on.
+what was known at the change; if wanted, an intervention trained anew on all earlier requests;
+retrieval of the nearest. What an idiom has come to mean can be known from its second use since the
+change on.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def drift_study(
     *,
     settings: SteeringSettings = TOOL_CHOICE,
     half_life: float = 1.0,
+    trained: bool = False,
     folder: Path,
     doing: Callable[[str], None] = lambda what: None,
 ) -> tuple[list[Finding], Figure]:
@@ -80,6 +82,7 @@ def drift_study(
         shop: Of a bazaar whose users flip.
         settings: How requests are steered.
         half_life: After how many later ones an entry's weight has halved where entries fade.
+        trained: Also train an intervention for each request, which takes most of the time.
         folder: The study's; a study that was broken off resumes in it.
         doing: Told what is under way.
 
@@ -105,10 +108,10 @@ def drift_study(
             rejected="likeliest",  # the model's own wrong choice, read in the pass that finds it
         ).values()
         tasks = after_change(own)
-        trained = _trained(model, pairs[user], tasks)
+        interventions = _trained(model, pairs[user], tasks) if trained else [None] * len(tasks)
         asked: list[tuple[str, int, SteeredTask]] = []
         uses: Counter[int | None] = Counter()
-        for task, intervention in zip(tasks, trained, strict=True):
+        for task, intervention in zip(tasks, interventions, strict=True):
             idiom = idiom_of(request_text(task))
             used = uses[idiom]
             uses[idiom] += 1
@@ -120,7 +123,8 @@ def drift_study(
             ):
                 steering = how.select(dictionary, query, before=before)
                 asked.append((method, used, SteeredTask(task, steering)))
-            asked.append((TRAINED, used, SteeredTask(task, intervention)))
+            if trained:
+                asked.append((TRAINED, used, SteeredTask(task, intervention)))
             asked.append((UNSTEERED, used, SteeredTask(task)))
             memory = _nearest(shop, own, task, encoder)
             asked.append((RETRIEVAL, used, SteeredTask(task, memory=memory)))
@@ -133,8 +137,9 @@ def drift_study(
     configuration = study_configuration("drift", model, shop) | {
         "steering": asdict(settings),
         "half_life": half_life,
-        "trained": {"depth": _DEPTH, "rank": _RANK, **asdict(_TRAINING)},
     }
+    if trained:
+        configuration["trained"] = {"depth": _DEPTH, "rank": _RANK, **asdict(_TRAINING)}
     chosen = chosen_by_user(folder, configuration, list(timelines), ask)
     scores: dict[tuple[str, int], list[tuple[float, str]]] = {}
     knowable: dict[str, list[tuple[float, str]]] = {}
@@ -244,7 +249,7 @@ def _differences(scores: Mapping[str, Sequence[tuple[float, str]]], users: int) 
     """Learning at once less each other method, request by request."""
     own = [right for right, _ in scores[LEARNING]]
     whose = [user for _, user in scores[LEARNING]]
-    others = [method for method in METHODS if method != LEARNING]
+    others = [method for method in METHODS if method in scores and method != LEARNING]
     apart = [
         paired_difference(own, [right for right, _ in scores[method]], whose) for method in others
     ]
@@ -281,6 +286,8 @@ def _figure(rates: Mapping[tuple[str, int], Estimate]) -> Figure:
     figure, [panel] = new_figure(1, width=6, height=3.6)
     for method in METHODS:
         places = sorted(place for name, place in rates if name == method)
+        if not places:
+            continue
         own = [rates[method, place] for place in places]
         [drawn] = panel.plot(places, [each.mean for each in own], marker="o", label=method)
         low, high = [each.low for each in own], [each.high for each in own]

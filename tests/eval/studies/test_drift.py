@@ -76,7 +76,7 @@ def test_frozen_vectors_know_nothing_of_what_came_after_the_change(
 
     monkeypatch.setattr(drift, "chosen_tools", recording)
     monkeypatch.setattr(drift, "train", training)
-    (finding, apart), _ = drift.drift_study(model, shop, folder=tmp_path / "study")
+    (finding, apart), _ = drift.drift_study(model, shop, trained=True, folder=tmp_path / "study")
     timelines = drift._timelines(shop)
     times = {task.id: task.timestamp for own in timelines.values() for task in own}
     per_request = len(drift.METHODS)
