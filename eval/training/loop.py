@@ -107,9 +107,7 @@ def train(
         options,
         before,
         path,
-        TokenBudget(tokens_at_once, model.device)
-        if tokens_at_once
-        else TokenBudget.usual(model.device),
+        TokenBudget.on(model.device, tokens_at_once),
         keep_lower,
         last_lower or LastLower(),
         checkpoint_seconds,

@@ -35,9 +35,9 @@ class TokenBudget:
     halved: bool = False
 
     @classmethod
-    def usual(cls, device: torch.device) -> TokenBudget:
-        """What a device of this kind mostly has room for."""
-        return cls(TOKENS_AT_ONCE.get(device.type, 4096), device)
+    def on(cls, device: torch.device, tokens: int | None = None) -> TokenBudget:
+        """So many on a device; None is what its kind mostly has room for."""
+        return cls(tokens or TOKENS_AT_ONCE.get(device.type, 4096), device)
 
     def within(self, work: Callable[[], T], again: Callable[[], None] = lambda: None) -> T:
         """Do it, and once more in passes of half as many tokens where memory runs out.

@@ -115,9 +115,7 @@ def learn_map(
     """
     if not examples:
         raise TrimtabError("nothing to learn a map on: expected at least one sample")
-    room = TokenBudget.usual(model.device)
-    if tokens_at_once:
-        room = TokenBudget(tokens_at_once, model.device)
+    room = TokenBudget.on(model.device, tokens_at_once)
     made = ShiftMap(tuple(layers), centre, torch.zeros(z.shape[1], *centre.shape), positions)
     path = None
     if folder is not None:
