@@ -94,7 +94,7 @@ def train(
     from ..eval.methods.registry import parse_methods
     from ..eval.texts.plan import TextPlan
     from ..eval.texts.task import TextTask
-    from ..eval.texts.trained import train_users
+    from ..eval.texts.trained import check_trained, train_users
     from ..steering.store.steering_store import SteeringStore
     from ..steering.store.trained import keep_stages
     from ..steering.vectors.low_rank import save_stages
@@ -104,6 +104,7 @@ def train(
     if len(chosen) != 1:
         raise TrimtabError(f"expected one method to train, got {len(chosen)}: {method!r}")
     [named] = chosen
+    check_trained(named)
     called = name or named.method.name
     console = Console()
     plan = TextPlan(task, (named,), model, data or "", users, history=history)

@@ -31,6 +31,19 @@ class TrainedUsers:
     costs: Mapping[str, Any]
 
 
+def check_trained(named: Named) -> None:
+    """Refuse a method by which nothing is trained, before anything is loaded.
+
+    Raises:
+        TrimtabError: It is such a method.
+    """
+    if not isinstance(named.method, Learning):
+        raise TrimtabError(
+            f"{named.label}: nothing is trained by it; expected a method such as perfit, lora-p or "
+            "amortized"
+        )
+
+
 def train_users(task: TextTask, named: Named, progress: Progress | None = None) -> TrainedUsers:
     """Train a method on the task's users, as an evaluation does, and give what steers each.
 
@@ -42,11 +55,7 @@ def train_users(task: TextTask, named: Named, progress: Progress | None = None) 
     Raises:
         TrimtabError: It is no trained method, or as for ``Method.prepare``.
     """
-    if not isinstance(named.method, Learning):
-        raise TrimtabError(
-            f"{named.label}: nothing is trained by it; expected a method such as perfit, lora-p or "
-            "amortized"
-        )
+    check_trained(named)
     treat = named.method.prepare(task.prepare([named], progress))
     stages: dict[str, tuple[Stage, ...]] = {}
     costs: Mapping[str, Any] = {}
