@@ -114,12 +114,13 @@ class Scripted:
         return min(int(depth * 2), 1)
 
     def generate(self, requests, **options):
-        self.batches.append(list(requests))
-        self.options = options
-        return [self._answer(request) for request in requests]
+        return [answer for _, answer in self.completions(requests, **options)]
 
     def completions(self, requests, **options):
-        yield from enumerate(self.generate(requests, **options))
+        self.batches.append(list(requests))
+        self.options = options
+        for place, request in enumerate(requests):
+            yield place, self._answer(request)
 
     def _answer(self, request):
         from trimtab.steering.generation.requests import Completion

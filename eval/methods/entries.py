@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 # Changes whenever the same pairs would make other entries.
 _FORM = 1
 
-# Users read together: wide enough for full batches, few enough that a broken-off preparation keeps
-# most of its work.
-_USERS_AT_ONCE = 16
+# Pairs read together, of whole users: wide enough for a full batch, few enough that a preparation
+# tells how far it is, and that a broken-off one keeps most of its work.
+_PAIRS_AT_ONCE = 24
 
 
 def check_call_entries(task: str, kinds: Sequence[Kind], variant: ModelVariant | None) -> None:
@@ -85,8 +85,7 @@ def kept_dictionaries(
     layers = sorted(set(layers))
     users = [user for user, own in pairs.items() if own]
     dictionaries: dict[str, SteeringDictionary] = {}
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        some = users[start : start + _USERS_AT_ONCE]
+    for some in _together(users, pairs):
         places = {
             (user, layer): folder / f"{digest}-{layer}.safetensors"
             for user in some
@@ -111,6 +110,22 @@ def kept_dictionaries(
         if progress:
             progress(len(some))
     return dictionaries
+
+
+def _together(
+    users: Sequence[str], pairs: Mapping[str, Sequence[ContrastPair]]
+) -> Iterator[list[str]]:
+    """The users in order, as many at once as have a batch of pairs between them."""
+    some: list[str] = []
+    waiting = 0
+    for user in users:
+        some.append(user)
+        waiting += len(pairs[user])
+        if waiting >= _PAIRS_AT_ONCE:
+            yield some
+            some, waiting = [], 0
+    if some:
+        yield some
 
 
 def one_after_another(dictionaries: Sequence[SteeringDictionary]) -> SteeringDictionary:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,8 @@ if TYPE_CHECKING:
 # Changes whenever the same prompt and options would make another text.
 _FORM = 1
 
-# Answers generated together before they are kept: wide enough for full batches, few enough that a
-# broken-off preparation keeps most of its work.
-_AT_ONCE = 192
+_AT_ONCE = 960  # prompts that are tokenized together: many full batches
+_KEPT_AT_ONCE = 16  # texts of one write: a kill loses fewer, anything else loses none
 
 Progress = Callable[[int], None]
 
@@ -79,17 +80,38 @@ class WrittenTexts:
             (key for key in prompt_of if key not in texts),
             key=lambda key: sum(len(m["content"]) for m in prompt_of[key]),
         )
+        times = Counter(key for own in keys for key in own)
         for start in range(0, len(missing), _AT_ONCE):
             some = missing[start : start + _AT_ONCE]
-            completions = model.generate(
+            completions = model.completions(
                 [Request(prompt_of[key], draws=key) for key in some],
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 batch_size=batch_size,
             )
-            fresh = {key: done.text.strip() for key, done in zip(some, completions, strict=True)}
-            self._texts.put(fresh)
-            texts.update(fresh)
-            if progress:
-                progress(sum(key in fresh for own in keys for key in own))
+            with self._keeping() as keep:
+                for place, done in completions:
+                    texts[some[place]] = done.text.strip()
+                    keep(some[place], texts[some[place]])
+                    if progress:
+                        progress(times[some[place]])
         return [[texts[key] for key in own] for own in keys]
+
+    @contextmanager
+    def _keeping(self) -> Iterator[Callable[[str, str], None]]:
+        """What keeps one text after another, a few in each write and the rest when it ends."""
+        fresh: dict[str, str] = {}
+
+        def write() -> None:
+            self._texts.put(fresh)
+            fresh.clear()
+
+        def keep(key: str, text: str) -> None:
+            fresh[key] = text
+            if len(fresh) >= _KEPT_AT_ONCE:
+                write()
+
+        try:
+            yield keep
+        finally:
+            write()

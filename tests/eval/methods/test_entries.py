@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from trimtab.eval.methods import entries
 from trimtab.eval.methods.entries import kept_dictionaries, one_after_another
 from trimtab.steering import ContrastPair, Exchange, Point, SteeredModel, SteeringDictionary
 
@@ -97,3 +98,15 @@ def test_entries_of_both_kinds_in_one(byte_model, tmp_path):
     assert [e.contrast for e in both.entries] == ["response"] * 2 + ["context"] * 2
     assert both.vectors.shape == (4, 4, 32) and both.points[0] == Point(2, "attn")
     torch.testing.assert_close(both.vectors[2:], context.vectors)
+
+
+def test_how_far_it_is_is_told_after_each_batch_of_pairs(byte_model, tmp_path, monkeypatch, reads):
+    monkeypatch.setattr(entries, "_PAIRS_AT_ONCE", 3)
+    counts = {"a": 2, "b": 2, "c": 3, "d": 1}
+    pairs = {name: pairs_of(name, count) for name, count in counts.items()}
+    told = []
+    made = kept_dictionaries(
+        byte_model, pairs, layers=[1], keys="input", folder=tmp_path, progress=told.append
+    )
+    assert told == [2, 1, 1] and len(reads) == 3
+    assert {user: len(each.entries) for user, each in made.items()} == counts

@@ -48,8 +48,23 @@ def test_what_decides_the_text_is_part_of_its_key(model, tmp_path, other):
     assert len(model.requests) == 2
 
 
-def test_what_was_written_before_a_break_is_kept(scripted, tmp_path, monkeypatch):
-    monkeypatch.setattr(written, "_AT_ONCE", 2)
+def test_each_text_is_told_as_it_ends(tmp_path, scripted):
+    told = []
+
+    def script(request):
+        told.append(request.messages[0]["content"])
+        return "text"
+
+    prompts = [ask("a"), ask("bb"), ask("a")]
+    WrittenTexts(tmp_path / "t.sqlite").answers(
+        scripted(script), prompts, max_new_tokens=5, progress=told.append
+    )
+    assert told == [0, "a", 2, "bb", 1]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 16])
+def test_what_was_written_before_a_break_is_kept(scripted, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(written, "_KEPT_AT_ONCE", at_once)
     asked = []
 
     def script(request):
