@@ -131,10 +131,16 @@ def train(
 
 
 @app.command("list")
-def list_users(uri: Uri) -> None:
+def list_users(
+    uri: Uri,
+    everyone: Annotated[
+        bool,
+        typer.Option("--all", help="Also users of whom something is kept, but no dictionary."),
+    ] = False,
+) -> None:
     """List the users, one a line."""
     with _opened(uri) as opened:
-        for user in opened.users():
+        for user in opened.everyone() if everyone else opened.users():
             print(user)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,12 @@ class Example:
     def tokens(self) -> tuple[int, ...]:
         """Prompt and answer."""
         return self.prompt + self.answer
+
+
+def content_of(examples: Sequence[Example]) -> bytes:
+    """What tells these examples from any others, for a digest."""
+    rows = [[each.owner, list(each.prompt), list(each.answer)] for each in examples]
+    return json.dumps(rows).encode()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import TrimtabError
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .examples import Example, TrainingBatch, narrow, steps
+from .examples import Example, TrainingBatch, content_of, narrow, steps
 from .loss import answer_nats
 from .lower_layers import LastLower, changes_answers_alone, lowest_unchanged
 from .memory import TokenBudget
@@ -128,9 +128,8 @@ def digest_of(
     digest = hashlib.sha256()
     about = [_FORM, model.fingerprint, model.precision, asdict(options)]
     digest.update(json.dumps([*about, trainable.description], sort_keys=True).encode())
-    for each in (examples, held):
-        rows = [[e.owner, list(e.prompt), list(e.answer)] for e in each]
-        digest.update(json.dumps(rows).encode())
+    digest.update(content_of(examples))
+    digest.update(content_of(held))
     for own in before:
         for stage in own:
             digest.update(str(stage.positions).encode())

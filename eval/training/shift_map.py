@@ -23,7 +23,7 @@ from ...errors import TrimtabError
 from ...steering.vectors.low_rank import Shift, Stage
 from ...steering.vectors.positions import Where
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .examples import Example, TrainingBatch, narrow
+from .examples import Example, TrainingBatch, content_of, narrow
 from .loop import Trained
 from .loss import answer_nats
 from .lower_layers import LastLower, changes_answers_alone, lowest_unchanged
@@ -139,9 +139,8 @@ def _digest(
     digest = hashlib.sha256()
     about = [_FORM, model.fingerprint, model.precision, passes, ridge, made.layers]
     digest.update(json.dumps([*about, str(made.positions)]).encode())
-    for each in (examples, held):
-        rows = [[e.owner, list(e.prompt), list(e.answer)] for e in each]
-        digest.update(json.dumps(rows).encode())
+    digest.update(content_of(examples))
+    digest.update(content_of(held))
     for tensor in (z, made.centre):
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -17,7 +17,7 @@ from .layout import StoreLayout
 from .place import Place
 from .schema import users
 from .sealing import checked_id, owner_of
-from .user_rows import UserRow, find_user, stored_users
+from .user_rows import UserRow, all_users, find_user
 from .write import ERASING, StoreWrite
 
 if TYPE_CHECKING:
@@ -178,12 +178,12 @@ class Access:
             raise self.unknown(user_id)
         return row
 
-    def names(self, limit: int | None = None) -> list[str]:
-        """Everyone with a dictionary, sorted; at most so many, those who came first."""
+    def names(self, limit: int | None = None, *, stored: bool = True) -> list[str]:
+        """Everyone with a dictionary, or everyone, sorted; at most so many, who came first."""
         with self.reading() as connection:
             if connection is None:
                 return []
-            return sorted(user.user_id for user in stored_users(connection, limit))
+            return sorted(user.user_id for user in all_users(connection, limit, stored=stored))
 
     def count(self) -> int:
         """How many users have a dictionary."""

@@ -135,6 +135,13 @@ class StoreReader(Mapping[str, SteeringDictionary]):
         """
         return self._access.names(limit)
 
+    def everyone(self) -> list[str]:
+        """All of whom anything is kept, with a dictionary or without, sorted.
+
+        Without one: something trained, switches, or requests that wait to be learned.
+        """
+        return self._access.names(stored=False)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.users())
 

@@ -75,9 +75,12 @@ def user_of(row: Any) -> UserRow:
     )
 
 
-def stored_users(connection: Connection, limit: int | None = None) -> list[UserRow]:
-    """Everyone with a dictionary; at most so many, those who came first."""
-    query = _USER.where(users.c.stored).order_by(users.c.id).limit(limit)
+def all_users(
+    connection: Connection, limit: int | None = None, *, stored: bool = True
+) -> list[UserRow]:
+    """Everyone with a dictionary, or everyone; at most so many, those who came first."""
+    query = _USER.where(users.c.stored) if stored else _USER
+    query = query.order_by(users.c.id).limit(limit)
     return [user_of(row) for row in connection.execute(query)]
 
 

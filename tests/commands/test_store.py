@@ -55,6 +55,15 @@ def test_users_are_put_listed_and_exported(filled, trimtab, tmp_path) -> None:
     assert torch.equal(exported.vectors, dictionary("bob", 1).vectors)
 
 
+def test_whoever_has_no_dictionary_is_listed_with_all_and_can_be_forgotten(filled, trimtab) -> None:
+    with SteeringStore(str(filled)) as store:
+        store.put_intervention("cleo", "perfit", {"a": torch.ones(2)})
+    assert trimtab("list", filled) == "ann\nbob\n"
+    assert trimtab("list", filled, "--all") == "ann\nbob\ncleo\n"
+    trimtab("forget", filled, "cleo")
+    assert trimtab("list", filled, "--all") == "ann\nbob\n"
+
+
 def test_a_copy_is_everything_as_json(filled, trimtab, tmp_path) -> None:
     trimtab("copy", filled, "ann", tmp_path / "ann.json")
     copy = json.loads((tmp_path / "ann.json").read_text())
