@@ -183,7 +183,10 @@ class Row:
         """The answer so far, up to a stop text."""
         if self._text is not None:
             return self._text
-        shown = [token for token in self.tokens if token not in self._model.hidden_tokens]
+        return self._shown(self.tokens)
+
+    def _shown(self, tokens: Sequence[int]) -> str:
+        shown = [token for token in tokens if token not in self._model.hidden_tokens]
         text = self._model.tokenizer.decode(shown, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
@@ -224,18 +227,24 @@ class Row:
         self._check_end()
 
     def _check_end(self) -> None:
-        if self.options.stop:
-            text = self.text()
-            found = [text.index(stop) for stop in self.options.stop if stop in text]
-            if found:
-                self._text = text[: min(found)]
-                self.finish = "stop"
         room = self.options.max_new_tokens
         if len(self.tokens) > room or (len(self.tokens) == room and self.finish is None):
-            del self.tokens[room:]
-            del self.logprobs[room:]
-            self.forced = min(self.forced, room)
+            self._cut(room)
             self.finish = "length"
+        text = self.text() if self.options.stop else ""
+        found = [text.index(stop) for stop in self.options.stop if stop in text]
+        if found:
+            # A grammar forces many tokens at once, so that some may lie behind the stop text.
+            while any(stop in self._shown(self.tokens[:-1]) for stop in self.options.stop):
+                self._cut(len(self.tokens) - 1)
+            self._text = text[: min(found)]
+            self.finish = "stop"
+
+    def _cut(self, count: int) -> None:
+        """Keep so many tokens of an answer that has ended; those after them were all forced."""
+        self.forced -= max(len(self.tokens) - count, 0)
+        del self.tokens[count:]
+        del self.logprobs[count:]
 
 
 def check_length(model: LanguageModel, prompt: int, room: int) -> None:

@@ -516,6 +516,22 @@ def test_a_stop_text_ends_the_answer_before_it(qwen: SteeredModel) -> None:
     assert made.finish == "stop"
 
 
+@pytest.mark.parametrize("room", [3, 4, 5, 9, 30])
+@pytest.mark.parametrize("stop", [(), ("e",), ("or",), ("wor", "never")])
+def test_an_answer_ends_in_the_same_token_whether_a_grammar_forces_many_at_once(
+    qwen: SteeredModel, room: int, stop: tuple[str, ...]
+) -> None:
+    request = Request(talk("a lamp"), grammar='start: /[ab]/ "hello wor" ("ld" | "m holes")')
+    options = {"max_new_tokens": room, "stop": stop, "logprobs": 0}
+    [fast] = generate(qwen, [request], **options)
+    [slow] = generate(qwen, [request], fast_forward=False, **options)
+    assert (fast.text, fast.tokens, fast.finish) == (slow.text, slow.tokens, slow.finish)
+    assert len(fast.tokens) <= room and not any(each in fast.text for each in stop)
+    assert fast.logprobs and len(fast.logprobs) == len(fast.tokens)
+    chosen = sum(each.logprob != 0 for each in fast.logprobs)
+    assert fast.forced_tokens == len(fast.tokens) - chosen
+
+
 def drained(pieces: Any) -> tuple[list[str], Completion]:
     texts = []
     while True:
