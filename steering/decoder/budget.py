@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import psutil
 import torch
 
+from ..weights.container import memory
 from .caches import bytes_a_token
 from .language_model import LanguageModel
 
@@ -13,10 +13,10 @@ MEMORY_SHARE = 0.3
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free now, of the GPU or of the machine."""
+    """Bytes that are free now, of the GPU, or of the machine for this process."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
+    return memory().available
 
 
 def tokens_that_fit(model: LanguageModel, share: float = MEMORY_SHARE) -> int:

@@ -18,6 +18,7 @@ import httpx
 import torch
 
 from ...files import home
+from .container import cores, memory
 from .known import KNOWN, is_ready
 from .machine import default_device, default_dtype, processor_features
 
@@ -91,12 +92,10 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Look at the machine, the cache folder and the mirrors; takes a few seconds at most."""
-    import psutil
-
     device = default_device()
     choice = default_dtype(device)
     features = processor_features()
-    memory = psutil.virtual_memory()
+    room = memory()
     with ThreadPoolExecutor(2) as pool:
         mirrors = tuple(pool.map(lambda ask: ask(), (_hub, _package_index)))
     return Diagnosis(
@@ -105,10 +104,10 @@ def diagnose() -> Diagnosis:
             **{name: _version(name) for name in ("trimtab", "torch", "transformers")},
         },
         processor=f"{platform.processor() or platform.machine()} ({platform.system()})",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
+        cores=cores(),
         features=tuple(name for name in _TELLING if name in features),
-        memory=memory.total,
-        memory_available=memory.available,
+        memory=room.total,
+        memory_available=room.available,
         gpus=_gpus(),
         device=str(device),
         dtype=str(choice.dtype).removeprefix("torch."),
@@ -149,10 +148,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import TrimtabError
+from .container import use_no_more_threads_than_cores
 from .known import model_path
 from .machine import default_device, device_of, dtype_of
 from .quiet import without_loading_bars
@@ -67,6 +68,7 @@ def load_causal_lm(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = model_path(name)
+    use_no_more_threads_than_cores()
     if device is not None and device_map is not None:
         raise TrimtabError("expected a device or a device_map, got both; leave one out")
     where = device_of(device) if device_map is None else default_device()

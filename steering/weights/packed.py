@@ -11,10 +11,11 @@ from __future__ import annotations
 import platform
 from typing import Any, NamedTuple
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from .container import memory
 
 _SMALLEST = 2**18  # numbers in a matrix that is worth it
 _TOKENS = 16  # at once, which the layout is for; it is as good for more
@@ -40,7 +41,7 @@ def pack_linears(model: nn.Module) -> int:
     layers = [one for one in model.modules() if type(one) is nn.Linear and _is_worth_it(one)]
     weights = {id(layer.weight): layer.weight for layer in layers}
     size = sum(weight.numel() * weight.itemsize for weight in weights.values())
-    copies = size <= _MEMORY_SHARE * psutil.virtual_memory().available
+    copies = size <= _MEMORY_SHARE * memory().available
     for layer in layers:
         layer.forward = _PackedForward(layer, copies)  # type: ignore[assignment]
     return len(layers)

@@ -63,8 +63,8 @@ def answering(status):
 
 def test_the_machine_is_told_as_the_system_tells_it(doctor, trimtab_home):
     found = doctor("--json")
-    assert found["memory"] == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < found["memory_available"] <= found["memory"]
+    assert found["memory"] <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert found["cores"] == len(os.sched_getaffinity(0))
     assert ("avx2" in found["features"]) == torch.cpu._is_avx2_supported()
     assert ("avx512_bf16" in found["features"]) == torch.cpu._is_avx512_bf16_supported()

@@ -3,14 +3,14 @@
 import copy
 import pickle
 from collections.abc import Callable
-from types import SimpleNamespace
 
-import psutil
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from trimtab.steering.weights import packed
+from trimtab.steering.weights.container import UsableMemory
 from trimtab.steering.weights.packed import is_packed, pack_linears
 
 pytestmark = pytest.mark.skipif(
@@ -144,7 +144,7 @@ def test_what_would_not_gain_stays_as_it_is(model: Two) -> None:
 def test_where_memory_is_short_there_are_no_copies(
     model: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4_000_000))
+    monkeypatch.setattr(packed, "memory", lambda: UsableMemory(8_000_000, 4_000_000))
     assert pack_linears(model) == 2
     assert not is_packed(model)
     for tokens in (1, 4):
