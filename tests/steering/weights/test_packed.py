@@ -176,5 +176,5 @@ def test_an_adapter_that_is_merged_counts() -> None:
             adapted.merge_adapter()
             merged = adapted(tokens).logits
         found.append((beside, merged))
-    for packed, unpacked in zip(*found, strict=True):
-        assert torch.allclose(packed, unpacked, atol=1e-5)
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
