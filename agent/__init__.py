@@ -1,4 +1,4 @@
-"""Agent: the LangGraph loop, its memory, and tool calls that always fit their schemas."""
+"""Agent: the LangGraph loop, its memory, and tool calls that fit their schemas."""
 
 import lazy_loader
 

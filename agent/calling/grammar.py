@@ -27,10 +27,13 @@ CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 
 # As `json.dumps` writes, so that what the grammar allows is what `format_call` makes.
 _SPACING = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+_OF_CALLS = {**_SPACING, "coerce_one_of": True}
 
 # How models space the JSON that they write in a style of their own.
 _SPACE = r"[ \n]{0,16}"
-_LOOSE_SPACING = {"whitespace_flexible": True, "whitespace_pattern": _SPACE}
+_LOOSE_SPACING = {
+    "whitespace_flexible": True, "whitespace_pattern": _SPACE, "coerce_one_of": True
+}  # fmt: skip
 _LOOSE_HEAD = rf'((?s:.*)```[a-z]*)?{_SPACE}\[?{_SPACE}\{{{_SPACE}"name"{_SPACE}:'
 
 # The mark of a call comes as a token of its own, or as text where a tokenizer has none for it.
@@ -59,7 +62,8 @@ def call_grammar(
 
     The text is that of ``format_call``, spaces included. Properties come in the order of the
     schema. Where a schema leaves something open, the grammar is narrower: objects hold no other
-    properties than those named, and strings, arrays and integers are bounded.
+    properties than those named, and strings, arrays and integers are bounded. What no grammar can
+    say, such as ``uniqueItems``, is left to whoever checks the call.
 
     Args:
         tools: OpenAI tool dicts. A ``$ref`` is resolved in its own tool's schema.
@@ -108,7 +112,7 @@ def _grammar(
         opening = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": '
         alternatives.append(f'{_literal(opening)} arguments_{number} "}}"')
         bounded = Bounds(max_string, max_items).narrowed(checked_schema(parameters, f"tool {name}"))
-        schema = _json({**bounded, "x-guidance": _SPACING})
+        schema = _json({**bounded, "x-guidance": _OF_CALLS})
         schemas.append(f"arguments_{number}: %json {schema}")
         if or_text:
             written = re.escape(json.dumps(name, ensure_ascii=False)).replace("/", r"\/")
@@ -175,7 +179,7 @@ def _json_rule(text: str) -> str:
     from llguidance import LLMatcher
 
     owner = "the schema of the answer"
-    bounded = Bounds(MAX_STRING, MAX_ITEMS).narrowed(checked_schema(json.loads(text), owner))
+    bounded = Bounds(exact=True).narrowed(checked_schema(json.loads(text), owner))
     rule = f"answer: %json {_json({**bounded, 'x-guidance': _SPACING})}\n"
     problem = LLMatcher.validate_grammar(f"start: answer\n{rule}")
     if problem:

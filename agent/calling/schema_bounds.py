@@ -1,7 +1,8 @@
 """Narrowing a JSON Schema until everything that fits it is of bounded size.
 
 Small models loop inside strings, invent properties and never end a list. A grammar made from a
-narrowed schema does not let them, and whatever it lets through fits the schema as it was.
+narrowed schema does not let them, and whatever it lets through fits the schema as it was, but for
+what no grammar can say: see ``beyond_grammar``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...tools.dialects import normal_schema
+from .beyond_grammar import without_what_no_grammar_says
 from .flat_schema import MAX_DEPTH, flattened
 
 MAX_STRING = 512
@@ -56,11 +58,14 @@ class Bounds:
         max_string: Characters in a string.
         max_items: Items in an array, members of a free-form object.
         max_depth: How many references deep into recursive definitions a value may go.
+        exact: Leave what no grammar can say where it is, so that a grammar is refused: for values
+            that nobody checks once they are written.
     """
 
     max_string: int = MAX_STRING
     max_items: int = MAX_ITEMS
     max_depth: int = MAX_DEPTH
+    exact: bool = False
 
     def narrowed(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The schema of an object of arguments, narrowed; notes for the reader are left out.
@@ -69,7 +74,10 @@ class Bounds:
         properties, and what may be anything is a scalar, or a list or object of scalars and of
         lists of scalars.
         """
-        schema = flattened(normal_schema(parameters, "the tool"), self.max_depth)
+        schema = normal_schema(parameters, "the tool")
+        if not self.exact:
+            schema, _ = without_what_no_grammar_says(schema)
+        schema = flattened(schema, self.max_depth)
         if not any(key in schema for key in _DECIDING) or schema.get("type") == "object":
             schema = {"type": "object", "properties": {}, **schema}
         # Closing an object takes away what a schema that is merged with it adds: where schemas

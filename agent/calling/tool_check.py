@@ -15,6 +15,7 @@ from ...tools.files.tool_file import ToolExample, ToolFile
 from ...tools.spec import ToolSpec
 from ...tools.toolkit import Toolkit, ToolResult
 from ..loop.prompt import SYSTEM_PROMPT
+from .beyond_grammar import without_what_no_grammar_says
 from .calls import ToolCall, call_grammar, format_call
 from .schema_bounds import Bounds
 
@@ -127,6 +128,9 @@ def _notes(spec: ToolSpec) -> list[str]:
     ]
     if silent:
         notes.append(f"no description of {', '.join(silent)}")
+    _, left_out = without_what_no_grammar_says(spec.parameters)
+    if left_out:
+        notes.append(f"checked when it is called, not while it is written: {', '.join(left_out)}")
     if spec.function is None:
         notes.append("it has no function: it is shown to the model and cannot be called")
     return notes

@@ -92,7 +92,8 @@ def build_agent(
         user: Whom the agent talks with: it gets the tools ``respond`` and ``stop`` besides. None
             is nobody.
         prompting: A name in ``PROMPTINGS``: plain function calls, or ReAct's thoughts and actions.
-        decode: ``constrained`` calls always fit the tools' schemas; ``free`` ones are parsed.
+        decode: ``constrained`` calls fit the tools' schemas, but for what no grammar can say and
+            the toolkit checks; ``free`` ones are parsed.
         call_format: The form of calls, or its name in the table of formats. Default: that which the
             model's template teaches. Another one is taught in the system message.
         must_call: Whether every step must be a call. Default: only with a user, or in ReAct.

@@ -59,7 +59,8 @@ def test_an_example_that_comes_out_otherwise_is_an_error(check):
 
 def test_a_tool_that_cannot_be_constrained_is_an_error(check):
     code, out, err = check(
-        "tools = [{'title': 'odd', 'type': 'object', 'properties': {'a': {'not': {}}}}]"
+        "tools = [{'title': 'odd', 'type': 'object', 'properties': {'a': {'not': {}}},"
+        "'required': ['a']}]"
     )
     assert code == 2
     assert "cannot be constrained" in out and err.count("\n") == 1

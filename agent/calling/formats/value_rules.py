@@ -16,7 +16,10 @@ from typing import Any
 from ....errors import TrimtabError
 from .schema_parts import definitions_of, referred
 
-_SPACING = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+_SPACING = {
+    "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False,
+    "coerce_one_of": True,
+}  # fmt: skip
 _DEFINITIONS = ("$defs", "definitions")
 _PLAIN = frozenset(
     (

@@ -38,7 +38,8 @@ def test_a_tool_is_looked_over():
 
 
 def test_what_is_missing_is_noted():
-    bare = ToolSpec("bare", "", {"type": "object", "properties": {"a": {"not": {}}}})
+    never = {"type": "object", "properties": {"a": {"not": {}}}, "required": ["a"]}
+    bare = ToolSpec("bare", "", never)
     checked = check_tool(bare)
     assert "'bare' cannot be constrained" in checked.refusal
     assert [note.partition(":")[0] for note in checked.notes] == [

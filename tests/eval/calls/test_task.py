@@ -27,7 +27,8 @@ SCHEMA = {
     "required": ["n"],
 }
 TOOLS = Toolkit([ToolSpec("go", "Go.", SCHEMA), ToolSpec("stay", "Stay.", SCHEMA)])
-BAD = Toolkit([ToolSpec("odd", "Odd.", {"type": "object", "properties": {"a": {"not": {}}}})])
+NEVER = {"type": "object", "properties": {"a": {"not": {}}}, "required": ["a"]}
+BAD = Toolkit([ToolSpec("odd", "Odd.", NEVER)])
 
 
 def case(number, category="simple", tools=TOOLS, wanted="calls"):
