@@ -141,7 +141,7 @@ def test_parallel_calls_come_where_they_may(scripted, call, choice, parallel):
 
 
 def test_a_schema_that_cannot_be_enforced_is_refused_only_where_a_call_is_asked_for(scripted):
-    schema = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+    schema = {"type": "object", "properties": {"a": {"not": {}}}, "required": ["a"]}
     odd = {"type": "function", "function": {"name": "odd", "parameters": schema}}
     chat = SteeredChatModel(scripted(["No."]))
     with pytest.raises(TrimtabError, match="odd"):
