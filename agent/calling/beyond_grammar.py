@@ -26,7 +26,7 @@ _BEYOND = (
 )
 
 
-def without_what_no_grammar_says(schema: Mapping[str, Any]) -> tuple[Schema, tuple[str, ...]]:
+def reduced_schema(schema: Mapping[str, Any]) -> tuple[Schema, tuple[str, ...]]:
     """A schema that lets through at least what this one does, and that a grammar can hold.
 
     Names of properties that are listed become properties, and what fits no value is false.

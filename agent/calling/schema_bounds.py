@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...tools.dialects import normal_schema
-from .beyond_grammar import without_what_no_grammar_says
+from .beyond_grammar import reduced_schema
 from .flat_schema import MAX_DEPTH, flattened
 
 MAX_STRING = 512
@@ -76,7 +76,7 @@ class Bounds:
         """
         schema = normal_schema(parameters, "the tool")
         if not self.exact:
-            schema, _ = without_what_no_grammar_says(schema)
+            schema, _ = reduced_schema(schema)
         schema = flattened(schema, self.max_depth)
         if not any(key in schema for key in _DECIDING) or schema.get("type") == "object":
             schema = {"type": "object", "properties": {}, **schema}

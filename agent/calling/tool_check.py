@@ -15,7 +15,7 @@ from ...tools.files.tool_file import ToolExample, ToolFile
 from ...tools.spec import ToolSpec
 from ...tools.toolkit import Toolkit, ToolResult
 from ..loop.prompt import SYSTEM_PROMPT
-from .beyond_grammar import without_what_no_grammar_says
+from .beyond_grammar import reduced_schema
 from .calls import ToolCall, call_grammar, format_call
 from .schema_bounds import Bounds
 
@@ -128,7 +128,7 @@ def _notes(spec: ToolSpec) -> list[str]:
     ]
     if silent:
         notes.append(f"no description of {', '.join(silent)}")
-    _, left_out = without_what_no_grammar_says(spec.parameters)
+    _, left_out = reduced_schema(spec.parameters)
     if left_out:
         notes.append(f"checked when it is called, not while it is written: {', '.join(left_out)}")
     if spec.function is None:

@@ -6,7 +6,7 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from trimtab.agent import build_agent
-from trimtab.agent.calling.beyond_grammar import without_what_no_grammar_says
+from trimtab.agent.calling.beyond_grammar import reduced_schema
 from trimtab.agent.calling.calls import ToolCall, call_grammar, format_call
 from trimtab.agent.calling.formats.table import formats
 from trimtab.agent.calling.grammar import json_grammar
@@ -68,7 +68,7 @@ CASES = {
 def test_what_is_beyond_a_grammar_is_checked_with_the_call(what):
     schema, fits, fits_nearly, fits_never = CASES[what]
     spec = tool(schema)
-    _, left_out = without_what_no_grammar_says(spec.parameters)
+    _, left_out = reduced_schema(spec.parameters)
     assert f"{what} of a" in left_out
     toolkit = Toolkit([spec])
     for value, may_be_written, is_right in [
@@ -97,7 +97,7 @@ def test_every_format_can_be_constrained(what, call_format):
 def test_names_of_properties_are_held_to_where_they_can_be(names, right, wrong):
     colours = {"Colour": {"enum": ["red", "blue"]}}
     spec = tool(COUNTS | {"propertyNames": names}, definitions=colours)
-    assert without_what_no_grammar_says(spec.parameters)[1] == ()
+    assert reduced_schema(spec.parameters)[1] == ()
     assert writable(spec, {"a": right}) and Toolkit([spec]).validate("t", {"a": right}) is None
     assert not writable(spec, {"a": wrong}) and not writable(spec, {"a": {"red": "1"}})
 
@@ -127,7 +127,7 @@ def test_a_schema_that_can_be_held_stays_as_it_is():
         "properties": {"a": NUMBERS | {"uniqueItems": False}, "b": {"pattern": "^a+$"}},
         "$defs": {"C": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/C"}]}},
     }
-    same, left_out = without_what_no_grammar_says(schema)
+    same, left_out = reduced_schema(schema)
     assert left_out == ()
     assert same["properties"] == {"a": NUMBERS, "b": {"pattern": "^a+$"}}
     assert same["$defs"] == schema["$defs"]
