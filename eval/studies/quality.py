@@ -21,7 +21,6 @@ from .setting import steered, unpersonalized
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...steering.model import SteeredModel
     from ..runs.record import Record
     from ..statistics.intervals import Estimate
     from .setting import Setting
@@ -70,12 +69,7 @@ def quality_study(
     plain = records[baseline.label]
     prompts = {record.sample_id: record.prompt for record in plain if not record.error}
     people = [replace(r, output=r.gold, scores={}, detail={}) for r in plain if r.gold.strip()]
-    setting.report("reading what was written", 0, 1)
-    read = {
-        label: _with_quality(setting.model, prompts, own)
-        for label, own in {PEOPLE: people, **records}.items()
-    }
-    setting.report("reading what was written", 1, 1)
+    read = _with_quality(setting, prompts, {PEOPLE: people, **records})
     likely = METRICS["log-likelihood"]
     rows: list[tuple[Cell, ...]] = []
     for label, own in read.items():
@@ -101,32 +95,58 @@ def quality_study(
 
 
 def _with_quality(
-    model: SteeredModel, prompts: Mapping[str, Sequence[Mapping[str, str]]], records: list[Record]
-) -> list[Record]:
+    setting: Setting,
+    prompts: Mapping[str, Sequence[Mapping[str, str]]],
+    records: Mapping[str, Sequence[Record]],
+) -> dict[str, list[Record]]:
     """The records with the scores of their texts as texts; an empty text is not fluent or not."""
-    places: list[int] = []
-    exchanges: list[TokenizedExchange] = []
-    for place, record in enumerate(records):
-        text = record.output.strip()
-        if not record.error and text and record.sample_id in prompts:
-            places.append(place)
-            prompt = model.prompt_tokens([dict(m) for m in prompts[record.sample_id]])
-            exchanges.append(TokenizedExchange(prompt, model.tokens_of(text)))
-    nats = answer_log_likelihoods(model, exchanges).tolist() if exchanges else []
-    fluency = {
-        place: value / len(exchange.answer)
-        for place, exchange, value in zip(places, exchanges, nats, strict=True)
-    }
-    scored: list[Record] = []
-    for place, record in enumerate(records):
-        finish = record.detail.get("finish")
-        own = {
-            "repetition": repetition(record.output),
-            "fluency": fluency.get(place),
-            "ended": None if finish is None else float(finish != "length"),
-        }
-        scored.append(replace(record, scores={**record.scores, **own}))
+    fluency = _fluencies(setting, prompts, [one for own in records.values() for one in own])
+    scored: dict[str, list[Record]] = {label: [] for label in records}
+    for label, own in records.items():
+        for record in own:
+            finish = record.detail.get("finish")
+            scores = {
+                "repetition": repetition(record.output),
+                "fluency": fluency.get((record.sample_id, record.output.strip())),
+                "ended": None if finish is None else float(finish != "length"),
+            }
+            scored[label].append(replace(record, scores={**record.scores, **scores}))
     return scored
+
+
+def _fluencies(
+    setting: Setting,
+    prompts: Mapping[str, Sequence[Mapping[str, str]]],
+    records: Sequence[Record],
+) -> dict[tuple[str, str], float]:
+    """Nats a token of each text by sample, all read together: each prompt runs once."""
+    texts = dict.fromkeys(
+        (record.sample_id, text)
+        for record in records
+        if not record.error and record.sample_id in prompts and (text := record.output.strip())
+    )
+    exchanges = [
+        TokenizedExchange(
+            setting.model.prompt_tokens([dict(m) for m in prompts[sample]]),
+            setting.model.tokens_of(text),
+        )
+        for sample, text in texts
+    ]
+    if not exchanges:
+        return {}
+    done = 0
+
+    def told(count: int) -> None:
+        nonlocal done
+        done += count
+        setting.report("reading what was written", done, len(exchanges))
+
+    told(0)
+    nats = answer_log_likelihoods(setting.model, exchanges, progress=told).tolist()
+    return {
+        key: value / len(exchange.answer)
+        for key, exchange, value in zip(texts, exchanges, nats, strict=True)
+    }
 
 
 def _figure(

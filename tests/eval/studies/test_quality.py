@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -32,7 +33,11 @@ def test_every_strength_and_peoples_own_texts_are_measured(made):
 
 
 def test_texts_are_read_by_the_model_as_it_is(made):
-    finding, _ = quality_study(made, strengths=[40.0])
+    told = []
+    watched = replace(made, progress=lambda *what: told.append(what))
+    finding, _ = quality_study(watched, strengths=[40.0])
+    reading = [(done, total) for what, done, total in told if what == "reading what was written"]
+    assert reading[0][0] == 0 < reading[-1][0] == reading[-1][1]
     mean, low, high, gap, *_ = rows_of(finding)[NAMES[1], "fluency"]
     plain = {record["user_id"]: record["prompt"] for record in kept(made, "zero-shot")}
     expected = []
