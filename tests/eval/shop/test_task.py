@@ -251,10 +251,10 @@ def test_a_failure_of_code_keeps_its_traceback_and_is_logged(play, shop, caplog)
 
 def test_a_run_that_was_broken_off_is_resumed(play, tmp_path, scripted, call):
     class Interrupted(type(scripted(good(call)))):
-        def generate(self, requests, **options):
+        def completions(self, requests, **options):
             if len(self.batches) == 2:
                 raise KeyboardInterrupt
-            return super().generate(requests, **options)
+            return super().completions(requests, **options)
 
     first = play(model=Interrupted(good(call)), max_live=8)
     assert first.interrupted
@@ -291,10 +291,10 @@ def test_what_the_machinery_broke_off_is_played_again(play, shop, call):
 
 def test_what_may_pass_is_tried_again_at_once_with_less_at_a_time(play, scripted, call):
     class Small(type(scripted(good(call)))):
-        def generate(self, requests, **options):
+        def completions(self, requests, **options):
             if len(requests) > 5:
                 raise MemoryError("no room")
-            return super().generate(requests, **options)
+            return super().completions(requests, **options)
 
     run = play(model=Small(good(call)), max_live=8)
     assert not any(record.error for record in run.records)
