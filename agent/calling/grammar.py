@@ -20,14 +20,13 @@ from .format_grammar import MAX_CALLS as MAX_CALLS
 from .format_grammar import cannot_constrain, format_grammar, reason_of
 from .formats.call_format import CallFormat
 from .formats.table import HERMES, format_named
+from .formats.value_rules import OF_CALLS
 from .schema_bounds import MAX_ITEMS, MAX_STRING, Bounds
 
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 """What stands around a call."""
 
-# As `json.dumps` writes, so that what the grammar allows is what `format_call` makes.
-_SPACING = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
-_OF_CALLS = {**_SPACING, "coerce_one_of": True}
+_OF_ANSWERS = {**OF_CALLS, "coerce_one_of": False}
 
 # How models space the JSON that they write in a style of their own.
 _SPACE = r"[ \n]{0,16}"
@@ -112,7 +111,7 @@ def _grammar(
         opening = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": '
         alternatives.append(f'{_literal(opening)} arguments_{number} "}}"')
         bounded = Bounds(max_string, max_items).narrowed(checked_schema(parameters, f"tool {name}"))
-        schema = _json({**bounded, "x-guidance": _OF_CALLS})
+        schema = _json({**bounded, "x-guidance": OF_CALLS})
         schemas.append(f"arguments_{number}: %json {schema}")
         if or_text:
             written = re.escape(json.dumps(name, ensure_ascii=False)).replace("/", r"\/")
@@ -180,7 +179,7 @@ def _json_rule(text: str) -> str:
 
     owner = "the schema of the answer"
     bounded = Bounds(exact=True).narrowed(checked_schema(json.loads(text), owner))
-    rule = f"answer: %json {_json({**bounded, 'x-guidance': _SPACING})}\n"
+    rule = f"answer: %json {_json({**bounded, 'x-guidance': _OF_ANSWERS})}\n"
     problem = LLMatcher.validate_grammar(f"start: answer\n{rule}")
     if problem:
         raise TrimtabError(

@@ -117,6 +117,8 @@ class Options:
                 "expected max_new_tokens of at least 1, temperature of at least 0 and top_p above "
                 f"0 and up to 1; got {self.max_new_tokens}, {self.temperature} and {self.top_p}"
             )
+        if "" in self.stop:
+            raise TrimtabError("expected stop texts of at least one character, got an empty one")
         if self.logprobs is not None and not 0 <= self.logprobs <= 20:
             raise TrimtabError(
                 f"expected logprobs of None or from 0 to 20, got {self.logprobs}; ask for fewer "

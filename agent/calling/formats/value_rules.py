@@ -16,10 +16,12 @@ from typing import Any
 from ....errors import TrimtabError
 from .schema_parts import definitions_of, referred
 
-_SPACING = {
+OF_CALLS = {
     "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False,
     "coerce_one_of": True,
 }  # fmt: skip
+"""JSON in calls: as ``json.dumps`` writes it; of ``oneOf``, any alternative."""
+
 _DEFINITIONS = ("$defs", "definitions")
 _PLAIN = frozenset(
     (
@@ -68,7 +70,7 @@ class Rules:
 
     def json(self, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         """A rule of a JSON value that fits a schema."""
-        whole = {**definitions_of(root), **schema, "x-guidance": _SPACING}
+        whole = {**definitions_of(root), **schema, "x-guidance": OF_CALLS}
         return self.add(f"%json {json.dumps(whole, ensure_ascii=False)}")
 
     def literal(self, text: str) -> str:

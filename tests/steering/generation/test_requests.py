@@ -516,6 +516,11 @@ def test_a_stop_text_ends_the_answer_before_it(qwen: SteeredModel) -> None:
     assert made.finish == "stop"
 
 
+def test_an_empty_stop_text_is_refused(qwen: SteeredModel) -> None:
+    with pytest.raises(TrimtabError, match="stop texts of at least one character"):
+        generate(qwen, [Request(talk("a lamp"))], stop=("e", ""))
+
+
 @pytest.mark.parametrize("room", [3, 4, 5, 9, 30])
 @pytest.mark.parametrize("stop", [(), ("e",), ("or",), ("wor", "never")])
 def test_an_answer_ends_in_the_same_token_whether_a_grammar_forces_many_at_once(
